@@ -1,0 +1,61 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/pprof" //nolint:gosec // G108: served below on the admin listener only; nothing serves DefaultServeMux
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/internal/fault"
+)
+
+// AdminConfig is what the handler of the admin listener needs.
+type AdminConfig struct {
+	// Gatherer yields what /metrics shows; required.
+	Gatherer prometheus.Gatherer
+	// Log gets one line per request.
+	Log zerolog.Logger
+	// Registerer takes the metrics, shared with New's; nil keeps them unregistered.
+	Registerer prometheus.Registerer
+	// Checks decide GET /readyz.
+	Checks []Check
+}
+
+// NewAdmin returns the handler of the admin listener: /healthz, /readyz,
+// /metrics and /debug/pprof. None of them asks who calls: keep the listener
+// where only operators and probes reach it.
+func NewAdmin(cfg AdminConfig) (http.Handler, error) {
+	if cfg.Gatherer == nil {
+		return nil, fault.New(fault.Invalid, "api: Gatherer is required")
+	}
+	log := cfg.Log.With().Str("component", "admin").Logger()
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	router := newRouter(log, m)
+	mountHealth(router, newReadiness(cfg.Checks, log))
+	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
+		ErrorLog: metricsLog{log},
+	}))
+	router.Get("/debug/pprof/", pprof.Index)
+	router.Get("/debug/pprof/cmdline", pprof.Cmdline)
+	router.Get("/debug/pprof/profile", pprof.Profile)
+	router.Get("/debug/pprof/symbol", pprof.Symbol)
+	router.Post("/debug/pprof/symbol", pprof.Symbol)
+	router.Get("/debug/pprof/trace", pprof.Trace)
+	// The index serves each named profile (heap, goroutine, …) below itself.
+	router.Get("/debug/pprof/{profile}", pprof.Index)
+	return router, nil
+}
+
+// metricsLog takes what promhttp has to say about a failed scrape.
+type metricsLog struct{ log zerolog.Logger }
+
+// Println logs what a collector reported.
+func (l metricsLog) Println(v ...any) {
+	l.log.Error().Str("reason", fmt.Sprint(v...)).Msg("metrics gathering failed")
+}

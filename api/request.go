@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/rs/zerolog"
+)
+
+// requestIDHeader carries the request id, in both directions.
+const requestIDHeader = "X-Request-Id"
+
+// maxRequestIDLen bounds a request id that a caller brings along.
+const maxRequestIDLen = 64
+
+type requestIDKey struct{}
+
+// requestID returns the id of the request that ctx belongs to, "" outside of one.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// withRequestID gives each request an id, its own if the caller brought a
+// short and clean one: it goes into every log line about the request.
+func withRequestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(requestIDHeader)
+		if !cleanRequestID(id) {
+			id = rand.Text()
+		}
+		w.Header().Set(requestIDHeader, id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+	})
+}
+
+func cleanRequestID(id string) bool {
+	if id == "" || len(id) > maxRequestIDLen {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// observe writes one log line and one sample per request. It stands outside of
+// the recovery, so that it sees the status of a panic too.
+func observe(log zerolog.Logger, m *metrics) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			defer func() {
+				took := time.Since(start)
+				route, method, status := routeOf(r), methodOf(r), statusWritten(r, ww)
+				m.observe(route, method, status, took)
+				level := zerolog.InfoLevel
+				if isProbe(route) && status < http.StatusInternalServerError {
+					level = zerolog.DebugLevel
+				}
+				log.WithLevel(level).Str("route", route).Str("method", method).Int("status", status).
+					Int64("took_ms", took.Milliseconds()).Str("request_id", requestID(r.Context())).Msg("request served")
+			}()
+			next.ServeHTTP(ww, r)
+		})
+	}
+}
+
+// routeOf is the router's pattern: a path would tell device ids and make as
+// many series as there are devices.
+func routeOf(r *http.Request) string {
+	if rc := chi.RouteContext(r.Context()); rc != nil {
+		if p := rc.RoutePattern(); p != "" {
+			return p
+		}
+	}
+	return "unmatched"
+}
+
+// knownMethods are the methods that may stand in a log line or a label; the
+// method of a request is any token that the caller likes.
+func knownMethods() []string {
+	return []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions,
+	}
+}
+
+func methodOf(r *http.Request) string {
+	if slices.Contains(knownMethods(), r.Method) {
+		return r.Method
+	}
+	return "other"
+}
+
+func statusWritten(r *http.Request, ww middleware.WrapResponseWriter) int {
+	switch {
+	case ww.Status() != 0:
+		return ww.Status()
+	case r.Context().Err() != nil:
+		return statusClientClosed
+	}
+	return http.StatusOK
+}
+
+func isProbe(route string) bool {
+	return route == "/healthz" || route == "/readyz" || route == "/metrics"
+}
+
+// recoverPanics turns a panic into a problem, or cuts the connection when the
+// answer has begun: half an answer must not look like a whole one.
+func recoverPanics(log zerolog.Logger) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				v := recover()
+				if v == nil {
+					return
+				}
+				if v == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, panicked as it is
+					panic(v)
+				}
+				log.Error().Str("request_id", requestID(r.Context())).Str("reason", fmt.Sprint(v)).
+					Str("stack", string(debug.Stack())).Msg("request panicked")
+				if ww, ok := w.(middleware.WrapResponseWriter); ok && ww.Status() != 0 {
+					panic(http.ErrAbortHandler)
+				}
+				writeProblem(w, newProblem(r.Context(), http.StatusInternalServerError, "the request id leads to the cause in the log"))
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// newRouter returns a router whose every answer passes the middlewares above
+// and whose own refusals are problems.
+func newRouter(log zerolog.Logger, m *metrics) *chi.Mux {
+	router := chi.NewRouter()
+	router.Use(withRequestID, observe(log, m), recoverPanics(log), secureHeaders)
+	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, newProblem(r.Context(), http.StatusNotFound, "no route has this path"))
+	})
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.RawPath
+		if path == "" {
+			path = r.URL.Path
+		}
+		// RFC 9110, section 15.5.6: a 405 must say what is allowed.
+		for _, method := range knownMethods() {
+			if router.Match(chi.NewRouteContext(), method, path) {
+				w.Header().Add("Allow", method)
+			}
+		}
+		writeProblem(w, newProblem(r.Context(), http.StatusMethodNotAllowed, "see the Allow header"))
+	})
+	return router
+}
+
+// secureHeaders keeps answers out of caches and browsers from guessing types.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}

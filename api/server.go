@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/internal/fault"
+)
+
+// The defaults of Config.
+const (
+	// DefaultBodyLimit is 16 KiB: the largest request, an activation with the
+	// longest token, has less than 5 KiB.
+	DefaultBodyLimit = 16 << 10
+	// DefaultRequestTimeout bounds what a request may make the database do.
+	DefaultRequestTimeout = 10 * time.Second
+)
+
+// Config is what the handler for apps needs.
+type Config struct {
+	// Registry keeps the devices; required.
+	Registry Registry
+	// Preferences keeps what users want to hear about; required.
+	Preferences PreferenceStore
+	// Auth finds out who calls; required.
+	Auth Authenticator
+	// Log gets one line per request, and the causes of internal errors.
+	Log zerolog.Logger
+	// Registerer takes the metrics; nil keeps them unregistered.
+	Registerer prometheus.Registerer
+	// Checks decide GET /readyz.
+	Checks []Check
+	// BodyLimit is the largest accepted body in bytes; 0 means DefaultBodyLimit.
+	BodyLimit int64
+	// RequestTimeout bounds the work for one request; 0 means DefaultRequestTimeout.
+	RequestTimeout time.Duration
+	// Version stands in the OpenAPI document; empty means "dev".
+	Version string
+}
+
+type server struct {
+	registry    Registry
+	preferences PreferenceStore
+	auth        Authenticator
+	log         zerolog.Logger
+	bodyLimit   int64
+	timeout     time.Duration
+}
+
+// New returns the handler for apps. It returns an Invalid fault when something
+// required is missing, and an error when the metrics cannot be registered.
+func New(cfg Config) (http.Handler, error) {
+	if cfg.Registry == nil || cfg.Preferences == nil || cfg.Auth == nil {
+		return nil, fault.New(fault.Invalid, "api: Registry, Preferences and Auth are required")
+	}
+	if cfg.BodyLimit < 0 || cfg.RequestTimeout < 0 {
+		return nil, fault.New(fault.Invalid, "api: BodyLimit and RequestTimeout must not be negative")
+	}
+	s := &server{
+		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth,
+		log:       cfg.Log.With().Str("component", "api").Logger(),
+		bodyLimit: cfg.BodyLimit, timeout: cfg.RequestTimeout,
+	}
+	if s.bodyLimit == 0 {
+		s.bodyLimit = DefaultBodyLimit
+	}
+	if s.timeout == 0 {
+		s.timeout = DefaultRequestTimeout
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	router := newRouter(s.log, m)
+	mountHealth(router, newReadiness(cfg.Checks, s.log))
+	if err := s.mountApp(router, cfg.Version); err != nil {
+		return nil, err
+	}
+	return router, nil
+}
+
+// mountApp adds the routes of apps, each behind authenticate, and the document
+// that describes them.
+func (s *server) mountApp(router chi.Router, version string) error {
+	if version == "" {
+		version = "dev"
+	}
+	api := humachi.New(router, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "Bugle", Version: version,
+				Description: "Activate devices for push notifications and choose what to hear about.",
+			},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"user": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The token's subject is the user."},
+				},
+			},
+			Security: []map[string][]string{{"user": {}}},
+		},
+		// huma looks for what stands after the "+" of application/problem+json.
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{s.problems},
+	})
+	api.UseMiddleware(s.bound, s.authenticate, s.readBody)
+	s.registerDevices(api)
+	s.registerPreferences(api)
+
+	// huma describes its own error model beside ours; nothing refers to it.
+	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel")
+	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
+	doc, err := json.MarshalIndent(api.OpenAPI(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode openapi document: %w", err)
+	}
+	router.Get("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(doc)
+	})
+	return nil
+}
+
+// bound gives the work for a request its deadline.
+func (s *server) bound(hctx huma.Context, next func(huma.Context)) {
+	ctx, cancel := context.WithTimeout(hctx.Context(), s.timeout)
+	defer cancel()
+	next(statusContext{huma.WithContext(hctx, ctx)})
+}
+
+// handle registers an operation whose errors become problems.
+func handle[I, O any](s *server, api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
+	// readBody has bounded the body and its time already.
+	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1
+	op.Responses = map[string]*huma.Response{
+		"default": {
+			Description: "A problem (RFC 9457)",
+			Content: map[string]*huma.MediaType{
+				problemMedia: {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")},
+			},
+		},
+	}
+	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, problemOf(ctx, s.log, err)
+		}
+		return out, nil
+	})
+}
+
+// The timeouts of NewServer. A request of this API is small and answered from
+// one database, so that seconds are generous.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+// NewServer returns a server for the handler whose every phase is bounded, so
+// that slow or silent clients cannot hold connections. A handler that streams
+// must move its own write deadline (http.ResponseController); for the admin
+// handler set WriteTimeout to 0, since a CPU profile takes as long as asked.
+func NewServer(addr string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr: addr, Handler: handler,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+	}
+}

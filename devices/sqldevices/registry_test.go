@@ -1,0 +1,422 @@
+package sqldevices_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+)
+
+func fcm(seed string) devices.Target {
+	return devices.Target{Kind: devices.FCMToken, Value: devices.Secret(seed + ":" + strings.Repeat("APA91b", 20))}
+}
+
+func activation(target devices.Target) devices.Activation {
+	return devices.Activation{
+		Platform: devices.Android, Target: target, Locale: "en-GB", TimeZone: "Europe/London", AppVersion: "4.2.0",
+	}
+}
+
+// queue stands in for what is queued: it writes down each cancellation through
+// the transaction that it is given, so that a roll-back takes it back.
+type queue struct{ fail error }
+
+func (q *queue) CancelQueued(ctx context.Context, tx *sql.Tx, id devices.ID, reason string) error {
+	if q.fail != nil {
+		return q.fail
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO cancelled (device_id, reason) VALUES ($1, $2)`, string(id), reason)
+	return err
+}
+
+// bench is a registry with a clock that moves when told.
+type bench struct {
+	*sqldevices.Registry
+	db    *sqldb.DB
+	queue *queue
+	clock time.Time
+}
+
+func newBench(t *testing.T, d sqldbtest.Database) *bench {
+	t.Helper()
+	b := &bench{db: d.Open(t), queue: &queue{}, clock: time.Date(2026, 9, 1, 12, 0, 0, 123456789, time.UTC)}
+	b.Registry = sqldevices.New(b.db, sqldevices.Config{Canceller: b.queue, Now: func() time.Time { return b.clock }})
+	require.NoError(t, b.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `CREATE TABLE cancelled (device_id TEXT NOT NULL, reason TEXT NOT NULL)`)
+		return err
+	}))
+	return b
+}
+
+func (b *bench) activate(t *testing.T, user devices.UserID, id devices.ID, target devices.Target) devices.Device {
+	t.Helper()
+	d, err := b.Activate(t.Context(), user, id, activation(target))
+	require.NoError(t, err)
+	stored, err := b.Device(t.Context(), user, id)
+	require.NoError(t, err)
+	require.Equal(t, stored, d, "what was answered is what is stored")
+	return d
+}
+
+// cancelled returns "device reason" for each cancellation, and forgets them.
+func (b *bench) cancelled(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	require.NoError(t, b.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) (err error) {
+		rows, err := tx.QueryContext(ctx, `DELETE FROM cancelled RETURNING device_id || ' ' || reason`)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			var s string
+			if err := rows.Scan(&s); err != nil {
+				return err
+			}
+			out = append(out, s)
+		}
+		return rows.Err()
+	}))
+	return out
+}
+
+func each(t *testing.T, f func(t *testing.T, b *bench)) {
+	t.Helper()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			f(t, newBench(t, d))
+		})
+	}
+}
+
+func TestActivateIsIdempotent(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		first := b.activate(t, "ada", "d1", fcm("t1"))
+		require.EqualValues(t, 1, first.Generation)
+		require.Equal(t, devices.Active, first.State)
+		require.Equal(t, b.clock.Truncate(time.Microsecond), first.ActivatedAt)
+
+		b.clock = b.clock.Add(time.Hour)
+		require.Equal(t, first, b.activate(t, "ada", "d1", fcm("t1")))
+
+		b.clock = b.clock.Add(devices.ConfirmEvery)
+		again := b.activate(t, "ada", "d1", fcm("t1"))
+		require.True(t, again.UpdatedAt.After(first.UpdatedAt))
+		again.UpdatedAt = first.UpdatedAt
+		require.Equal(t, first, again)
+		require.Empty(t, b.cancelled(t))
+	})
+}
+
+func TestEveryFieldSurvivesStorage(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		for _, target := range []devices.Target{
+			fcm("t1"),
+			{Kind: devices.FCMFID, Value: "cAbcdefghij_klmnopq-12"},
+			{Kind: devices.AblyDevice, Value: "01J8XGJ3M2N4P5Q6R7S8T9V0WX"},
+			{Kind: devices.AblyClient, Value: "Zoë"},
+		} {
+			a := devices.Activation{Platform: devices.IOS, Target: target, Locale: "zh-Hant-TW", TimeZone: "Asia/Taipei", AppVersion: "5.0 β"}
+			d, err := b.Activate(t.Context(), "Zoë", "d1", a)
+			require.NoError(t, err)
+			got, err := b.Device(t.Context(), "Zoë", "d1")
+			require.NoError(t, err)
+			require.Equal(t, d, got)
+			require.Equal(t, a, devices.Activation{Platform: got.Platform, Target: got.Target, Locale: got.Locale, TimeZone: got.TimeZone, AppVersion: got.AppVersion})
+		}
+	})
+}
+
+func TestAUserHasManyDevices(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		for _, id := range []devices.ID{"d1", "d2", "d3"} {
+			b.activate(t, "ada", id, fcm("t-"+string(id)))
+			b.clock = b.clock.Add(time.Second)
+		}
+		b.activate(t, "bob", "d4", fcm("t4"))
+		found, err := b.Devices(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Len(t, found, 3)
+		require.Equal(t, []devices.ID{"d3", "d2", "d1"}, []devices.ID{found[0].ID, found[1].ID, found[2].ID})
+		found, err = b.Devices(t.Context(), "nobody")
+		require.NoError(t, err)
+		require.Empty(t, found)
+	})
+}
+
+func TestATokenRotates(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		first := b.activate(t, "ada", "d1", fcm("t1"))
+		b.clock = b.clock.Add(time.Minute)
+		second := b.activate(t, "ada", "d1", fcm("t2"))
+		require.Equal(t, first.Generation+1, second.Generation)
+		require.Equal(t, first.ActivatedAt, second.ActivatedAt)
+		require.Empty(t, b.cancelled(t), "what is queued goes to the new target")
+		// The old target is free again.
+		b.activate(t, "bob", "d2", fcm("t1"))
+		require.Empty(t, b.cancelled(t))
+	})
+}
+
+func TestATargetMoves(t *testing.T) {
+	t.Parallel()
+	for _, newOwner := range []devices.UserID{"ada", "bob"} {
+		t.Run(string(newOwner), func(t *testing.T) {
+			t.Parallel()
+			each(t, func(t *testing.T, b *bench) {
+				b.activate(t, "ada", "d1", fcm("t1"))
+				b.clock = b.clock.Add(time.Minute)
+				b.activate(t, newOwner, "d2", fcm("t1"))
+				former, err := b.Device(t.Context(), "ada", "d1")
+				require.NoError(t, err)
+				require.Equal(t, devices.Inactive, former.State)
+				require.EqualValues(t, 1, former.Generation)
+				require.Equal(t, b.clock.Truncate(time.Microsecond), former.UpdatedAt)
+				require.Equal(t, []string{"d1 target_moved"}, b.cancelled(t))
+				// And back again, by whoever holds the installation.
+				back := b.activate(t, "ada", "d1", fcm("t1"))
+				require.EqualValues(t, 2, back.Generation)
+				require.Equal(t, []string{"d2 target_moved"}, b.cancelled(t))
+			})
+		})
+	}
+}
+
+func TestTakingADeviceOver(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		b.activate(t, "ada", "d1", fcm("t1"))
+		_, err := b.Activate(t.Context(), "bob", "d1", activation(fcm("t2")))
+		require.ErrorIs(t, err, devices.ErrDeviceTaken)
+		require.Equal(t, fault.Conflict, fault.KindOf(err))
+		require.Empty(t, b.cancelled(t))
+
+		d := b.activate(t, "bob", "d1", fcm("t1"))
+		require.EqualValues(t, 2, d.Generation)
+		require.Equal(t, []string{"d1 user_changed"}, b.cancelled(t))
+		_, err = b.Device(t.Context(), "ada", "d1")
+		require.ErrorIs(t, err, devices.ErrUnknownDevice)
+	})
+}
+
+func TestARefusedTakeoverDisplacesNobody(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		b.activate(t, "ada", "d1", fcm("t1"))
+		b.activate(t, "cy", "d2", fcm("t2"))
+		_, err := b.Activate(t.Context(), "bob", "d1", activation(fcm("t2")))
+		require.ErrorIs(t, err, devices.ErrDeviceTaken)
+		kept, err := b.Device(t.Context(), "cy", "d2")
+		require.NoError(t, err)
+		require.Equal(t, devices.Active, kept.State)
+		require.Empty(t, b.cancelled(t))
+	})
+}
+
+func TestNobodyClaimsAnothersClientID(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		client := devices.Target{Kind: devices.AblyClient, Value: "ada"}
+		b.activate(t, "ada", "d1", client)
+		_, err := b.Activate(t.Context(), "bob", "d2", activation(client))
+		require.ErrorIs(t, err, devices.ErrForeignClient)
+		kept, err := b.Device(t.Context(), "ada", "d1")
+		require.NoError(t, err)
+		require.Equal(t, devices.Active, kept.State)
+	})
+}
+
+func TestDeactivate(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		require.ErrorIs(t, b.Deactivate(t.Context(), "ada", "d1"), devices.ErrUnknownDevice)
+		b.activate(t, "ada", "d1", fcm("t1"))
+		require.ErrorIs(t, b.Deactivate(t.Context(), "bob", "d1"), devices.ErrUnknownDevice)
+		require.Empty(t, b.cancelled(t))
+
+		require.NoError(t, b.Deactivate(t.Context(), "ada", "d1"))
+		require.Equal(t, []string{"d1 deactivated"}, b.cancelled(t))
+		require.NoError(t, b.Deactivate(t.Context(), "ada", "d1"))
+		require.Empty(t, b.cancelled(t))
+		d, err := b.Device(t.Context(), "ada", "d1")
+		require.NoError(t, err)
+		require.Equal(t, devices.Inactive, d.State)
+
+		require.EqualValues(t, 2, b.activate(t, "ada", "d1", fcm("t1")).Generation)
+	})
+}
+
+func TestRetire(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		retire := func(generation int64) bool {
+			ok, err := b.Retire(t.Context(), "d1", generation, "unregistered")
+			require.NoError(t, err)
+			return ok
+		}
+		require.False(t, retire(1), "unknown")
+		b.activate(t, "ada", "d1", fcm("t1"))
+		b.activate(t, "ada", "d1", fcm("t2"))
+		require.False(t, retire(1), "the verdict is about a former target")
+		require.False(t, retire(3), "a generation yet to come")
+		require.True(t, retire(2))
+		require.False(t, retire(2), "already retired")
+		d, err := b.Device(t.Context(), "ada", "d1")
+		require.NoError(t, err)
+		require.Equal(t, devices.Retired, d.State)
+		require.Equal(t, "unregistered", d.RetiredReason)
+		require.EqualValues(t, 2, d.Generation)
+		require.Empty(t, b.cancelled(t))
+
+		require.NoError(t, b.Deactivate(t.Context(), "ada", "d1"), "nothing left to do")
+		d = b.activate(t, "ada", "d1", fcm("t3"))
+		require.Equal(t, devices.Active, d.State)
+		require.Empty(t, d.RetiredReason)
+		require.EqualValues(t, 3, d.Generation)
+
+		require.NoError(t, b.Deactivate(t.Context(), "ada", "d1"))
+		require.False(t, retire(3), "inactive is the user's word")
+	})
+}
+
+func TestAFailedCancelTakesEverythingBack(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		before := b.activate(t, "ada", "d1", fcm("t1"))
+		b.queue.fail = errors.New("ledger is broken")
+		require.ErrorIs(t, b.Deactivate(t.Context(), "ada", "d1"), b.queue.fail)
+		_, err := b.Activate(t.Context(), "bob", "d1", activation(fcm("t1")))
+		require.ErrorIs(t, err, b.queue.fail)
+		_, err = b.Activate(t.Context(), "bob", "d2", activation(fcm("t1")))
+		require.ErrorIs(t, err, b.queue.fail)
+		require.NotContains(t, err.Error(), "APA91b")
+		after, err := b.Device(t.Context(), "ada", "d1")
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		_, err = b.Device(t.Context(), "bob", "d2")
+		require.ErrorIs(t, err, devices.ErrUnknownDevice)
+	})
+}
+
+func TestInvalidInputReachesNoTable(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		for _, tc := range []struct {
+			user devices.UserID
+			id   devices.ID
+			a    devices.Activation
+		}{
+			{"", "d1", activation(fcm("t1"))},
+			{"ada", "../d1", activation(fcm("t1"))},
+			{"ada", "d1", devices.Activation{}},
+		} {
+			_, err := b.Activate(t.Context(), tc.user, tc.id, tc.a)
+			require.Equal(t, fault.Invalid, fault.KindOf(err))
+		}
+		found, err := b.Devices(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Empty(t, found)
+	})
+}
+
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		got, err := b.Preferences(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Equal(t, devices.Preferences{Muted: []string{}, OptedIn: []string{}}, got)
+
+		want := devices.Preferences{Muted: []string{"loss", "win"}, OptedIn: []string{}}
+		got, err = b.SetPreferences(t.Context(), "ada", devices.Preferences{Muted: []string{"win", "loss", "win"}})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		_, err = b.SetPreferences(t.Context(), "ada", devices.Preferences{Muted: []string{"NO"}})
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+		got, err = b.Preferences(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+
+		_, err = b.SetPreferences(t.Context(), "ada", devices.Preferences{OptedIn: []string{"tips"}})
+		require.NoError(t, err)
+		got, err = b.Preferences(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Equal(t, devices.Preferences{Muted: []string{}, OptedIn: []string{"tips"}}, got)
+		got, err = b.Preferences(t.Context(), "bob")
+		require.NoError(t, err)
+		require.Empty(t, got.OptedIn)
+	})
+}
+
+// Many devices of many users claim one target at once, and two devices swap
+// theirs: whoever wins, the target ends active on exactly one device, nobody
+// meets an error that is not about ownership, and nobody waits for ever.
+func TestManyClaimOneTargetAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		const claimants, rounds = 8, 5
+		var (
+			wg     sync.WaitGroup
+			mu     sync.Mutex
+			failed []error
+		)
+		claim := func(user devices.UserID, id devices.ID, target devices.Target) {
+			_, err := b.Activate(t.Context(), user, id, activation(target))
+			if err != nil && !errors.Is(err, devices.ErrDeviceTaken) {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, err)
+			}
+		}
+		for i := range claimants {
+			name := string(rune('a' + i))
+			wg.Go(func() {
+				for r := range rounds {
+					claim(devices.UserID("user-"+name), devices.ID("own-"+name), fcm("contested"))
+					claim(devices.UserID("user-"+name), "shared", fcm("contested"))
+					swap := []devices.Target{fcm("left"), fcm("right")}
+					claim("ada", "swap-1", swap[(i+r)%2])
+					claim("ada", "swap-2", swap[(i+r+1)%2])
+				}
+			})
+		}
+		wg.Wait()
+		require.Empty(t, failed)
+		for target, n := range countActive(t, b.db) {
+			require.Equal(t, 1, n, target)
+		}
+		require.Contains(t, countActive(t, b.db), fcm("contested").Value.Reveal())
+	})
+}
+
+// countActive returns how many devices each target is active on.
+func countActive(t require.TestingT, db *sqldb.DB) map[string]int {
+	out := map[string]int{}
+	ctx := context.Background()
+	rows, err := db.SQL().QueryContext(ctx, `SELECT provider, target_value, COUNT(*) FROM devices WHERE state = 'active' GROUP BY provider, target_value`)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	for rows.Next() {
+		var provider, value string
+		var n int
+		require.NoError(t, rows.Scan(&provider, &value, &n))
+		out[value] = n
+	}
+	require.NoError(t, rows.Err())
+	return out
+}

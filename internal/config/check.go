@@ -1,0 +1,231 @@
+package config
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// Need is a part of Bugle that a caller is going to use.
+type Need string
+
+// The needs.
+const (
+	// NeedDatabase wants database.url.
+	NeedDatabase Need = "database"
+	// NeedKSQLDB wants ksqldb.url.
+	NeedKSQLDB Need = "ksqldb"
+	// NeedAuth wants the secret for the apps' tokens.
+	NeedAuth Need = "auth"
+	// NeedFCM wants the project and its credentials.
+	NeedFCM Need = "fcm"
+)
+
+// Service lists everything that `bugle serve` needs.
+func Service() []Need { return []Need{NeedDatabase, NeedKSQLDB, NeedAuth, NeedFCM} }
+
+// minSecret is the least length of an HS256 secret: RFC 7518, section 3.2, asks
+// for a key at least as long as the hash, 256 bits.
+const minSecret = 32
+
+// categoryName is what rules call categories.
+var categoryName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+func (r *reader) check(c *Config, needs []Need) {
+	if c.Env != Prod && c.Env != Dev {
+		r.addf("env", "wants prod or dev")
+	}
+	r.listener("listen", c.Listen)
+	r.listener("admin.listen", c.Admin.Listen)
+	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		r.addf("admin.listen", "is the same as listen: the two are served apart")
+	}
+	if c.Database.URL != "" {
+		r.databaseURL(c.Database.URL)
+	}
+	r.readSecrets(c)
+	r.ksqldb(c)
+	if n := len(c.Auth.Secret); n > 0 && n < minSecret && c.Env != Dev {
+		r.addf("auth.secret", "has %d bytes, HS256 needs %d or more (openssl rand -base64 48), unless env is dev", n, minSecret)
+	}
+	r.fcm(c)
+	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
+		if !categoryName.MatchString(name) {
+			r.addf("categories."+name, "wants a name of 1 to 64 of a-z, 0-9, _ and -")
+		}
+	}
+	if c.RulesFile != "" && len(c.Rules) > 0 {
+		r.addf("rules", "excludes rules_file: give one of the two")
+	}
+	if c.Log.Level < zerolog.TraceLevel || c.Log.Level > zerolog.ErrorLevel {
+		r.addf("log.level", "wants trace, debug, info, warn or error")
+	}
+	if c.Log.Format != FormatJSON && c.Log.Format != FormatConsole {
+		r.addf("log.format", "wants json or console")
+	}
+	r.missing(c, needs)
+}
+
+// missing reports what a need asks for and nothing gives.
+func (r *reader) missing(c *Config, needs []Need) {
+	want := func(need Need, path, value string, alternatives ...string) {
+		if value != "" || !slices.Contains(needs, need) {
+			return
+		}
+		for _, a := range alternatives {
+			if slices.Contains(r.bad, a) {
+				return // it was given, but could not be read
+			}
+		}
+		keys := Keys()
+		k := keys[slices.IndexFunc(keys, func(k Key) bool { return k.Path == path })]
+		text := "missing: " + k.Doc
+		if k.Example != "" {
+			text += ", for example " + k.Example
+		}
+		if len(alternatives) > 0 {
+			text += "; or set " + envName(alternatives[0])
+		}
+		r.addf(path, "%s", text)
+	}
+	want(NeedDatabase, "database.url", c.Database.URL)
+	want(NeedKSQLDB, "ksqldb.url", c.KSQLDB.URL)
+	want(NeedAuth, "auth.secret_file", c.Auth.Secret.Reveal(), "auth.secret")
+	want(NeedFCM, "fcm.project_id", c.FCM.ProjectID)
+	want(NeedFCM, "fcm.credentials_file", c.FCM.Credentials.Reveal(), "fcm.credentials")
+}
+
+func envName(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+func (r *reader) listener(path, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		r.addf(path, "wants host:port, for example 127.0.0.1:8080")
+		return
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		r.addf(path, "wants a port from 0 to 65535")
+	}
+	if strings.ContainsAny(host, " /") {
+		r.addf(path, "wants host:port, without a scheme")
+	}
+}
+
+func (r *reader) databaseURL(text string) {
+	scheme, rest, _ := strings.Cut(text, ":")
+	switch {
+	case scheme != "sqlite":
+		// The URL may hold a password, so it is not repeated.
+		r.addf("database.url", "wants sqlite:FILE, for example sqlite:/var/lib/bugle/bugle.db")
+	case strings.Trim(rest, "/") == "":
+		r.addf("database.url", "names no file: sqlite:/var/lib/bugle/bugle.db")
+	case strings.ContainsAny(rest, "?#%"):
+		r.addf("database.url", "wants a file name without ?, # and %%")
+	}
+}
+
+// readSecrets fills secrets and certificates from the files that are named.
+func (r *reader) readSecrets(c *Config) {
+	for _, s := range c.secrets() {
+		if *s.file == "" {
+			continue
+		}
+		if *s.value != "" {
+			r.addf(s.path+"_file", "excludes %s: give one of the two", envName(s.path))
+			continue
+		}
+		text, err := readFile(*s.file)
+		if err != nil {
+			r.addf(s.path+"_file", "%s", err)
+			continue
+		}
+		// Editors and shells end files with a line break that is no part of the secret.
+		*s.value = Secret(strings.TrimRight(string(text), "\r\n"))
+		if *s.value == "" {
+			r.addf(s.path+"_file", "%s is empty", *s.file)
+		}
+	}
+	if c.KSQLDB.CAFile != "" {
+		pem, err := readFile(c.KSQLDB.CAFile)
+		switch {
+		case err != nil:
+			r.addf("ksqldb.ca_file", "%s", err)
+		case !x509.NewCertPool().AppendCertsFromPEM(pem):
+			r.addf("ksqldb.ca_file", "%s contains no PEM certificate", c.KSQLDB.CAFile)
+		default:
+			c.KSQLDB.CA = pem
+		}
+	}
+}
+
+func (r *reader) ksqldb(c *Config) {
+	k := c.KSQLDB
+	if k.URL != "" {
+		u := r.webURL("ksqldb.url", k.URL)
+		switch {
+		case u == nil:
+		case u.Scheme == "http" && c.Env != Dev:
+			r.addf("ksqldb.url", "is http: queries and the password would travel in the clear; use https, unless env is dev")
+		case u.Scheme == "http" && k.CAFile != "":
+			r.addf("ksqldb.ca_file", "has no use with an http URL")
+		}
+	}
+	if k.Username == "" && (k.Password != "" || k.PasswordFile != "") {
+		r.addf("ksqldb.username", "missing: a password is set without it")
+	}
+	if k.Username != "" && k.Password == "" && k.PasswordFile == "" {
+		r.addf("ksqldb.password_file", "missing: the password of ksqldb.username; or set %s", envName("ksqldb.password"))
+	}
+	if strings.Contains(k.Username, ":") {
+		r.addf("ksqldb.username", "must not contain a colon (RFC 7617)")
+	}
+}
+
+func (r *reader) fcm(c *Config) {
+	f := c.FCM
+	if strings.ContainsAny(f.ProjectID, "/?#% \t\n") {
+		r.addf("fcm.project_id", "wants the project's id, such as my-firebase-project")
+	}
+	if f.Credentials != "" && !json.Valid([]byte(f.Credentials.Reveal())) {
+		path := "fcm.credentials"
+		if f.CredentialsFile != "" {
+			path = "fcm.credentials_file"
+		}
+		r.addf(path, "is not JSON: download the key of a service account in the Firebase console")
+	}
+	if f.URL != "" && r.webURL("fcm.url", f.URL) != nil && c.Env != Dev {
+		r.addf("fcm.url", "sends every notification and the access token elsewhere than to Google: only with env: dev")
+	}
+	if f.Rate <= 0 || f.Rate > 1e6 {
+		r.addf("fcm.rate", "wants more than 0 and at most 1000000 messages a second")
+	}
+	if f.InFlight < 1 || f.InFlight > 10_000 {
+		r.addf("fcm.in_flight", "wants 1 to 10000")
+	}
+}
+
+// webURL checks an http or https URL and returns it, or nil when it is none.
+func (r *reader) webURL(path, text string) *url.URL {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		r.addf(path, "wants a URL such as https://host:443")
+	case u.User != nil:
+		r.addf(path, "must not contain credentials: they have keys of their own")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		r.addf(path, "must have no query and no fragment")
+	default:
+		return u
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/rs/zerolog"
+	"go.yaml.in/yaml/v3"
+)
+
+// Env is where Bugle runs.
+type Env string
+
+// The environments.
+const (
+	// Prod refuses insecure options.
+	Prod Env = "prod"
+	// Dev permits them: for a developer's machine and the sandbox.
+	Dev Env = "dev"
+)
+
+// Config is the whole configuration. Default returns one with its defaults;
+// Load one that has been checked. The tags name the keys and explain them; a
+// key tagged secret comes from the environment or a file of its own, never
+// from the configuration file.
+type Config struct {
+	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, short secrets"`
+	Listen     string              `yaml:"listen" doc:"address of the API for apps, host:port"`
+	Admin      Admin               `yaml:"admin"`
+	Database   Database            `yaml:"database"`
+	KSQLDB     KSQLDB              `yaml:"ksqldb"`
+	Auth       Auth                `yaml:"auth"`
+	FCM        FCM                 `yaml:"fcm"`
+	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
+	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
+	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
+	Log        Log                 `yaml:"log"`
+}
+
+// Admin is the listener for operators: health and metrics.
+type Admin struct {
+	Listen string `yaml:"listen" doc:"address of the listener for operators, host:port: /metrics, /healthz, /readyz. Keep it private"`
+}
+
+// Database is where Bugle keeps its state.
+type Database struct {
+	URL string `yaml:"url,omitempty" example:"sqlite:/var/lib/bugle/bugle.db" doc:"the database: sqlite:FILE"`
+}
+
+// KSQLDB is the server that the rules query.
+type KSQLDB struct {
+	URL          string `yaml:"url,omitempty" example:"https://pksqlc-xxxxx.europe-west1.gcp.confluent.cloud:443" doc:"URL of the ksqlDB server"`
+	Username     string `yaml:"username,omitempty" doc:"user for Basic authentication; on Confluent Cloud the API key of the ksqlDB cluster"`
+	Password     Secret `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to username; on Confluent Cloud the API secret"`
+	PasswordFile string `yaml:"password_file,omitempty" example:"/run/secrets/ksqldb-password" doc:"file with the password"`
+	CAFile       string `yaml:"ca_file,omitempty" doc:"PEM file with the certificate authorities to trust instead of the system's"`
+
+	// CA holds what CAFile contains, after Load.
+	CA []byte `yaml:"-"`
+}
+
+// Auth is how apps prove which user they act for: a JSON Web Token signed with
+// HS256, whose subject is the user.
+type Auth struct {
+	Secret     Secret `yaml:"secret,omitempty" secret:"secret_file" doc:"the secret that signs the apps' tokens (HS256), at least 32 bytes"`
+	SecretFile string `yaml:"secret_file,omitempty" example:"/run/secrets/auth-secret" doc:"file with the secret"`
+	Issuer     string `yaml:"issuer,omitempty" doc:"the iss claim that a token must have; empty for any"`
+	Audience   string `yaml:"audience,omitempty" doc:"the aud claim that a token must have; empty for any"`
+}
+
+// FCM is Firebase Cloud Messaging.
+type FCM struct {
+	ProjectID       string  `yaml:"project_id,omitempty" example:"my-firebase-project" doc:"id of the Firebase project"`
+	Credentials     Secret  `yaml:"credentials,omitempty" secret:"credentials_file" doc:"key of the service account, as JSON"`
+	CredentialsFile string  `yaml:"credentials_file,omitempty" example:"/run/secrets/firebase.json" doc:"JSON file with the key of the service account"`
+	URL             string  `yaml:"url,omitempty" doc:"base URL of another FCM, such as the sandbox's; only with env: dev"`
+	Rate            float64 `yaml:"rate" doc:"most messages a second. Google's default quota is 600,000 a minute for a project, which is 10,000 a second; stay below"`
+	InFlight        int     `yaml:"in_flight" doc:"most messages in flight at once on each lane: about rate times FCM's latency in seconds"`
+}
+
+// Category is what is known of a category of notifications.
+type Category struct {
+	OptIn bool `yaml:"opt_in" doc:"off until a user chooses it"`
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	Level  zerolog.Level `yaml:"level" doc:"trace, debug, info, warn or error"`
+	Format string        `yaml:"format" doc:"json, or console for people"`
+}
+
+// The formats of the log.
+const (
+	FormatJSON    = "json"
+	FormatConsole = "console"
+)
+
+// Default returns the configuration before anything has been said: loopback
+// listeners, production, and nothing that is required.
+func Default() Config {
+	return Config{
+		Env:    Prod,
+		Listen: "127.0.0.1:8080",
+		Admin:  Admin{Listen: "127.0.0.1:8081"},
+		FCM:    FCM{Rate: 1000, InFlight: 128},
+		Log:    Log{Level: zerolog.InfoLevel, Format: FormatJSON},
+	}
+}
+
+// RulesYAML returns Rules as the text of a rule file.
+func (c Config) RulesYAML() ([]byte, error) {
+	text, err := yaml.Marshal(map[string]any{"rules": c.Rules})
+	if err != nil {
+		return nil, fmt.Errorf("marshal rules: %w", err)
+	}
+	return text, nil
+}
+
+// YAML returns the effective configuration as a file that Load accepts, but
+// for the secrets, of which only their presence is told.
+func (c Config) YAML() (string, error) {
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(c.redacted()); err != nil {
+		return "", fmt.Errorf("encode configuration: %w", err)
+	}
+	return b.String(), nil
+}
+
+// String returns what YAML returns.
+func (c Config) String() string {
+	text, err := c.YAML()
+	if err != nil {
+		return "configuration: " + err.Error()
+	}
+	return text
+}
+
+// GoString keeps secrets out of %#v.
+func (c Config) GoString() string { return c.String() }
+
+// redacted returns a copy without passwords in URLs and without secrets that
+// came from a file that is named anyway. The other secrets hide themselves.
+func (c Config) redacted() Config {
+	c.Database.URL = redactURL(c.Database.URL)
+	c.KSQLDB.URL = redactURL(c.KSQLDB.URL)
+	c.FCM.URL = redactURL(c.FCM.URL)
+	for _, s := range c.secrets() {
+		if *s.file != "" {
+			*s.value = ""
+		}
+	}
+	return c
+}
+
+// secretKey is a secret and the file that it may come from.
+type secretKey struct {
+	path  string
+	value *Secret
+	file  *string
+}
+
+func (c *Config) secrets() []secretKey {
+	return []secretKey{
+		{"ksqldb.password", &c.KSQLDB.Password, &c.KSQLDB.PasswordFile},
+		{"auth.secret", &c.Auth.Secret, &c.Auth.SecretFile},
+		{"fcm.credentials", &c.FCM.Credentials, &c.FCM.CredentialsFile},
+	}
+}

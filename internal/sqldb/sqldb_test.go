@@ -1,0 +1,64 @@
+package sqldb_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+)
+
+func TestMigrateTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			db := d.Open(t)
+			applied, err := sqldb.Migrate(t.Context(), db)
+			require.NoError(t, err)
+			require.Empty(t, applied)
+			status, err := sqldb.MigrationStatus(t.Context(), db)
+			require.NoError(t, err)
+			require.NotEmpty(t, status)
+			for _, m := range status {
+				require.True(t, m.Applied, m.Name)
+			}
+		})
+	}
+}
+
+func TestEachTakesABatchInOneParameter(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			db := d.Open(t)
+			q := `SELECT SUM(CAST(j.value ->> 'n' AS BIGINT)) FROM ` + db.Dialect().Each("$1")
+			var sum int64
+			require.NoError(t, db.SQL().QueryRowContext(t.Context(), q, `[{"n":9007199254740993},{"n":2}]`).Scan(&sum))
+			require.EqualValues(t, 9007199254740995, sum)
+		})
+	}
+}
+
+func TestUniqueViolationIsRecognised(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			db := d.Open(t)
+			insert := func(ctx context.Context, tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO preferences (user_id, updated_at) VALUES ($1, $2)`, "u", 1)
+				return err
+			}
+			require.NoError(t, db.Tx(t.Context(), insert))
+			err := db.Tx(t.Context(), insert)
+			require.Error(t, err)
+			require.True(t, db.IsUniqueViolation(err))
+			require.False(t, db.IsUniqueViolation(sql.ErrNoRows))
+		})
+	}
+}

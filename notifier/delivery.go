@@ -1,0 +1,80 @@
+package notifier
+
+import (
+	"context"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+// DeliveryID names a delivery: one notification to one device.
+type DeliveryID int64
+
+// DeliveryState is where a delivery stands.
+type DeliveryState string
+
+// The states of a delivery. All but Queued and Leased are final.
+const (
+	Queued      DeliveryState = "queued"
+	Leased      DeliveryState = "leased"
+	Sent        DeliveryState = "sent"
+	Gone        DeliveryState = "gone"
+	Rejected    DeliveryState = "rejected"
+	Expired     DeliveryState = "expired"
+	Suppressed  DeliveryState = "suppressed"
+	Superseded  DeliveryState = "superseded"
+	Cancelled   DeliveryState = "cancelled"
+	Unconfirmed DeliveryState = "unconfirmed"
+)
+
+// Verdict is what one attempt came to.
+type Verdict string
+
+// The verdicts.
+const (
+	// VerdictSent: the provider accepted the message.
+	VerdictSent Verdict = "sent"
+	// VerdictRetry: the provider refused for now and did not take it.
+	VerdictRetry Verdict = "retry"
+	// VerdictGone: the target is dead; a definite word about the target itself.
+	VerdictGone Verdict = "gone"
+	// VerdictRejected: this message will never be taken; the target is fine.
+	VerdictRejected Verdict = "rejected"
+	// VerdictBlocked: our credentials or permissions; nothing on this lane will pass.
+	VerdictBlocked Verdict = "blocked"
+	// VerdictUnknown: the answer was lost; the message may have been taken.
+	VerdictUnknown Verdict = "unknown"
+)
+
+// Push is one message for one target.
+type Push struct {
+	Delivery DeliveryID
+	Platform devices.Platform
+	Target   devices.Target
+	Message  Message
+}
+
+// Outcome is a sender's answer for one push.
+type Outcome struct {
+	Verdict Verdict
+	// After is how long the provider asks us to wait; 0 when it does not say.
+	After time.Duration
+	// Throttled says that a retry was asked for because we send too fast: the lane slows down.
+	Throttled bool
+	// Code is the provider's reason in a closed set of words, for metrics and the attempt log.
+	Code string
+	// Status is the HTTP status, 0 when there was none.
+	Status int
+	// ProviderID is the provider's name for an accepted message.
+	ProviderID string
+	// Err is the cause, for the log; nil when sent. It holds no target and no text of the message.
+	Err error
+}
+
+// Sender hands one push to a provider.
+//
+// Send returns within the deadline of ctx and never retries by itself: a repeat
+// is the dispatcher's decision, because it must be written down first.
+type Sender interface {
+	Send(ctx context.Context, p Push) Outcome
+}

@@ -1,0 +1,171 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+var errProviderFailed = errors.New("provider failed")
+
+// tidyEvery is how often lapsed leases and expired deliveries are looked for.
+const tidyEvery = 5 * time.Second
+
+// SenderConfig is a sender and how hard it may be driven.
+type SenderConfig struct {
+	Sender Sender
+	// RatePerSecond is the most messages a second, on all lanes together. Zero means 100.
+	RatePerSecond float64
+	// InFlight is the most messages in flight on one lane. Zero means 64.
+	InFlight int
+}
+
+// DispatcherConfig is what a Dispatcher needs.
+type DispatcherConfig struct {
+	Queue   Queue
+	Rules   *RuleSet
+	Senders map[devices.Provider]SenderConfig
+	Retirer Retirer
+	Gates   Gates
+	// Owner names this replica; no two running replicas may share one.
+	Owner string
+	// SendTimeout bounds one send. Zero means 15 seconds: Google asks for at least 10, and
+	// answers that come later than the client's patience make duplicates.
+	SendTimeout time.Duration
+	// Lease is how long a claimed delivery is ours. Zero means 60 seconds; it must be longer than
+	// SendTimeout by more than 10 seconds.
+	Lease   time.Duration
+	Metrics *Metrics
+	Log     zerolog.Logger
+}
+
+// Dispatcher sends what is queued: it claims due deliveries lane by lane, lets
+// the gates decide on a fresh view, sends, and records.
+type Dispatcher struct {
+	queue     Queue
+	lanes     []*lane
+	providers []*provider
+	recorder  *recorder
+	metrics   *Metrics
+	log       zerolog.Logger
+}
+
+// NewDispatcher checks the configuration and returns a Dispatcher.
+func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 15 * time.Second
+	}
+	if c.Lease == 0 {
+		c.Lease = time.Minute
+	}
+	if c.Lease < c.SendTimeout+2*leaseMargin {
+		return nil, fmt.Errorf("a lease of %s is too short for a send timeout of %s", c.Lease, c.SendTimeout)
+	}
+	if c.Owner == "" {
+		return nil, errors.New("dispatcher needs an owner")
+	}
+	log := c.Log.With().Str("component", "dispatcher").Logger()
+	d := &Dispatcher{queue: c.Queue, recorder: newRecorder(c.Queue, c.Owner, c.Metrics, log), metrics: c.Metrics, log: log}
+	for _, name := range slices.Sorted(maps.Keys(c.Senders)) {
+		s := c.Senders[name]
+		if s.RatePerSecond == 0 {
+			s.RatePerSecond = 100
+		}
+		if s.InFlight == 0 {
+			s.InFlight = 64
+		}
+		p := newProvider(name, s, c.Metrics, log)
+		d.providers = append(d.providers, p)
+		for _, u := range []Urgency{High, Normal} {
+			id := LaneID{Provider: name, Urgency: u}
+			d.lanes = append(d.lanes, &lane{
+				id: id, provider: p, queue: c.Queue, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
+				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, slots: make(chan struct{}, s.InFlight),
+				wake: make(chan struct{}, 1), metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
+			})
+		}
+	}
+	return d, nil
+}
+
+// Wake tells the lanes that there is something new.
+func (d *Dispatcher) Wake() {
+	for _, l := range d.lanes {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Blocked names the providers that refuse our credentials, with their reason.
+func (d *Dispatcher) Blocked() map[devices.Provider]string {
+	out := map[devices.Provider]string{}
+	for _, p := range d.providers {
+		if code := p.blocked(); code != "" {
+			out[p.name] = code
+		}
+	}
+	return out
+}
+
+// Run sends until ctx ends. Then it claims nothing more, finishes what is in
+// flight and records it before it returns.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		d.recorder.run(context.WithoutCancel(ctx))
+	}()
+	var lanes sync.WaitGroup
+	for _, l := range d.lanes {
+		lanes.Go(func() { l.run(ctx) })
+	}
+	lanes.Go(func() { d.tidy(ctx) })
+	lanes.Wait()
+	close(d.recorder.in)
+	<-recorded
+	return nil
+}
+
+// tidy looks after what no lane comes to: leases that a dead or paused replica
+// has left behind, and deliveries that expired while nothing could be sent.
+func (d *Dispatcher) tidy(ctx context.Context) {
+	const limit = 1000
+	failing := false
+	ticker := time.NewTicker(tidyEvery)
+	defer ticker.Stop()
+	for {
+		reclaimed, err := d.queue.Reclaim(ctx, limit)
+		expired, expErr := d.queue.Expire(ctx, limit)
+		err = errors.Join(err, expErr)
+		if err != nil && ctx.Err() == nil && !failing {
+			d.log.Warn().Err(err).Msg("lapsed leases and expired deliveries cannot be tidied up")
+		}
+		failing = err != nil
+		if reclaimed > 0 {
+			d.metrics.reclaimed.Add(float64(reclaimed))
+			d.log.Warn().Int("count", reclaimed).Msg("lapsed leases reclaimed; their outcome is unknown")
+			d.Wake()
+		}
+		if expired > 0 {
+			d.metrics.deliveries.WithLabelValues("", string(Expired), string(ReasonTTL)).Add(float64(expired))
+		}
+		if reclaimed == limit || expired == limit {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package notifier
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var errDuration = errors.New(`must be a duration such as "90s", "2m", "1h30m" or "28d"`)
+
+// parseRuleDuration reads Go's syntax with days in front: "28d", "1d12h".
+func parseRuleDuration(text string) (time.Duration, error) {
+	var days time.Duration
+	if n, rest, ok := strings.Cut(text, "d"); ok {
+		v, err := strconv.ParseUint(n, 10, 16) // 65,535 days are far from overflow
+		if err != nil {
+			return 0, errDuration
+		}
+		days = time.Duration(v) * 24 * time.Hour
+		if rest == "" {
+			return days, nil
+		}
+		text = rest
+		if strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") {
+			return 0, errDuration
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d > 100*maxEvery || d < -100*maxEvery {
+		return 0, errDuration
+	}
+	return days + d, nil
+}

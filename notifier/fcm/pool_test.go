@@ -1,0 +1,68 @@
+package fcm_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/fcm"
+)
+
+// TestColdBurst: a burst over no connection at all opens a few, each with fewer
+// streams than the server allows, and all of it arrives; also at three times
+// what may be in flight.
+func TestColdBurst(t *testing.T) {
+	t.Parallel()
+	const inFlight, sends = 200, 600
+	var conns, now, most atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("%s instead of HTTP/2", r.Proto)
+		}
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond) // the provider's latency
+		now.Add(-1)
+		accept(w, r)
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 100}
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+
+	g := newGoogle(t, accept) // for access tokens
+	s := newSender(t, g, func(c *fcm.Config) {
+		c.URL, c.MaxInFlight = srv.URL, inFlight
+		c.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	})
+	var wg sync.WaitGroup
+	for range sends {
+		wg.Go(func() {
+			if out := s.Send(t.Context(), push()); out.Verdict != notifier.VerdictSent {
+				t.Errorf("%s: %v", out.Verdict, out.Err)
+			}
+		})
+	}
+	wg.Wait()
+	// Three transports of 67 requests, two connections each at most.
+	require.LessOrEqual(t, conns.Load(), int64(6))
+	require.LessOrEqual(t, most.Load(), int64(inFlight))
+	require.Greater(t, most.Load(), int64(inFlight/4), "requests did not run at once")
+}

@@ -1,0 +1,104 @@
+package notifier
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+// Reason says why a delivery was not sent. The set is closed.
+type Reason string
+
+// The reasons of the gates.
+const (
+	// ReasonTTL: it was worth nothing any more when its turn came.
+	ReasonTTL Reason = "ttl"
+	// ReasonBackoff: the next attempt would have come too late.
+	ReasonBackoff Reason = "backoff"
+	// ReasonRuleRemoved: its rule is not in the rules any more.
+	ReasonRuleRemoved Reason = "rule_removed"
+	// ReasonDeviceInactive: the device was deactivated or its target retired.
+	ReasonDeviceInactive Reason = "device_inactive"
+	// ReasonDeviceReassigned: the device belongs to another user now.
+	ReasonDeviceReassigned Reason = "device_reassigned"
+	// ReasonNewer: a newer notification of the thread has taken its place.
+	ReasonNewer Reason = "newer"
+	// ReasonNotTold: it follows a notification that this device never got.
+	ReasonNotTold Reason = "not_told"
+	// ReasonMuted: the user does not want the category.
+	ReasonMuted Reason = "muted"
+	// ReasonNotOptedIn: the category must be chosen, and the user has not.
+	ReasonNotOptedIn Reason = "not_opted_in"
+	// ReasonShadow: the rule does everything but the send.
+	ReasonShadow Reason = "shadow"
+	// ReasonUnrenderable: the text could not be made from the row.
+	ReasonUnrenderable Reason = "unrenderable"
+)
+
+// Decision is what the gates say of a delivery: send it, or end it with a
+// state and a reason.
+type Decision struct {
+	// State is empty when the delivery may be sent.
+	State  DeliveryState
+	Reason Reason
+	// Correction says that the text is that of a correction.
+	Correction bool
+}
+
+// Pass tells whether the delivery may be sent.
+func (d Decision) Pass() bool { return d.State == "" }
+
+// Gates decide just before a send. They hold no state: everything they know is
+// in the view.
+type Gates struct {
+	// OptIn lists the categories that are off until a user chooses them.
+	OptIn map[string]bool
+}
+
+// Decide runs the gates in their order. rule is nil when it has been removed.
+func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
+	switch {
+	case rule == nil:
+		return Decision{State: Cancelled, Reason: ReasonRuleRemoved}
+	case !now.Before(v.ExpiresAt):
+		return ended(v, ReasonTTL)
+	case v.Device.ID == "" || v.Device.State != devices.Active:
+		return Decision{State: Cancelled, Reason: ReasonDeviceInactive}
+	case v.Device.User != v.User:
+		return Decision{State: Cancelled, Reason: ReasonDeviceReassigned}
+	case v.Newer:
+		return Decision{State: Superseded, Reason: ReasonNewer}
+	}
+	if rule.Audience.Kind == AudienceFollows {
+		if !v.Told {
+			return Decision{State: Suppressed, Reason: ReasonNotTold}
+		}
+	} else if rule.HasCorrection && v.Told {
+		// Who was told the wrong thing is told the right one, whatever was muted since.
+		return g.shadow(rule, Decision{Correction: true})
+	}
+	switch {
+	case slices.Contains(v.Preferences.Muted, v.Category):
+		return Decision{State: Suppressed, Reason: ReasonMuted}
+	case g.OptIn[v.Category] && !slices.Contains(v.Preferences.OptedIn, v.Category):
+		return Decision{State: Suppressed, Reason: ReasonNotOptedIn}
+	}
+	return g.shadow(rule, Decision{})
+}
+
+func (g Gates) shadow(rule *Rule, d Decision) Decision {
+	if rule.Mode == ModeShadow {
+		return Decision{State: Suppressed, Reason: ReasonShadow}
+	}
+	return d
+}
+
+// ended is the end of a delivery that came too late: expired, or unconfirmed
+// when an attempt may have been accepted after all.
+func ended(v View, r Reason) Decision {
+	if v.Unknowns > 0 {
+		return Decision{State: Unconfirmed, Reason: r}
+	}
+	return Decision{State: Expired, Reason: r}
+}

@@ -1,0 +1,292 @@
+package notifier
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+const (
+	// viewAge is how old the gates' view may be when a send begins.
+	viewAge = 500 * time.Millisecond
+	// leaseMargin is kept between the end of the slowest send and the end of its lease.
+	leaseMargin = 5 * time.Second
+	// laneLook is how often a lane looks for due deliveries without being woken.
+	laneLook = 250 * time.Millisecond
+	// viewRetry is how long a delivery waits when its view cannot be read.
+	viewRetry = time.Second
+)
+
+// lane claims and sends the deliveries of one provider and urgency.
+type lane struct {
+	id          LaneID
+	provider    *provider
+	queue       Queue
+	rules       *RuleSet
+	gates       Gates
+	retirer     Retirer
+	recorder    *recorder
+	owner       string
+	lease       time.Duration
+	sendTimeout time.Duration
+	slots       chan struct{} // one token for each delivery in flight
+	wake        chan struct{}
+	metrics     *Metrics
+	log         zerolog.Logger
+	turn        int // rotates the rule that is asked first
+}
+
+// run claims until ctx ends, and returns when everything in flight has been handed to the recorder.
+func (l *lane) run(ctx context.Context) {
+	failing := false
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		claimed, wait, err := l.round(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			if !failing {
+				l.log.Error().Err(err).Msg("deliveries cannot be claimed")
+			}
+			failing, wait = true, time.Second
+		case err == nil && failing:
+			failing = false
+			l.log.Info().Msg("deliveries are claimed again")
+		}
+		if claimed > 0 {
+			continue // there may be more
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer.C:
+		}
+	}
+	for range cap(l.slots) { // wait for what is in flight
+		l.slots <- struct{}{}
+	}
+}
+
+// round claims what may start now and starts it. It returns how many and, for
+// none, how long to wait.
+func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
+	now := time.Now()
+	free := cap(l.slots) - len(l.slots)
+	if free == 0 {
+		return 0, 10 * time.Millisecond, nil
+	}
+	allowed, wait := l.provider.ready(now)
+	if allowed == 0 {
+		return 0, min(max(wait, time.Millisecond), time.Second), nil
+	}
+	claims, err := l.claim(ctx, min(free, allowed))
+	if err != nil || len(claims) == 0 {
+		return 0, laneLook, err
+	}
+	claimedAt := time.Now()
+	l.provider.pacer.Take(claimedAt, len(claims))
+	views, err := l.queue.View(ctx, claims)
+	if err != nil {
+		// Their leases are given back rather than left to lapse: nothing was sent.
+		l.giveBack(claims)
+		return 0, laneLook, fmt.Errorf("read views: %w", err)
+	}
+	for _, v := range views {
+		l.slots <- struct{}{}
+		l.metrics.inFlight.WithLabelValues(l.id.String()).Inc()
+		go l.deliver(ctx, v, claimedAt)
+	}
+	return len(views), 0, nil
+}
+
+// claim shares the places between the rules that have something queued, so that
+// a flood of one rule delays no other.
+func (l *lane) claim(ctx context.Context, n int) ([]Claim, error) {
+	ids, err := l.queue.Rules(ctx, l.id)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	l.turn++
+	var out []Claim
+	for i := range ids {
+		left := len(ids) - i
+		// What an earlier rule did not need is shared by the later ones.
+		share := (n - len(out) + left - 1) / left
+		if share == 0 {
+			break
+		}
+		got, err := l.queue.Claim(ctx, ClaimRequest{
+			Lane: l.id, Rule: ids[(i+l.turn)%len(ids)], Limit: share, Owner: l.owner, Lease: l.lease,
+		})
+		if err != nil {
+			l.giveBack(out)
+			return nil, fmt.Errorf("claim deliveries: %w", err)
+		}
+		out = append(out, got...)
+	}
+	return out, nil
+}
+
+func (l *lane) giveBack(claims []Claim) {
+	for _, c := range claims {
+		l.slots <- struct{}{}
+		l.metrics.inFlight.WithLabelValues(l.id.String()).Inc()
+		l.record(Result{Claim: c, State: Queued, DueAt: time.Now().Add(viewRetry)})
+	}
+}
+
+// record hands a result over; the place in flight is free once it is written.
+func (l *lane) record(r Result) {
+	l.recorder.in <- pending{result: r, done: func() {
+		<-l.slots
+		l.metrics.inFlight.WithLabelValues(l.id.String()).Dec()
+	}}
+}
+
+// deliver takes one delivery through the gates and, if they let it pass, to the provider.
+func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
+	if time.Since(v.ReadAt) > viewAge {
+		fresh, err := l.queue.View(context.WithoutCancel(ctx), []Claim{v.Claim})
+		if err != nil || len(fresh) != 1 {
+			l.record(Result{Claim: v.Claim, State: Queued, DueAt: time.Now().Add(viewRetry)})
+			return
+		}
+		v = fresh[0]
+	}
+	now := time.Now()
+	rule, _ := l.rules.Get(v.Rule)
+	decision := l.gates.Decide(v, rule, now)
+	if !decision.Pass() {
+		l.finish(v, decision.State, decision.Reason, nil)
+		return
+	}
+	if to := v.Device.Target.Provider(); to != l.id.Provider {
+		// The device is reached elsewhere since: its delivery moves along.
+		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now, Provider: to})
+		return
+	}
+	text, err := rule.Render(v.Draft, RenderContext{
+		Locale: v.Device.Locale, TimeZone: v.Device.TimeZone, Now: now, Correction: decision.Correction,
+	})
+	if err != nil {
+		l.log.Error().Err(err).Str("rule_id", v.Rule).Int64("delivery_id", int64(v.Claim.ID)).Msg("text could not be rendered")
+		l.finish(v, Rejected, ReasonUnrenderable, nil)
+		return
+	}
+	if ctx.Err() != nil || !l.inTime(v, claimedAt, now) {
+		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now})
+		return
+	}
+	done, err := l.provider.breaker.Allow()
+	if err != nil {
+		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(breakerOpen)})
+		return
+	}
+	// A send that has begun is finished even when we are asked to stop.
+	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.sendTimeout)
+	o := l.provider.sender.Send(sendCtx, Push{Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, Message: Message{
+		NotificationID: v.Notification.ID, Thread: v.Thread, Category: v.Category, Urgency: l.id.Urgency, Class: v.Class,
+		Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt, Perishable: rule.Perishable,
+	}})
+	cancel()
+	if o.failure() {
+		done(errProviderFailed)
+	} else {
+		done(nil)
+	}
+	l.settle(context.WithoutCancel(ctx), v, o, now, time.Now())
+}
+
+// inTime tells whether a send that begins now ends well within the lease, by
+// both clocks: the wall clock may jump and the monotonic one may have stood still.
+func (l *lane) inTime(v View, claimedAt, now time.Time) bool {
+	need := l.sendTimeout + leaseMargin
+	return now.Sub(claimedAt)+need < l.lease && now.Round(0).Add(need).Before(v.Claim.Until)
+}
+
+// settle turns an outcome into a result.
+func (l *lane) settle(ctx context.Context, v View, o Outcome, started, ended time.Time) {
+	l.provider.learn(o, ended)
+	l.metrics.attempts.WithLabelValues(string(l.id.Provider), string(o.Verdict), o.Code).Inc()
+	l.metrics.sendSeconds.WithLabelValues(string(l.id.Provider)).Observe(ended.Sub(started).Seconds())
+	attempt := &Attempt{
+		Generation: v.Device.Generation, StartedAt: started, EndedAt: ended,
+		Verdict: o.Verdict, Code: o.Code, Status: o.Status, ProviderID: o.ProviderID,
+	}
+	log := l.log.With().Int64("delivery_id", int64(v.Claim.ID)).Int64("notification_id", int64(v.Notification.ID)).
+		Str("rule_id", v.Rule).Str("verdict", string(o.Verdict)).Str("reason", o.Code).Int("attempt", v.Attempts+1).Logger()
+	log.Debug().Err(o.Err).Int64("took_ms", ended.Sub(started).Milliseconds()).Msg("attempt made")
+	switch o.Verdict {
+	case VerdictSent:
+		since := v.DueAt
+		if since.IsZero() {
+			since = v.CreatedAt
+		}
+		l.metrics.latency.WithLabelValues(v.Rule).Observe(ended.Sub(since).Seconds())
+		l.finish(v, Sent, "", attempt)
+	case VerdictRejected:
+		log.Warn().Err(o.Err).Msg("message refused for good")
+		l.finish(v, Rejected, Reason(o.Code), attempt)
+	case VerdictGone:
+		l.gone(ctx, v, o, attempt)
+	case VerdictBlocked:
+		// Not the delivery's fault: it is not counted, and waits with the lane.
+		l.requeue(v, attempt, Result{DueAt: ended.Add(max(blockedPause, o.After))})
+	case VerdictRetry:
+		l.requeue(v, attempt, Result{DueAt: ended.Add(Backoff(v.Attempts+1, o.After)), Counted: true})
+	case VerdictUnknown:
+		l.requeue(v, attempt, Result{DueAt: ended.Add(Backoff(v.Attempts+1, o.After)), Counted: true, Unknown: true})
+	}
+}
+
+// gone retires the generation that was sent to. A device that has a newer one
+// is tried again there: the verdict was not about it.
+func (l *lane) gone(ctx context.Context, v View, o Outcome, attempt *Attempt) {
+	if !l.provider.mayRetire() {
+		l.finish(v, Gone, Reason(o.Code), attempt)
+		return
+	}
+	retireCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	retired, err := l.retirer.Retire(retireCtx, v.Device.ID, v.Device.Generation, o.Code)
+	switch {
+	case err != nil:
+		l.log.Warn().Err(err).Msg("target could not be retired; the next verdict will try again")
+	case retired:
+		l.metrics.retired.WithLabelValues(string(v.Device.Platform)).Inc()
+		l.log.Info().Str("device_id", string(v.Device.ID)).Str("reason", o.Code).Msg("target retired")
+	default:
+		if fresh, viewErr := l.queue.View(retireCtx, []Claim{v.Claim}); viewErr == nil && len(fresh) == 1 &&
+			fresh[0].Device.State == devices.Active && fresh[0].Device.Generation > v.Device.Generation {
+			l.requeue(v, attempt, Result{DueAt: attempt.EndedAt, Provider: fresh[0].Device.Target.Provider()})
+			return
+		}
+	}
+	l.finish(v, Gone, Reason(o.Code), attempt)
+}
+
+// requeue puts a delivery back, or ends it when its next turn would come too late.
+func (l *lane) requeue(v View, attempt *Attempt, r Result) {
+	if r.Unknown {
+		v.Unknowns++
+	}
+	if !r.DueAt.Before(v.ExpiresAt) {
+		d := ended(v, ReasonBackoff)
+		l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(d.State), string(d.Reason)).Inc()
+		r.State, r.Reason = d.State, string(d.Reason)
+	} else {
+		r.State = Queued
+	}
+	r.Claim, r.Attempt = v.Claim, attempt
+	l.record(r)
+}
+
+func (l *lane) finish(v View, s DeliveryState, reason Reason, attempt *Attempt) {
+	l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(s), string(reason)).Inc()
+	l.record(Result{Claim: v.Claim, State: s, Reason: string(reason), Attempt: attempt, Counted: attempt != nil})
+}

@@ -1,0 +1,99 @@
+package notifier
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the notifier's. Labels come from closed sets: rules of the
+// configuration, providers, verdicts, states and reasons.
+type Metrics struct {
+	runs          *prometheus.CounterVec
+	runSeconds    *prometheus.HistogramVec
+	rows          *prometheus.CounterVec
+	notifications *prometheus.CounterVec
+	badRows       *prometheus.CounterVec
+	deliveries    *prometheus.CounterVec
+	attempts      *prometheus.CounterVec
+	sendSeconds   *prometheus.HistogramVec
+	latency       *prometheus.HistogramVec
+	retired       *prometheus.CounterVec
+	leasesLost    prometheus.Counter
+	reclaimed     prometheus.Counter
+	inFlight      *prometheus.GaugeVec
+	rate          *prometheus.GaugeVec
+	paused        *prometheus.GaugeVec
+}
+
+// NewMetrics registers the notifier's metrics; reg may be nil in tests.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_runs_total", Help: "Runs by how they ended.",
+		}, []string{"rule", "outcome"}),
+		runSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bugle_run_duration_seconds", Help: "How long runs took that were released or held.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 4, 8),
+		}, []string{"rule"}),
+		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_rows_total", Help: "Rows read from the source, known ones included.",
+		}, []string{"rule"}),
+		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_notifications_total", Help: "Rows that were news, by what was done: new, adopted (from a failed run), swept (found by the sweep only), stale (older than what is known).",
+		}, []string{"rule", "outcome"}),
+		badRows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_bad_rows_total", Help: "Readings of rows that no notification could be made of.",
+		}, []string{"rule"}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_deliveries_total", Help: "Deliveries by final state and reason.",
+		}, []string{"provider", "state", "reason"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_attempts_total", Help: "Calls of a provider by verdict and the provider's reason.",
+		}, []string{"provider", "verdict", "code"}),
+		sendSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bugle_send_duration_seconds", Help: "How long calls of a provider took.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
+		}, []string{"provider"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "bugle_event_to_accepted_seconds", Help: "From the event (or, where the rule does not tell its time, from staging) to acceptance by the provider.",
+			Buckets: []float64{.25, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600},
+		}, []string{"rule"}),
+		retired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_targets_retired_total", Help: "Targets taken out of use on a provider's verdict.",
+		}, []string{"platform"}),
+		leasesLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bugle_leases_lost_total", Help: "Results that came after their lease had been lost, and were not recorded.",
+		}),
+		reclaimed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bugle_leases_reclaimed_total", Help: "Deliveries whose lease lapsed; their outcome is unknown.",
+		}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_deliveries_in_flight", Help: "Deliveries claimed and not yet recorded.",
+		}, []string{"lane"}),
+		rate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_send_rate_limit", Help: "Sends a second that the pacer allows now.",
+		}, []string{"provider"}),
+		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_provider_paused", Help: "1 while nothing is sent to the provider, by cause: blocked (our credentials), breaker (it fails).",
+		}, []string{"provider", "cause"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.runs, m.runSeconds, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused)
+	}
+	return m
+}
+
+func (m *Metrics) staged(rule string, r StageResult) {
+	add := func(outcome string, n int) {
+		if n > 0 {
+			m.notifications.WithLabelValues(rule, outcome).Add(float64(n))
+		}
+	}
+	add("new", r.New)
+	add("adopted", r.Adopted)
+	add("swept", r.Swept)
+	add("stale", r.Stale)
+	if r.Bad > 0 {
+		m.badRows.WithLabelValues(rule).Add(float64(r.Bad))
+	}
+}

@@ -1,0 +1,117 @@
+package notifier
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Pacing of a provider. Google asks for a ramp of a minute or more from nothing
+// to the peak, and for slowing down on 429 ("Best practices when sending FCM
+// messages at scale").
+const (
+	rampSeconds = 60
+	// rampFloor is the part of the rate that is given at once after an idle time.
+	rampFloor = 0.1
+	// idleReset is how long a pause makes the ramp start again.
+	idleReset = 2 * time.Minute
+	// slowFloor is the least part of the rate that throttling leaves.
+	slowFloor = 0.02
+)
+
+// Pacer keeps the sends of a provider below its quota: a token bucket whose
+// rate climbs to its full value within a minute of steady sending, and halves
+// when the provider says that we are too fast.
+type Pacer struct {
+	full float64
+
+	mu       sync.Mutex
+	limiter  *rate.Limiter
+	share    float64 // of full, now
+	lastTake time.Time
+	lastRise time.Time
+	lastSlow time.Time
+}
+
+// NewPacer returns a Pacer for a rate in messages a second, which must be above 0.
+func NewPacer(perSecond float64) *Pacer {
+	p := &Pacer{full: perSecond, share: rampFloor}
+	p.limiter = rate.NewLimiter(rate.Limit(perSecond*rampFloor), burst(perSecond*rampFloor))
+	return p
+}
+
+// burst is what may start at once: a fifth of a second's worth, so that the
+// sends of a minute are spread inside it.
+func burst(perSecond float64) int { return max(1, int(perSecond/5)) }
+
+// Available returns how many sends may start now.
+func (p *Pacer) Available(now time.Time) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.climb(now)
+	return max(0, int(p.limiter.TokensAt(now)))
+}
+
+// Take counts n sends, which Available has allowed.
+func (p *Pacer) Take(now time.Time, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lastTake.IsZero() {
+		p.lastRise = now
+	}
+	p.lastTake = now
+	p.limiter.ReserveN(now, min(n, p.limiter.Burst()))
+}
+
+// Wait returns how long until at least one send may start.
+func (p *Pacer) Wait(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	missing := 1 - p.limiter.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(missing / float64(p.limiter.Limit()) * float64(time.Second))
+}
+
+// Slow halves the rate, at most once a second: many answers tell of one burst.
+func (p *Pacer) Slow(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.lastSlow) < time.Second {
+		return
+	}
+	p.lastSlow, p.lastRise = now, now
+	p.set(now, max(slowFloor, p.share/2))
+}
+
+// Rate returns the present rate in messages a second.
+func (p *Pacer) Rate() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return float64(p.limiter.Limit())
+}
+
+// climb raises the rate by what the time since it last rose is worth.
+func (p *Pacer) climb(now time.Time) {
+	if p.lastTake.IsZero() {
+		return
+	}
+	if now.Sub(p.lastTake) >= idleReset {
+		p.lastTake = time.Time{}
+		p.set(now, rampFloor)
+		return
+	}
+	if step := now.Sub(p.lastRise).Seconds() / rampSeconds; p.share < 1 && step >= 0.005 { // less is not worth a change
+		p.lastRise = now
+		p.set(now, min(1, p.share+step))
+	}
+}
+
+func (p *Pacer) set(now time.Time, share float64) {
+	p.share = share
+	r := p.full * share
+	p.limiter.SetLimitAt(now, rate.Limit(r))
+	p.limiter.SetBurstAt(now, burst(r))
+}

@@ -1,0 +1,188 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// chunkRows is how many rows are staged in one transaction: large enough that
+// the commit is shared, small enough that a writer holds its lock briefly.
+const chunkRows = 500
+
+// Planner turns one tick of a rule into released notifications: it reads the
+// rows, stages what is new and releases it. It decides nothing about devices.
+type Planner struct {
+	source     Source
+	ledger     RunLedger
+	generation string
+	owner      string
+	lease      time.Duration
+	timeout    time.Duration
+	released   func()
+	metrics    *Metrics
+	log        zerolog.Logger
+}
+
+// PlannerConfig is what a Planner needs.
+type PlannerConfig struct {
+	Source Source
+	Ledger RunLedger
+	// Generation is that of the rules, see RuleSet.Generation.
+	Generation string
+	// Owner names this replica.
+	Owner string
+	// Lease is how long a run may stay without a sign of life. Zero means 2 minutes.
+	Lease time.Duration
+	// Timeout bounds the reading of one slice. Zero means 1 minute.
+	Timeout time.Duration
+	// Released is called when notifications are ready to fan out; nil for nobody.
+	Released func()
+	Metrics  *Metrics
+	Log      zerolog.Logger
+}
+
+// NewPlanner returns a Planner.
+func NewPlanner(c PlannerConfig) *Planner {
+	if c.Lease == 0 {
+		c.Lease = 2 * time.Minute
+	}
+	if c.Timeout == 0 {
+		c.Timeout = time.Minute
+	}
+	if c.Released == nil {
+		c.Released = func() {}
+	}
+	return &Planner{
+		source: c.Source, ledger: c.Ledger, generation: c.Generation, owner: c.Owner, lease: c.Lease, timeout: c.Timeout,
+		released: c.Released, metrics: c.Metrics, log: c.Log.With().Str("component", "planner").Logger(),
+	}
+}
+
+// Tick does the run of a rule at a nominal tick. It does nothing when another
+// replica has it, or a run of the rule is still going on.
+//
+// An error means that the run failed: its watermark has not moved, and the next
+// run reads the same rows again.
+func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
+	run, ok, err := p.ledger.Begin(ctx, BeginRun{
+		Rule: rule.ID, Identity: rule.Identity, TickAt: tickAt, Generation: p.generation, Owner: p.owner, Lease: p.lease,
+		Plan: func(known *Progress) RunWindow { return PlanRun(rule, known, tickAt) },
+	})
+	if err != nil {
+		return fmt.Errorf("begin run of %s: %w", rule.ID, err)
+	}
+	if !ok {
+		return nil
+	}
+	log := p.log.With().Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Time("tick_at", tickAt).Logger()
+	started := time.Now()
+	total, err := p.read(ctx, run, rule)
+	if err == nil {
+		var rel Release
+		if rel, err = p.ledger.Finish(ctx, run, rule); err == nil {
+			p.finished(log, run, rel, total, time.Since(started))
+			return nil
+		}
+	}
+	p.metrics.runs.WithLabelValues(rule.ID, string(RunFailed)).Inc()
+	// The reason is kept even when ctx has ended, else the run would block its
+	// rule until the lease lapses.
+	failCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if failErr := p.ledger.Fail(failCtx, run, err.Error()); failErr != nil && !errors.Is(failErr, ErrRunLost) {
+		err = errors.Join(err, fmt.Errorf("fail run: %w", failErr))
+	}
+	return fmt.Errorf("run of %s at %s: %w", rule.ID, tickAt.Format(time.RFC3339), err)
+}
+
+func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total StageResult, took time.Duration) {
+	p.metrics.runs.WithLabelValues(run.Rule, string(rel.State)).Inc()
+	p.metrics.runSeconds.WithLabelValues(run.Rule).Observe(took.Seconds())
+	level := zerolog.DebugLevel
+	if rel.Notifications > 0 {
+		level = zerolog.InfoLevel
+		p.released()
+	}
+	switch {
+	case rel.State == RunHeld:
+		log.Error().Int("planned", rel.Planned).Int("count", rel.Notifications).Msg("run held: it would send more than max_deliveries")
+		return
+	case total.Bad > 0:
+		log.Warn().Int("count", total.Bad).Msg("bad rows set aside")
+	}
+	log.WithLevel(level).Int("count", rel.Notifications).Int("stale", total.Stale).Int("swept", total.Swept).
+		Bool("baseline", run.Baseline).Int64("took_ms", took.Milliseconds()).Msg("run released")
+}
+
+// read reads every slice of the run's window. The watermark follows slice by
+// slice, only ever after a clean end of the result.
+func (p *Planner) read(ctx context.Context, run Run, rule *Rule) (StageResult, error) {
+	var total StageResult
+	if rule.Watermark == nil {
+		// Such a query does not ask for arrival times: it is read whole at every tick.
+		return total, p.slice(ctx, run, rule, Window{Now: run.Until, Since: run.Since, Until: run.Until}, &total)
+	}
+	position := run.Position
+	for _, w := range run.Slices(rule.Watermark.MaxWindow) {
+		if err := p.slice(ctx, run, rule, w, &total); err != nil {
+			return total, err
+		}
+		if !w.Until.After(position) {
+			continue // still in the lookback or the sweep: those rows had their turn before
+		}
+		if err := p.ledger.Advance(ctx, run, position, w.Until); err != nil {
+			return total, fmt.Errorf("advance watermark: %w", err)
+		}
+		position = w.Until
+	}
+	return total, nil
+}
+
+func (p *Planner) slice(ctx context.Context, run Run, rule *Rule, w Window, total *StageResult) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	var c Chunk
+	flush := func() error {
+		res, err := p.ledger.Stage(ctx, run, rule, c)
+		if err != nil {
+			return fmt.Errorf("stage rows: %w", err)
+		}
+		p.metrics.rows.WithLabelValues(rule.ID).Add(float64(c.Rows))
+		p.metrics.staged(rule.ID, res)
+		total.add(res)
+		c = Chunk{}
+		return nil
+	}
+	for row, err := range p.source.Read(ctx, rule.Query, rule.Params(w)) {
+		if err != nil {
+			return fmt.Errorf("read rows: %w", err)
+		}
+		c.Rows++
+		d, err := rule.Draft(row)
+		if bad, ok := errors.AsType[*BadRow](err); ok {
+			c.Bad = append(c.Bad, BadRowRead{Row: row, Err: bad})
+		} else if err != nil {
+			return fmt.Errorf("draft row: %w", err)
+		} else {
+			c.Drafts = append(c.Drafts, d)
+		}
+		if c.Rows >= chunkRows {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+func (r *StageResult) add(o StageResult) {
+	r.New += o.New
+	r.Adopted += o.Adopted
+	r.Stale += o.Stale
+	r.Swept += o.Swept
+	r.Bad += o.Bad
+}

@@ -1,0 +1,162 @@
+package notifier
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+const (
+	// blockedPause is how long nothing is sent after the provider refused our credentials.
+	blockedPause = 30 * time.Second
+	// breakerFailures is how many failures in a row open the breaker.
+	breakerFailures = 25
+	// breakerOpen is how long the breaker stays open before it lets a few sends try.
+	breakerOpen = 10 * time.Second
+	// pruneWindow is the number of sends over which dead targets are judged.
+	pruneWindow = 200
+	// pruneShare is the share of dead targets above which none is retired: a wrong
+	// project or a bad deployment looks like that, a real fleet does not.
+	pruneShare = 0.3
+)
+
+// Pause causes, the label of bugle_provider_paused.
+const (
+	causeBlocked = "blocked"
+	causeBreaker = "breaker"
+)
+
+// provider is what the lanes of one provider share: pace, breaker, pause.
+type provider struct {
+	name    devices.Provider
+	sender  Sender
+	pacer   *Pacer
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	metrics *Metrics
+	log     zerolog.Logger
+
+	mu          sync.Mutex
+	pausedUntil time.Time
+	blockedCode string
+	recent      int // sends in the present window
+	recentGone  int
+	pruning     bool // false while too many targets die
+}
+
+func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.Logger) *provider {
+	p := &provider{
+		name: name, sender: s.Sender, pacer: NewPacer(s.RatePerSecond), metrics: m, pruning: true,
+		log: log.With().Str("sender", string(name)).Logger(),
+	}
+	p.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: string(name), Timeout: breakerOpen, MaxRequests: 5,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			open := 0.0
+			if to == gobreaker.StateOpen {
+				open = 1
+				p.log.Warn().Msg("provider fails again and again: nothing is sent for a while")
+			} else {
+				p.log.Info().Stringer("breaker", to).Msg("provider is tried again")
+			}
+			m.paused.WithLabelValues(string(name), causeBreaker).Set(open)
+		},
+	})
+	return p
+}
+
+// ready returns how many sends may start now, or how long to wait when none may.
+func (p *provider) ready(now time.Time) (n int, wait time.Duration) {
+	p.mu.Lock()
+	until := p.pausedUntil
+	p.mu.Unlock()
+	if d := until.Sub(now); d > 0 {
+		return 0, d
+	}
+	switch p.breaker.State() {
+	case gobreaker.StateOpen:
+		return 0, time.Second
+	case gobreaker.StateHalfOpen:
+		return 1, 0
+	case gobreaker.StateClosed:
+	}
+	n = p.pacer.Available(now)
+	p.metrics.rate.WithLabelValues(string(p.name)).Set(p.pacer.Rate())
+	if n == 0 {
+		return 0, p.pacer.Wait(now)
+	}
+	return n, 0
+}
+
+// learn takes what an outcome says about the provider as a whole.
+func (p *provider) learn(o Outcome, now time.Time) {
+	if o.Throttled {
+		p.pacer.Slow(now)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch o.Verdict {
+	case VerdictBlocked:
+		p.pausedUntil = now.Add(max(blockedPause, o.After))
+		if p.blockedCode != o.Code {
+			p.blockedCode = o.Code
+			p.log.Error().Err(o.Err).Str("reason", o.Code).Int("status", o.Status).
+				Msg("provider refuses our credentials or permissions: nothing is sent until that is mended")
+		}
+		p.metrics.paused.WithLabelValues(string(p.name), causeBlocked).Set(1)
+	case VerdictSent:
+		if p.blockedCode != "" {
+			p.blockedCode = ""
+			p.log.Info().Msg("provider accepts our credentials again")
+			p.metrics.paused.WithLabelValues(string(p.name), causeBlocked).Set(0)
+		}
+		p.count(false)
+	case VerdictGone:
+		p.count(true)
+	case VerdictRetry, VerdictRejected, VerdictUnknown:
+	}
+}
+
+// blocked tells the provider's reason while it refuses our credentials, else "".
+func (p *provider) blocked() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.blockedCode
+}
+
+// mayRetire tells whether a dead target may be retired now.
+func (p *provider) mayRetire() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pruning
+}
+
+// count judges the share of dead targets, window by window; p.mu is held.
+func (p *provider) count(gone bool) {
+	p.recent++
+	if gone {
+		p.recentGone++
+	}
+	tooMany := p.recentGone > int(pruneShare*pruneWindow)
+	if tooMany && p.pruning {
+		p.pruning = false
+		p.log.Error().Int("count", p.recentGone).Msg("too many dead targets at once: none is retired until that passes (wrong project or app build?)")
+	}
+	if p.recent < pruneWindow {
+		return
+	}
+	if !tooMany && !p.pruning {
+		p.pruning = true
+		p.log.Info().Msg("dead targets are retired again")
+	}
+	p.recent, p.recentGone = 0, 0
+}
+
+// failure tells whether a verdict counts against the breaker.
+func (o Outcome) failure() bool {
+	return o.Verdict == VerdictUnknown || (o.Verdict == VerdictRetry)
+}

@@ -1,0 +1,116 @@
+package notifier
+
+import (
+	"context"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+// LaneID names a queue of deliveries that is claimed and sent apart from the others.
+type LaneID struct {
+	Provider devices.Provider
+	Urgency  Urgency
+}
+
+// String returns "provider/urgency".
+func (l LaneID) String() string { return string(l.Provider) + "/" + string(l.Urgency) }
+
+// Claim is a lease on one delivery. ID, owner and No are its fence: whoever
+// holds an older No writes nothing.
+type Claim struct {
+	ID DeliveryID
+	No int64
+	// Until is when the lease ends, by the database's clock.
+	Until time.Time
+}
+
+// ClaimRequest asks for deliveries of one rule on one lane.
+type ClaimRequest struct {
+	Lane  LaneID
+	Rule  string
+	Limit int
+	Owner string
+	Lease time.Duration
+}
+
+// View is all that the gates need to know of a delivery, read just before it is sent.
+type View struct {
+	Claim
+	Notification
+	// User is whose device it was when the delivery was made.
+	User      devices.UserID
+	ExpiresAt time.Time
+	Attempts  int
+	Unknowns  int
+	// Device is the device as it is now; its ID is empty when it is gone from the registry.
+	Device      devices.Device
+	Preferences devices.Preferences
+	// Newer says that the thread has a newer released notification.
+	Newer bool
+	// Told says that an older notification of the thread was, or may have been, sent to this device.
+	Told bool
+	// ReadAt is when the view was read, by this process's clock.
+	ReadAt time.Time
+}
+
+// Attempt is one call of a provider.
+type Attempt struct {
+	Generation         int64
+	StartedAt, EndedAt time.Time
+	Verdict            Verdict
+	Code               string
+	Status             int
+	ProviderID         string
+}
+
+// Result is what becomes of a claimed delivery.
+type Result struct {
+	Claim Claim
+	// State is a final state, or Queued.
+	State  DeliveryState
+	Reason string
+	// DueAt is when a queued delivery may be claimed again.
+	DueAt time.Time
+	// Provider moves a queued delivery to the lanes of another provider; empty leaves it.
+	Provider devices.Provider
+	// Counted says that this attempt counts against the backoff.
+	Counted bool
+	// Unknown says that the outcome of this attempt is not known.
+	Unknown bool
+	// Attempt is what was tried; nil when nothing was.
+	Attempt *Attempt
+}
+
+// Queue is the part of the ledger that the dispatcher works from.
+type Queue interface {
+	// Rules lists the rules that have something queued on a lane, whether due or not.
+	Rules(ctx context.Context, lane LaneID) ([]string, error)
+	// Claim leases due deliveries, oldest first. A delivery whose thread has an older one leased
+	// to be sent to the same device waits for that.
+	Claim(ctx context.Context, req ClaimRequest) ([]Claim, error)
+	// View reads what the gates need, in any order.
+	View(ctx context.Context, claims []Claim) ([]View, error)
+	// Record writes results down in one transaction. Results whose lease has been lost are
+	// left out; it returns how many.
+	Record(ctx context.Context, owner string, results []Result) (lost int, err error)
+	// Reclaim requeues deliveries whose lease has lapsed: their outcome is unknown.
+	Reclaim(ctx context.Context, limit int) (int, error)
+	// Expire ends queued deliveries that are worth nothing any more, whether or not a lane would
+	// still come to them.
+	Expire(ctx context.Context, limit int) (int, error)
+}
+
+// Retirer takes a dead target out of use.
+type Retirer interface {
+	// Retire makes the device inactive for good unless it has a newer generation of its target;
+	// it reports whether it did.
+	Retire(ctx context.Context, id devices.ID, generation int64, reason string) (bool, error)
+}
+
+// Ledger is everything that the notifier writes down.
+type Ledger interface {
+	RunLedger
+	FanLedger
+	Queue
+}

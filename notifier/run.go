@@ -1,0 +1,186 @@
+package notifier
+
+import (
+	"context"
+	"time"
+)
+
+// RunID names a run.
+type RunID int64
+
+// RunState is where a run stands.
+type RunState string
+
+// The states of a run. Reading and Held are the only ones that end.
+const (
+	RunReading   RunState = "reading"
+	RunReleased  RunState = "released"
+	RunHeld      RunState = "held"
+	RunDiscarded RunState = "discarded"
+	RunFailed    RunState = "failed"
+)
+
+// Run is what one tick of a rule does.
+type Run struct {
+	ID     RunID
+	Rule   string
+	TickAt time.Time
+	// Owner is the replica that runs it; with the state it is the fence of every later step.
+	Owner string
+	RunWindow
+	// Position is where the rule's watermark stands; rows that arrived before it have been read.
+	Position time.Time
+}
+
+// Progress is how far a rule has read, by arrival time.
+type Progress struct {
+	// Identity is the rule's identity when its rows were last taken as known.
+	Identity string
+	// StartAt is the bound below which nothing is ever read.
+	StartAt  time.Time
+	Position time.Time
+	SweptAt  time.Time
+}
+
+// RunWindow is what a run has to read.
+type RunWindow struct {
+	// Since and Until bound the arrival times, Since included and Until not.
+	Since, Until time.Time
+	// StartAt is the rule's lower bound from this run on.
+	StartAt time.Time
+	// Baseline runs take what they read as known and announce nothing.
+	Baseline bool
+	// Sweep runs reach back further than the lookback.
+	Sweep bool
+}
+
+// PlanRun decides what the run of a rule at a tick has to read. known is nil for a
+// rule that has never run.
+//
+// A rule that was never run starts at its start (by default this tick), so that
+// a fresh database does not announce history. A rule whose key, version or order
+// has changed takes what it reads as known once, because all of it would look new.
+func PlanRun(rule *Rule, known *Progress, tickAt time.Time) RunWindow {
+	w := RunWindow{Until: tickAt}
+	if known == nil {
+		start := rule.Start
+		if start.IsZero() || start.After(tickAt) {
+			start = tickAt
+		}
+		w.Since, w.StartAt = start, start
+		return w
+	}
+	w.StartAt, w.Baseline = known.StartAt, known.Identity != rule.Identity
+	w.Since = known.Position
+	if rule.Watermark != nil {
+		w.Since = known.Position.Add(-rule.Watermark.Lookback)
+	}
+	if rule.Sweep != nil && !w.Baseline && tickAt.Sub(known.SweptAt) >= rule.Sweep.Every {
+		w.Sweep = true
+		w.Since = earlier(w.Since, tickAt.Add(-rule.Sweep.Lookback))
+	}
+	if w.Since.Before(w.StartAt) {
+		w.Since = w.StartAt
+	}
+	if w.Baseline {
+		w.StartAt = w.Since
+	}
+	return w
+}
+
+// Slices cuts the window so that no slice is longer than maxWindow (0: one slice).
+// A window that is empty has no slices.
+func (w RunWindow) Slices(maxWindow time.Duration) []Window {
+	var out []Window
+	for since := w.Since; since.Before(w.Until); {
+		until := w.Until
+		if maxWindow > 0 && until.Sub(since) > maxWindow {
+			until = since.Add(maxWindow)
+		}
+		out = append(out, Window{Now: w.Until, Since: since, Until: until})
+		since = until
+	}
+	return out
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// BeginRun asks for the run of one rule at one tick.
+type BeginRun struct {
+	Rule       string
+	Identity   string
+	TickAt     time.Time
+	Generation string
+	Owner      string
+	// Lease is how long the run may stay without a sign of life before another replica may fail it.
+	Lease time.Duration
+	// Plan decides the window from the rule's progress, nil for a rule that has never run.
+	Plan func(*Progress) RunWindow
+}
+
+// Chunk is a part of what a run has read.
+type Chunk struct {
+	// Rows is how many rows were read for it.
+	Rows   int
+	Drafts []Draft
+	Bad    []BadRowRead
+}
+
+// BadRowRead is a row that no notification could be made of.
+type BadRowRead struct {
+	Row Row
+	Err *BadRow
+}
+
+// StageResult says what became of a chunk.
+type StageResult struct {
+	// New counts first and later versions that were written down.
+	New int
+	// Adopted counts versions that a failed run had staged and this run takes over.
+	Adopted int
+	// Stale counts rows that were older than the version that is known.
+	Stale int
+	// Swept counts new versions that arrived before the lookback, so that only the sweep could find them.
+	Swept int
+	// Bad counts rows without a notification.
+	Bad int
+}
+
+// Release says how a run ended.
+type Release struct {
+	State RunState
+	// Notifications counts what was released or held.
+	Notifications int
+	// Planned counts the deliveries that a held run would make; 0 when the rule has no limit.
+	Planned int
+}
+
+// RunLedger writes down what runs do.
+//
+// Every method but Begin is fenced: it returns ErrRunLost and changes nothing
+// when the run is no longer this owner's.
+type RunLedger interface {
+	// Begin starts the run unless this tick has one already or another run of the rule is still
+	// running; then it returns false. It fails a running run whose lease has lapsed.
+	Begin(ctx context.Context, req BeginRun) (Run, bool, error)
+	// Stage writes a chunk down in one transaction: the newest row per key wins, known versions
+	// change nothing.
+	Stage(ctx context.Context, run Run, rule *Rule, c Chunk) (StageResult, error)
+	// Advance moves the rule's watermark from where it stands to a later time.
+	Advance(ctx context.Context, run Run, from, to time.Time) error
+	// Finish ends a run that has read everything: what it staged is released, or held when it
+	// would make more deliveries than the rule allows.
+	Finish(ctx context.Context, run Run, rule *Rule) (Release, error)
+	// Fail ends a run that could not read everything. What it staged waits for the next run that
+	// reads the same rows; the watermark stays.
+	Fail(ctx context.Context, run Run, reason string) error
+}
+
+// Ordered tells whether the rule says which of two versions is newer. Without
+// an order, the version read last is the newest.
+func (r *Rule) Ordered() bool { return r.order != "" }

@@ -1,0 +1,14 @@
+// Package sqlledger keeps the notifier's books in a database: runs,
+// notifications, deliveries, attempts and where each rule stands.
+//
+// Everything that must be true together is written in one transaction, and
+// every batch is one statement with one JSON parameter, on SQLite as on
+// PostgreSQL (see package internal/sqldb). The package writes its own tables
+// and only reads those of package devices/sqldevices: the fan-out joins the
+// devices set-wise instead of carrying them through the process.
+//
+// Unique keys carry the invariants: runs (rule, tick) and one reading run per
+// rule; notifications (rule, key, version) and one latest per (rule, key);
+// deliveries (notification, device). Whatever is read again, restarted or run
+// twice meets them.
+package sqlledger

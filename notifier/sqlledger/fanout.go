@@ -1,0 +1,146 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// fanBatch is how many notifications for single users one transaction fans out.
+const fanBatch = 500
+
+// FanOut implements notifier.FanLedger: one batch for single users, then one
+// step of the oldest broad notification, so that neither waits for the other.
+func (l *Ledger) FanOut(ctx context.Context, limit int) (made int, more bool, err error) {
+	users, moreUsers, err := l.fanUsers(ctx)
+	if err != nil {
+		return 0, false, fmt.Errorf("fan out to users: %w", err)
+	}
+	broad, moreBroad, err := l.fanBroad(ctx, limit)
+	if err != nil {
+		return users, false, fmt.Errorf("fan out to many: %w", err)
+	}
+	return users + broad, moreUsers || moreBroad, nil
+}
+
+func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT id FROM notifications
+			WHERE audience = 'user' AND state = 'released' AND fanned_at = 0 ORDER BY id LIMIT $1`+l.db.Dialect().SkipLocked, fanBatch)
+		set, err := collect(rows, err, func(r *sql.Rows) (id notifier.NotificationID, err error) { return id, r.Scan(&id) })
+		if err != nil || len(set) == 0 {
+			return err
+		}
+		param, err := ids(set)
+		if err != nil {
+			return err
+		}
+		now := l.now()
+		// CROSS JOIN makes SQLite go from the batch to the devices; to PostgreSQL it is a join like any other.
+		made, err = exec(ctx, tx, `INSERT INTO deliveries
+			(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
+			SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $2, n.expires_at, $2
+			FROM `+l.each+` CROSS JOIN notifications n CROSS JOIN devices d
+			WHERE n.id = CAST(j.value ->> 'id' AS BIGINT) AND d.user_id = n.user_id
+			  AND d.state = 'active' AND d.activated_at <= n.created_at AND n.expires_at > $2
+			ON CONFLICT (notification_id, device_id) DO NOTHING`, param, now)
+		if err != nil {
+			return fmt.Errorf("insert deliveries: %w", err)
+		}
+		more = len(set) == fanBatch
+		if err := l.onIDs(ctx, tx, set, `UPDATE notifications SET fanned_at = $2 WHERE id IN `, now); err != nil {
+			return fmt.Errorf("note fan-out: %w", err)
+		}
+		return nil
+	})
+	return made, more, err
+}
+
+// broad is a notification for many devices that is being fanned out.
+type broad struct {
+	id       notifier.NotificationID
+	audience notifier.AudienceKind
+	thread   string
+	cursor   string
+	expires  int64
+}
+
+func (l *Ledger) fanBroad(ctx context.Context, limit int) (made int, more bool, err error) {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var b broad
+		err := tx.QueryRowContext(ctx, `SELECT id, audience, thread, fan_cursor, expires_at FROM notifications
+			WHERE audience IN ('all', 'follows') AND state = 'released' AND fanned_at = 0 ORDER BY id LIMIT 1`+l.db.Dialect().SkipLocked).
+			Scan(&b.id, &b.audience, &b.thread, &b.cursor, &b.expires)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read pending: %w", err)
+		}
+		more = true
+		now := l.now()
+		over, err := l.overtaken(ctx, tx, b, now)
+		if err != nil {
+			return err
+		}
+		last := ""
+		if !over {
+			if made, last, err = l.fanChunk(ctx, tx, b, limit, now); err != nil {
+				return err
+			}
+		}
+		if made < limit {
+			_, err = tx.ExecContext(ctx, `UPDATE notifications SET fanned_at = $1 WHERE id = $2`, now, b.id)
+		} else {
+			_, err = tx.ExecContext(ctx, `UPDATE notifications SET fan_cursor = $1 WHERE id = $2`, last, b.id)
+		}
+		if err != nil {
+			return fmt.Errorf("note fan-out: %w", err)
+		}
+		return nil
+	})
+	return made, more && err == nil, err
+}
+
+// overtaken tells whether making more deliveries of b is useless: it has
+// expired, or its thread has something newer.
+func (l *Ledger) overtaken(ctx context.Context, tx *sql.Tx, b broad, now int64) (over bool, err error) {
+	if b.expires <= now {
+		return true, nil
+	}
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM notifications WHERE thread = $1 AND id > $2 AND state = 'released')`,
+		b.thread, b.id).Scan(&over)
+	if err != nil {
+		return false, fmt.Errorf("look for newer: %w", err)
+	}
+	return over, nil
+}
+
+// fanChunk makes deliveries for the next devices behind the cursor, and returns
+// the last of them.
+func (l *Ledger) fanChunk(ctx context.Context, tx *sql.Tx, b broad, limit int, now int64) (made int, last string, err error) {
+	who := `TRUE`
+	if b.audience == notifier.AudienceFollows {
+		// Those who were told, or may have been: also those who are just being told.
+		who = `EXISTS (SELECT 1 FROM notifications o JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.id
+			WHERE o.thread = n.thread AND o.id < n.id AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0))`
+	}
+	rows, err := tx.QueryContext(ctx, `INSERT INTO deliveries
+		(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
+		SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $1, n.expires_at, $1
+		FROM devices d, notifications n
+		WHERE n.id = $2 AND d.id > $3 AND d.state = 'active' AND d.activated_at <= n.created_at AND `+who+`
+		ORDER BY d.id LIMIT $4
+		ON CONFLICT (notification_id, device_id) DO NOTHING RETURNING device_id`, now, b.id, b.cursor, limit)
+	inserted, err := collect(rows, err, func(r *sql.Rows) (id string, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return 0, "", fmt.Errorf("insert deliveries: %w", err)
+	}
+	for _, id := range inserted {
+		last = max(last, id)
+	}
+	return len(inserted), last, nil
+}

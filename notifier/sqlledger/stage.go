@@ -1,0 +1,314 @@
+package sqlledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// known is the latest version of a key.
+type known struct {
+	id      notifier.NotificationID
+	version int
+	hash    string
+	order   int64
+	state   string
+	run     notifier.RunID
+}
+
+// staged is a row of notifications on its way in.
+type staged struct {
+	Key       string `json:"key"`
+	Version   int    `json:"version"`
+	Hash      string `json:"hash"`
+	Order     int64  `json:"order"`
+	Thread    string `json:"thread"`
+	FollowUp  int    `json:"follow_up"` // 0 or 1
+	User      string `json:"user"`
+	Variant   string `json:"variant"`
+	Category  string `json:"category"`
+	Row       string `json:"row"`
+	DueAt     int64  `json:"due_at"`
+	ExpiresAt int64  `json:"expires_at"`
+}
+
+// Stage implements notifier.RunLedger.
+func (l *Ledger) Stage(ctx context.Context, run notifier.Run, rule *notifier.Rule, c notifier.Chunk) (res notifier.StageResult, err error) {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		res = notifier.StageResult{}
+		if err := l.hold(ctx, tx, run); err != nil {
+			return err
+		}
+		drafts := newestPerKey(c.Drafts, rule.Ordered())
+		latest, err := l.latest(ctx, tx, rule.ID, drafts)
+		if err != nil {
+			return err
+		}
+		plan := stagePlan{run: run, rule: rule, now: l.now()}
+		for _, d := range drafts {
+			plan.add(d, latest[d.Key])
+		}
+		bad := append(slices.Clone(c.Bad), plan.bad...)
+		res = plan.result
+		res.Bad = len(bad)
+		if err := l.apply(ctx, tx, plan); err != nil {
+			return err
+		}
+		if err := l.badRows(ctx, tx, rule.ID, bad); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE runs SET rows_read = rows_read + $1, staged = staged + $2, adopted = adopted + $3,
+			swept = swept + $4, bad_rows = bad_rows + $5 WHERE id = $6`, c.Rows, res.New, res.Adopted, res.Swept, res.Bad, run.ID)
+		if err != nil {
+			return fmt.Errorf("count rows: %w", err)
+		}
+		return nil
+	})
+	return res, err
+}
+
+// newestPerKey keeps the newest draft of each key, in the order of their first
+// appearance. Without an order the last one read counts as newest.
+func newestPerKey(drafts []notifier.Draft, ordered bool) []notifier.Draft {
+	at := make(map[string]int, len(drafts))
+	out := make([]notifier.Draft, 0, len(drafts))
+	for _, d := range drafts {
+		i, seen := at[d.Key]
+		switch {
+		case !seen:
+			at[d.Key] = len(out)
+			out = append(out, d)
+		case !ordered || d.Order > out[i].Order:
+			out[i] = d
+		}
+	}
+	return out
+}
+
+// stagePlan collects what a chunk changes.
+type stagePlan struct {
+	run    notifier.Run
+	rule   *notifier.Rule
+	now    int64
+	insert []staged
+	adopt  []notifier.NotificationID
+	// replaced are the versions that are not the latest any more.
+	replaced []notifier.NotificationID
+	newer    []newerOrder
+	bad      []notifier.BadRowRead
+	result   notifier.StageResult
+}
+
+// newerOrder notes that an unchanged version was seen with a newer order, so
+// that an old row between the two is recognised as stale.
+type newerOrder struct {
+	ID    int64 `json:"id"`
+	Order int64 `json:"order"`
+}
+
+func (p *stagePlan) add(d notifier.Draft, k *known) {
+	version := 1
+	if k != nil {
+		switch {
+		case k.hash == d.VersionHash:
+			if k.state == "staged" && k.run != p.run.ID {
+				p.adopt = append(p.adopt, k.id)
+				p.result.Adopted++
+			}
+			if d.Order > k.order {
+				p.newer = append(p.newer, newerOrder{ID: int64(k.id), Order: d.Order})
+			}
+			return
+		case p.rule.Ordered() && d.Order <= k.order:
+			p.result.Stale++
+			return
+		}
+		version = k.version + 1
+	}
+	// A text that cannot be made is found now, not when a phone waits for it.
+	if bad, ok := errors.AsType[*notifier.BadRow](p.rule.Check(d)); ok {
+		p.bad = append(p.bad, notifier.BadRowRead{Row: d.Row, Err: bad})
+		return
+	}
+	row, err := json.Marshal(d.Row)
+	if err != nil {
+		p.bad = append(p.bad, notifier.BadRowRead{Row: nil, Err: &notifier.BadRow{
+			Rule: p.rule.ID, Reason: notifier.BadValue, Detail: "the row cannot be kept as JSON",
+		}})
+		return
+	}
+	if k != nil {
+		p.replaced = append(p.replaced, k.id)
+	}
+	if w := p.rule.Watermark; w != nil && p.run.Sweep && !d.Arrival.IsZero() && d.Arrival.Before(p.run.Position.Add(-w.Lookback)) {
+		p.result.Swept++
+	}
+	p.result.New++
+	p.insert = append(p.insert, staged{
+		Key: d.Key, Version: version, Hash: d.VersionHash, Order: d.Order, Thread: p.rule.Thread(d.Key), User: string(d.User),
+		Variant: d.Variant, Category: d.Category, Row: string(row), DueAt: sqldb.Micros(d.DueAt),
+		ExpiresAt: sqldb.Micros(p.rule.Expiry(d, sqldb.Time(p.now))),
+	})
+}
+
+func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []notifier.Draft) (map[string]*known, error) {
+	if len(drafts) == 0 {
+		return nil, nil
+	}
+	type item struct {
+		Key string `json:"key"`
+	}
+	keys := make([]item, len(drafts))
+	for i, d := range drafts {
+		keys[i].Key = d.Key
+	}
+	param, err := batch(keys)
+	if err != nil {
+		return nil, err
+	}
+	type pair struct {
+		key string
+		known
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.version, n.version_hash, n.order_value, n.state, n.run_id
+		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.value ->> 'key' FROM `+l.each+`)`+
+		l.db.Dialect().ForUpdate, param, rule)
+	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
+		return p, r.Scan(&p.key, &p.id, &p.version, &p.hash, &p.order, &p.state, &p.run)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read known versions: %w", err)
+	}
+	out := make(map[string]*known, len(found))
+	for _, p := range found {
+		out[p.key] = &p.known
+	}
+	return out, nil
+}
+
+func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
+	if len(p.newer) > 0 {
+		param, err := batch(p.newer)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET order_value = CAST(j.value ->> 'order' AS BIGINT) FROM `+l.each+`
+			WHERE notifications.id = CAST(j.value ->> 'id' AS BIGINT)`, param); err != nil {
+			return fmt.Errorf("note newer order: %w", err)
+		}
+	}
+	if len(p.adopt) > 0 {
+		if err := l.onIDs(ctx, tx, p.adopt, `UPDATE notifications SET run_id = $2 WHERE id IN `, p.run.ID); err != nil {
+			return fmt.Errorf("adopt notifications: %w", err)
+		}
+	}
+	if len(p.replaced) > 0 {
+		// A version that a failed run staged and nobody adopted has been overtaken unsent.
+		if err := l.onIDs(ctx, tx, p.replaced, `UPDATE notifications SET latest = FALSE,
+			state = CASE WHEN state = 'staged' THEN 'superseded' ELSE state END WHERE id IN `); err != nil {
+			return fmt.Errorf("replace versions: %w", err)
+		}
+	}
+	if len(p.insert) == 0 {
+		return nil
+	}
+	if err := l.markFollowUps(ctx, tx, p.insert); err != nil {
+		return err
+	}
+	param, err := batch(p.insert)
+	if err != nil {
+		return err
+	}
+	state := "staged"
+	if p.run.Baseline {
+		state = "baseline"
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
+		(rule_id, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
+		 class, urgency, state, run_id, source_row, due_at, expires_at, created_at)
+		SELECT $2, j.value ->> 'key', CAST(j.value ->> 'version' AS BIGINT), j.value ->> 'hash', CAST(j.value ->> 'order' AS BIGINT),
+		 TRUE, j.value ->> 'thread', CAST(j.value ->> 'follow_up' AS BIGINT) = 1, $3, j.value ->> 'user', j.value ->> 'variant',
+		 j.value ->> 'category', $4, $5, $6, $7, j.value ->> 'row', CAST(j.value ->> 'due_at' AS BIGINT),
+		 CAST(j.value ->> 'expires_at' AS BIGINT), $8
+		FROM `+l.each+` WHERE TRUE`,
+		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, state, p.run.ID, p.now)
+	if err != nil {
+		return fmt.Errorf("insert notifications: %w", err)
+	}
+	return nil
+}
+
+// onIDs runs a statement whose end is "IN " for a set of ids, which is $1.
+func (l *Ledger) onIDs(ctx context.Context, tx *sql.Tx, set []notifier.NotificationID, query string, args ...any) error {
+	param, err := ids(set)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, query+`(SELECT CAST(j.value ->> 'id' AS BIGINT) FROM `+l.each+`)`, append([]any{param}, args...)...)
+	return err
+}
+
+// markFollowUps finds those whose thread has an older notification, of their own
+// rule or of the one that it follows.
+func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged) error {
+	param, err := batch(insert)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT n.thread FROM notifications n
+		WHERE n.thread IN (SELECT j.value ->> 'thread' FROM `+l.each+`)`, param)
+	threads, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+	if err != nil {
+		return fmt.Errorf("read threads: %w", err)
+	}
+	for i := range insert {
+		insert[i].FollowUp = bit(slices.Contains(threads, insert[i].Thread))
+	}
+	return nil
+}
+
+func (l *Ledger) badRows(ctx context.Context, tx *sql.Tx, rule string, bad []notifier.BadRowRead) error {
+	type item struct {
+		Hash   string `json:"hash"`
+		Reason string `json:"reason"`
+		Detail string `json:"detail"`
+		Row    string `json:"row"`
+	}
+	items := make([]item, 0, len(bad))
+	seen := make(map[string]bool, len(bad))
+	for _, b := range bad {
+		row, err := json.Marshal(b.Row)
+		if err != nil {
+			row = []byte("null")
+		}
+		sum := sha256.Sum256(row)
+		hash := hex.EncodeToString(sum[:16])
+		if !seen[hash] {
+			seen[hash] = true
+			items = append(items, item{Hash: hash, Reason: string(b.Err.Reason), Detail: b.Err.Detail, Row: string(row)})
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	param, err := batch(items)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen)
+		SELECT $2, j.value ->> 'hash', j.value ->> 'reason', j.value ->> 'detail', j.value ->> 'row', 1, $3, $3 FROM `+l.each+` WHERE TRUE
+		ON CONFLICT (rule_id, row_hash) DO UPDATE SET times_read = bad_rows.times_read + 1, last_seen = excluded.last_seen,
+		 reason = excluded.reason, detail = excluded.detail`, param, rule, l.now())
+	if err != nil {
+		return fmt.Errorf("set bad rows aside: %w", err)
+	}
+	return nil
+}
