@@ -3,7 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: served below on the admin listener only; nothing serves DefaultServeMux
+	"net/http/pprof"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"

@@ -9,15 +9,13 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 )
-
-// bodyReadTimeout bounds how long a body of a few KiB may take to arrive.
-const bodyReadTimeout = 5 * time.Second
 
 // readBody reads the body of an operation that has one, so that too large, too
 // slow, cut off and not JSON each get an answer of their own. huma then parses
@@ -37,13 +35,16 @@ func (s *server) readBody(hctx huma.Context, next func(huma.Context)) {
 	// A deadline of its own, since http.Server's covers the handler as well.
 	// Writers that cannot set one (in tests) are as good without.
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyReadTimeout))
+	_ = control.SetReadDeadline(time.Now().Add(s.bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.bodyLimit))
-	_ = control.SetReadDeadline(time.Time{})
 	if err != nil {
+		// The deadline stays: http.Server drains what is left of the body before
+		// it answers, and would wait for ever for one that does not come.
+		w.Header().Set("Connection", "close")
 		writeProblem(w, s.bodyProblem(hctx, err))
 		return
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	next(bodyContext{inner: hctx, body: bytes.NewReader(body)})
 }
 
@@ -53,7 +54,7 @@ func (s *server) bodyProblem(hctx huma.Context, err error) *Problem {
 		return newProblem(ctx, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body may have %d bytes", tooLarge.Limit))
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return newProblem(ctx, http.StatusRequestTimeout, fmt.Sprintf("a body must arrive within %s", bodyReadTimeout))
+		return newProblem(ctx, http.StatusRequestTimeout, fmt.Sprintf("a body must arrive within %s", s.bodyTimeout))
 	}
 	return newProblem(ctx, http.StatusBadRequest, "the body broke off")
 }
@@ -141,6 +142,8 @@ func (s *server) problems(hctx huma.Context, _ string, v any) (any, error) {
 	for _, e := range m.Errors {
 		fields = append(fields, ProblemField{Path: e.Location, Message: e.Message})
 	}
+	// huma finds unknown properties in the order of a map.
+	slices.SortStableFunc(fields, func(a, b ProblemField) int { return strings.Compare(a.Path, b.Path) })
 	detail := "the request does not fit the schema"
 	if len(fields) == 0 {
 		detail = m.Detail

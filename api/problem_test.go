@@ -77,7 +77,7 @@ func TestProblems(t *testing.T) {
 		"null":                 {call: activate(`null`, nil), status: 400},
 		"no body":              {call: activate("", media("application/json")), status: 400},
 		"nothing in it":        {call: activate(`{}`, nil), status: 400},
-		"unknown fields":       {call: activate(`{"platform":"android","target":{"kind":"fcm_token","value":"x","extra":1},"Locale":"en"}`, nil), status: 400},
+		"unknown fields":       {call: activate(`{"platform":"android","target":{"kind":"fcm_token","value":"x","extra":1},"region":"en"}`, nil), status: 400},
 		"wrong types":          {call: activate(`{"platform":1,"target":{"kind":null,"value":["x"]}}`, nil), status: 400},
 		"outside the schema":   {call: activate(`{"platform":"windows","target":{"kind":"apns","value":""}}`, nil), status: 400},
 		"outside the rules":    {call: activate(`{"platform":"web","target":{"kind":"fcm_token","value":"short"},"locale":"?","time_zone":"Mars/Base","app_version":"\n"}`, nil), status: 400},

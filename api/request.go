@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -42,16 +43,11 @@ func withRequestID(next http.Handler) http.Handler {
 }
 
 func cleanRequestID(id string) bool {
-	if id == "" || len(id) > maxRequestIDLen {
-		return false
+	unclean := func(c rune) bool {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		return !letter && c != '-' && c != '_' && c != '.'
 	}
-	for i := range len(id) {
-		c := id[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
-			return false
-		}
-	}
-	return true
+	return id != "" && len(id) <= maxRequestIDLen && !strings.ContainsFunc(id, unclean)
 }
 
 // observe writes one log line and one sample per request. It stands outside of
@@ -59,28 +55,29 @@ func cleanRequestID(id string) bool {
 func observe(log zerolog.Logger, m *metrics) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			start := time.Now()
 			ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-			defer func() {
-				took := time.Since(start)
-				route, method, status := routeOf(r), methodOf(r), statusWritten(r, ww)
-				m.observe(route, method, status, took)
-				level := zerolog.InfoLevel
-				if isProbe(route) && status < http.StatusInternalServerError {
-					level = zerolog.DebugLevel
-				}
-				log.WithLevel(level).Str("route", route).Str("method", method).Int("status", status).
-					Int64("took_ms", took.Milliseconds()).Str("request_id", requestID(r.Context())).Msg("request served")
-			}()
+			defer observed(r.Context(), log, m, r.Method, ww, time.Now())
 			next.ServeHTTP(ww, r)
 		})
 	}
 }
 
+func observed(ctx context.Context, log zerolog.Logger, m *metrics, method string, ww middleware.WrapResponseWriter, start time.Time) {
+	took := time.Since(start)
+	route, method, status := routeOf(ctx), knownMethod(method), statusWritten(ctx, ww)
+	m.observe(route, method, status, took)
+	level := zerolog.InfoLevel
+	if isProbe(route) && status < http.StatusInternalServerError {
+		level = zerolog.DebugLevel
+	}
+	log.WithLevel(level).Str("route", route).Str("method", method).Int("status", status).
+		Int64("took_ms", took.Milliseconds()).Str("request_id", requestID(ctx)).Msg("request served")
+}
+
 // routeOf is the router's pattern: a path would tell device ids and make as
 // many series as there are devices.
-func routeOf(r *http.Request) string {
-	if rc := chi.RouteContext(r.Context()); rc != nil {
+func routeOf(ctx context.Context) string {
+	if rc := chi.RouteContext(ctx); rc != nil {
 		if p := rc.RoutePattern(); p != "" {
 			return p
 		}
@@ -97,18 +94,18 @@ func knownMethods() []string {
 	}
 }
 
-func methodOf(r *http.Request) string {
-	if slices.Contains(knownMethods(), r.Method) {
-		return r.Method
+func knownMethod(method string) string {
+	if slices.Contains(knownMethods(), method) {
+		return method
 	}
 	return "other"
 }
 
-func statusWritten(r *http.Request, ww middleware.WrapResponseWriter) int {
+func statusWritten(ctx context.Context, ww middleware.WrapResponseWriter) int {
 	switch {
 	case ww.Status() != 0:
 		return ww.Status()
-	case r.Context().Err() != nil:
+	case ctx.Err() != nil:
 		return statusClientClosed
 	}
 	return http.StatusOK
@@ -123,24 +120,27 @@ func isProbe(route string) bool {
 func recoverPanics(log zerolog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			defer func() {
-				v := recover()
-				if v == nil {
-					return
-				}
-				if v == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, panicked as it is
-					panic(v)
-				}
-				log.Error().Str("request_id", requestID(r.Context())).Str("reason", fmt.Sprint(v)).
-					Str("stack", string(debug.Stack())).Msg("request panicked")
-				if ww, ok := w.(middleware.WrapResponseWriter); ok && ww.Status() != 0 {
-					panic(http.ErrAbortHandler)
-				}
-				writeProblem(w, newProblem(r.Context(), http.StatusInternalServerError, "the request id leads to the cause in the log"))
-			}()
+			defer recovered(r.Context(), log, w)
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// recovered must be deferred itself: recover works nowhere else.
+func recovered(ctx context.Context, log zerolog.Logger, w http.ResponseWriter) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel, panicked as it is
+		panic(v)
+	}
+	log.Error().Str("request_id", requestID(ctx)).Str("reason", fmt.Sprint(v)).
+		Str("stack", string(debug.Stack())).Msg("request panicked")
+	if ww, ok := w.(middleware.WrapResponseWriter); ok && ww.Status() != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	writeProblem(w, newProblem(ctx, http.StatusInternalServerError, "the request id leads to the cause in the log"))
 }
 
 // newRouter returns a router whose every answer passes the middlewares above

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
 )
 
 func TestRequestID(t *testing.T) {
@@ -182,47 +183,105 @@ func TestNewRefusesAnIncompleteConfig(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Over a real socket: a body that stops half-way is answered, not waited for.
+// Over a real socket: a body that stops half-way is answered, not waited for,
+// and the connection is not kept.
 func TestSlowAndCutBodies(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	srv := api.NewServer("", w.handler)
-	require.Positive(t, srv.ReadHeaderTimeout)
-	require.Positive(t, srv.ReadTimeout)
-	require.Positive(t, srv.WriteTimeout)
-	require.Positive(t, srv.IdleTimeout)
-	require.Positive(t, srv.MaxHeaderBytes)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		require.NoError(t, srv.Close())
-		require.ErrorIs(t, <-served, http.ErrServerClosed)
-	})
-	head := "POST /v1/devices/d1/activate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: " + requestID +
-		"\r\nAuthorization: Bearer " + tokenFor(t, "ada") + "\r\nContent-Length: 100\r\n\r\n{"
 	for name, tc := range map[string]struct {
-		cut    bool
-		status int
-	}{"slow": {status: 408}, "cut": {cut: true, status: 400}} {
+		cut     bool
+		timeout time.Duration
+		status  int
+	}{
+		"slow": {timeout: 50 * time.Millisecond, status: 408},
+		"cut":  {timeout: time.Minute, cut: true, status: 400},
+	} {
 		t.Run(name, func(t *testing.T) {
-			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
-			require.NoError(t, err)
-			defer func() { require.NoError(t, conn.Close()) }()
-			_, err = io.WriteString(conn, head)
+			t.Parallel()
+			conn := dial(t, serve(t, newWorld(t, func(c *api.Config) { c.BodyTimeout = tc.timeout }).handler))
+			_, err := io.WriteString(conn, "POST /v1/devices/d1/activate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+				"X-Request-Id: "+requestID+"\r\nAuthorization: Bearer "+tokenFor(t, "ada")+"\r\nContent-Length: 100\r\n\r\n{")
 			require.NoError(t, err)
 			if tc.cut {
 				require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 			}
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			require.NoError(t, err)
 			body, err := io.ReadAll(resp.Body)
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
 			require.Equal(t, tc.status, resp.StatusCode)
+			require.True(t, resp.Close)
 			require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"))
 			golden(t, "body "+name, body)
 		})
 	}
+}
+
+// slowPreferences takes longer to store than a body may take to arrive.
+type slowPreferences struct {
+	api.PreferenceStore
+	takes time.Duration
+}
+
+func (s slowPreferences) SetPreferences(ctx context.Context, _ devices.UserID, p devices.Preferences) (devices.Preferences, error) {
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+	}
+	return p, ctx.Err()
+}
+
+// The deadline of a body must end with the body: http.Server goes on reading
+// to notice a client that leaves, and would take the deadline for one.
+func TestTheDeadlineOfABodyEndsWithIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *api.Config) {
+		c.BodyTimeout = 300 * time.Millisecond
+		c.Preferences = slowPreferences{takes: 2 * c.BodyTimeout}
+	})
+	conn := dial(t, serve(t, w.handler))
+	_, err := io.WriteString(conn, "PUT /v1/preferences HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 26\r\n"+
+		"Authorization: Bearer "+tokenFor(t, "ada")+"\r\n\r\n"+`{"muted":[],"opted_in":[]}`)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, 200, resp.StatusCode)
+}
+
+func TestEveryPhaseOfAServerIsBounded(t *testing.T) {
+	t.Parallel()
+	srv := api.NewServer("127.0.0.1:0", http.NotFoundHandler())
+	require.Equal(t, "127.0.0.1:0", srv.Addr)
+	for name, d := range map[string]time.Duration{
+		"ReadHeaderTimeout": srv.ReadHeaderTimeout, "ReadTimeout": srv.ReadTimeout,
+		"WriteTimeout": srv.WriteTimeout, "IdleTimeout": srv.IdleTimeout,
+	} {
+		require.Positive(t, d, name)
+	}
+	require.Positive(t, srv.MaxHeaderBytes)
+}
+
+// serve runs the handler on a socket until the test ends.
+func serve(t *testing.T, h http.Handler) net.Addr {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := api.NewServer("", h)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		require.NoError(t, srv.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+	})
+	return l.Addr()
+}
+
+func dial(t *testing.T, addr net.Addr) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), addr.Network(), addr.String())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	return conn
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,8 @@ const (
 	// DefaultBodyLimit is 16 KiB: the largest request, an activation with the
 	// longest token, has less than 5 KiB.
 	DefaultBodyLimit = 16 << 10
+	// DefaultBodyTimeout bounds how long a body of a few KiB may take to arrive.
+	DefaultBodyTimeout = 5 * time.Second
 	// DefaultRequestTimeout bounds what a request may make the database do.
 	DefaultRequestTimeout = 10 * time.Second
 )
@@ -42,6 +45,8 @@ type Config struct {
 	Checks []Check
 	// BodyLimit is the largest accepted body in bytes; 0 means DefaultBodyLimit.
 	BodyLimit int64
+	// BodyTimeout is how long a body may take to arrive; 0 means DefaultBodyTimeout.
+	BodyTimeout time.Duration
 	// RequestTimeout bounds the work for one request; 0 means DefaultRequestTimeout.
 	RequestTimeout time.Duration
 	// Version stands in the OpenAPI document; empty means "dev".
@@ -54,6 +59,7 @@ type server struct {
 	auth        Authenticator
 	log         zerolog.Logger
 	bodyLimit   int64
+	bodyTimeout time.Duration
 	timeout     time.Duration
 }
 
@@ -63,19 +69,15 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Registry == nil || cfg.Preferences == nil || cfg.Auth == nil {
 		return nil, fault.New(fault.Invalid, "api: Registry, Preferences and Auth are required")
 	}
-	if cfg.BodyLimit < 0 || cfg.RequestTimeout < 0 {
-		return nil, fault.New(fault.Invalid, "api: BodyLimit and RequestTimeout must not be negative")
+	if cfg.BodyLimit < 0 || cfg.BodyTimeout < 0 || cfg.RequestTimeout < 0 {
+		return nil, fault.New(fault.Invalid, "api: BodyLimit, BodyTimeout and RequestTimeout must not be negative")
 	}
 	s := &server{
 		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth,
-		log:       cfg.Log.With().Str("component", "api").Logger(),
-		bodyLimit: cfg.BodyLimit, timeout: cfg.RequestTimeout,
-	}
-	if s.bodyLimit == 0 {
-		s.bodyLimit = DefaultBodyLimit
-	}
-	if s.timeout == 0 {
-		s.timeout = DefaultRequestTimeout
+		log:         cfg.Log.With().Str("component", "api").Logger(),
+		bodyLimit:   cmp.Or(cfg.BodyLimit, DefaultBodyLimit),
+		bodyTimeout: cmp.Or(cfg.BodyTimeout, DefaultBodyTimeout),
+		timeout:     cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout),
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
@@ -92,14 +94,11 @@ func New(cfg Config) (http.Handler, error) {
 // mountApp adds the routes of apps, each behind authenticate, and the document
 // that describes them.
 func (s *server) mountApp(router chi.Router, version string) error {
-	if version == "" {
-		version = "dev"
-	}
 	api := humachi.New(router, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
-				Title: "Bugle", Version: version,
+				Title: "Bugle", Version: cmp.Or(version, "dev"),
 				Description: "Activate devices for push notifications and choose what to hear about.",
 			},
 			Components: &huma.Components{

@@ -61,8 +61,7 @@ func assignScalar(dst reflect.Value, value any) (bool, error) {
 	case int64:
 		return assignInteger(dst, x)
 	case float64:
-		switch dst.Kind() {
-		case reflect.Float32, reflect.Float64:
+		if dst.CanFloat() {
 			if dst.OverflowFloat(x) {
 				return true, fmt.Errorf("the number overflows %s", dst.Type())
 			}
@@ -75,7 +74,7 @@ func assignScalar(dst reflect.Value, value any) (bool, error) {
 			return true, nil
 		}
 	case string:
-		if u, ok := dst.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](dst.Addr()); ok {
 			if err := u.UnmarshalText([]byte(x)); err != nil {
 				// The type's own error may quote the text, which is data.
 				return true, fmt.Errorf("the text is not accepted by %s", dst.Type())

@@ -2,6 +2,7 @@ package ksqlclient_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -211,6 +212,20 @@ func TestBindRefusesStatements(t *testing.T) {
 			require.ErrorIs(t, err, ksqlclient.ErrStatement)
 		})
 	}
+}
+
+func TestBindLongLists(t *testing.T) {
+	t.Parallel()
+	ids := make([]string, 20_000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("user-%d", i)
+	}
+	bound, err := ksqlclient.Bind("SELECT * FROM t WHERE id IN (:ids)", ksqlclient.Params{"ids": ids})
+	require.NoError(t, err)
+	require.Contains(t, bound, "'user-19999')")
+	// So many values are not searched for: the message is withheld.
+	_, err = answer(t, 400, `{"error_code":40001,"message":"user-7"}`).PullAll(t.Context(), "SELECT * FROM t WHERE id IN (:ids)", ksqlclient.Params{"ids": ids})
+	require.EqualError(t, err, "pull rows: ksqldb pull: status 400, code 40001")
 }
 
 func TestPlaceholders(t *testing.T) {

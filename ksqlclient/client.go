@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -87,6 +88,18 @@ type Option func(*call)
 type call struct {
 	properties map[string]any
 	after      *int64
+	timeout    time.Duration
+}
+
+// WithTimeout replaces Config.Timeout for one call, to lengthen it for a query
+// that reads much or to shorten it. A duration that is not positive changes
+// nothing; the context's own deadline holds in any case.
+func WithTimeout(d time.Duration) Option {
+	return func(c *call) {
+		if d > 0 {
+			c.timeout = d
+		}
+	}
 }
 
 // WithProperties sends properties with the statement, for example
@@ -103,15 +116,15 @@ func AfterCommand(sequence int64) Option {
 	return func(c *call) { c.after = &sequence }
 }
 
-func newCall(options []Option) call {
-	c := call{properties: map[string]any{}}
+func (c *Client) newCall(options []Option) call {
+	opts := call{properties: map[string]any{}, timeout: c.timeout}
 	for _, option := range options {
-		option(&c)
+		option(&opts)
 	}
-	if c.properties == nil {
-		c.properties = map[string]any{}
+	if opts.properties == nil {
+		opts.properties = map[string]any{}
 	}
-	return c
+	return opts
 }
 
 // request is one HTTP exchange.
@@ -161,7 +174,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	// What could be read of a cut refusal still is one.
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes))
 	return nil, c.refusal(r, resp.StatusCode, text)
@@ -189,7 +202,7 @@ func (c *Client) refusal(r request, status int, body []byte) *Error {
 
 // clean masks a text of the server.
 func (c *Client) clean(m mask, text string) string {
-	m.texts = append(m.texts[:len(m.texts):len(m.texts)], c.mask.texts...)
+	m.texts = append(slices.Clip(m.texts), c.mask.texts...)
 	return m.clean(text)
 }
 
@@ -200,7 +213,7 @@ func (c *Client) reply(ctx context.Context, r request, dst any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, c.maxReply+1))
 	if err != nil {
 		return truncated(ctx, err)

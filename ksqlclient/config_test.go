@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -97,4 +98,22 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}, func(c *ksqlclient.Config) { c.Username = "u" })
 	_, err := c.Info(t.Context())
 	require.ErrorContains(t, err, "status 307")
+}
+
+func TestMutualTLS(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 1 && r.ProtoMajor == 2 {
+			write(w, `{"isHealthy":true}`)
+		}
+	}))
+	s.EnableHTTP2 = true
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c, err := ksqlclient.New(ksqlclient.Config{URL: s.URL, CA: certificate(s), TLS: &tls.Config{Certificates: s.TLS.Certificates}})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.Health(t.Context())
+	require.NoError(t, err)
 }

@@ -20,6 +20,9 @@ type Decimal struct{ text string } // canonical: -?digits[.digits], empty for 0
 // ParseDecimal reads digits with an optional sign, point and exponent. The scale
 // is kept, "-0.00" becomes "0.00".
 func ParseDecimal(s string) (Decimal, error) {
+	if isCanonical(s) {
+		return Decimal{s}, nil
+	}
 	bad := func() (Decimal, error) { return Decimal{}, errors.New("parse decimal: not a decimal number") }
 	mantissa, exponent := s, 0
 	if i := strings.IndexAny(s, "eE"); i >= 0 {
@@ -54,6 +57,21 @@ func ParseDecimal(s string) (Decimal, error) {
 		whole, fraction = whole[:cut], whole[cut:]+fraction
 	}
 	return newDecimal(negative, whole, fraction), nil
+}
+
+// isCanonical reports whether s needs no rewriting, as nearly every number from
+// the server.
+func isCanonical(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	whole := span(digits, isDigit)
+	if whole == 0 || len(s) > maxDecimalDigits || digits[0] == '0' {
+		return false
+	}
+	if whole == len(digits) {
+		return true
+	}
+	fraction := digits[whole+1:]
+	return digits[whole] == '.' && fraction != "" && span(fraction, isDigit) == len(fraction)
 }
 
 func newDecimal(negative bool, whole, fraction string) Decimal {
@@ -139,6 +157,9 @@ func (d *Decimal) UnmarshalText(text []byte) error {
 // that are not zero stay: they come from the server's detour through DOUBLE for
 // decimals inside a STRUCT, and rounding is for the caller.
 func (d Decimal) withScale(scale int) Decimal {
+	if d.Scale() == scale {
+		return d
+	}
 	whole, fraction, _ := strings.Cut(d.String(), ".")
 	for len(fraction) > scale && fraction[len(fraction)-1] == '0' {
 		fraction = fraction[:len(fraction)-1]

@@ -61,29 +61,33 @@ func decodeValue(raw []byte, t *Type) (any, error) {
 			return bad(jsonForm(raw))
 		}
 		return raw[0] == 't', nil
+	default:
+		v, err := decodeScalar(raw, t)
+		if errors.Is(err, errForm) {
+			return bad(jsonForm(raw))
+		}
+		if err != nil {
+			return bad(err.Error())
+		}
+		return v, nil
 	}
-	var (
-		v   any
-		err error
-	)
+}
+
+// decodeScalar reads what JSON writes as a string or a number. Its error is
+// errForm when the form does not belong to the type.
+func decodeScalar(raw []byte, t *Type) (any, error) {
 	switch raw[0] {
 	case '"':
-		var s string
-		if s, err = jsonString(raw); err == nil {
-			v, err = decodeText(s, t.Kind)
+		s, err := jsonString(raw)
+		if err != nil {
+			return nil, errors.New("found text that cannot be read")
 		}
+		return decodeText(s, t.Kind)
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		v, err = decodeNumber(string(raw), t)
+		return decodeNumber(string(raw), t)
 	default:
-		err = errForm
+		return nil, errForm
 	}
-	if errors.Is(err, errForm) {
-		return bad(jsonForm(raw))
-	}
-	if err != nil {
-		return bad(err.Error())
-	}
-	return v, nil
 }
 
 // errForm means that the JSON form does not belong to the type.

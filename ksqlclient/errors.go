@@ -47,9 +47,9 @@ var (
 type Class int
 
 const (
-	// Permanent: the same request will fail again.
+	// Permanent means that the same request will fail again.
 	Permanent Class = iota
-	// Ambiguous: the server uses one code for mistakes and for passing
+	// Ambiguous means that the server uses one code for mistakes and for passing
 	// conditions. A pull query is refused with HTTP 400 and code 40001 when it
 	// does not parse, and also while partitions move ("Cannot determine which host
 	// contains the required partitions") or a new table is not ready
@@ -58,7 +58,7 @@ const (
 	// they are not looked at: retry a bounded number of times, then treat it as
 	// permanent.
 	Ambiguous
-	// Transient: the condition passes by itself.
+	// Transient means that the condition passes by itself.
 	Transient
 )
 

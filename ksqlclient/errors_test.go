@@ -76,7 +76,7 @@ func TestErrorClasses(t *testing.T) {
 				require.Equal(t, want != permanent, ksqlclient.Retryable(err))
 				require.NotErrorIs(t, err, ksqlclient.ErrInStream)
 				for _, sentinel := range []error{ksqlclient.ErrUnauthorized, ksqlclient.ErrForbidden, ksqlclient.ErrUnavailable} {
-					require.Equal(t, sentinel == tc.is, errors.Is(err, sentinel), "%v", sentinel)
+					require.Equal(t, errors.Is(tc.is, sentinel), errors.Is(err, sentinel), "%v", sentinel)
 				}
 			}
 		})

@@ -83,9 +83,10 @@ func (e *CommandError) Error() string {
 // Errors: *Error, *CommandError, ErrStatement, ErrParam, ErrTruncated (whether
 // the statements ran is then unknown), ErrMalformed, ErrTooLarge.
 func (c *Client) Exec(ctx context.Context, sql string, params Params, options ...Option) ([]Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	opts := c.newCall(options)
+	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
-	results, err := c.exec(ctx, sql, params, newCall(options))
+	results, err := c.exec(ctx, sql, params, opts)
 	if err != nil {
 		return results, fmt.Errorf("execute statement: %w", err)
 	}

@@ -103,6 +103,19 @@ func TestExecPollsUntilDone(t *testing.T) {
 	})
 }
 
+func TestExecEscapesTheStatusPath(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: []*http.Response{
+			response(200, strings.ReplaceAll("["+commandEntity("QUEUED", "")+"]", "BETS", "a/b?c%d")),
+			response(200, `{"status":"SUCCESS","message":""}`),
+		}}
+		_, err := s.client(t).Exec(t.Context(), "DROP STREAM x;", nil)
+		require.NoError(t, err)
+		require.Equal(t, "GET /prefix/status/stream/%60a%2Fb%3Fc%25d%60/create", s.seen[1])
+	})
+}
+
 func TestExecPollingEnds(t *testing.T) {
 	t.Parallel()
 	queued := "[" + commandEntity("QUEUED", "") + "]"
@@ -120,9 +133,11 @@ func TestExecPollingEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{answers: tc.answers}
 				begin := time.Now()
-				results, err := s.client(t).Exec(t.Context(), "DROP STREAM x;", nil)
+				results, err := s.client(t).Exec(t.Context(), "DROP STREAM x;", nil, ksqlclient.WithTimeout(time.Minute), ksqlclient.WithTimeout(0))
 				require.ErrorIs(t, err, tc.is)
-				require.LessOrEqual(t, time.Since(begin), ksqlclient.DefaultTimeout)
+				if errors.Is(tc.is, context.DeadlineExceeded) {
+					require.Equal(t, time.Minute, time.Since(begin))
+				}
 				require.Equal(t, ksqlclient.StateQueued, results[0].Command.State)
 			})
 		})
@@ -225,7 +240,7 @@ func TestDescribe(t *testing.T) {
 		{"name":"payout","schema":{"type":"DECIMAL","parameters":{"precision":18,"scale":2}}},
 		{"name":"LEGS","schema":{"type":"ARRAY","memberSchema":{"type":"STRUCT","fields":[{"name":"R","schema":{"type":"MAP","memberSchema":{"type":"BIGINT"}}}]}}}
 	],"more":{}}}]`
-	s := &script{answers: []*http.Response{response(200, entity), response(200, entity), response(200, "[]"), response(200, `[{"@type":"sourceDescription"}]`)}}
+	s := &script{answers: []*http.Response{response(200, entity), response(200, entity), response(200, entity), response(200, "[]"), response(200, `[{"@type":"sourceDescription"}]`)}}
 	c := s.client(t)
 	source, err := c.Describe(t.Context(), "settled")
 	require.NoError(t, err)
@@ -244,6 +259,8 @@ func TestDescribe(t *testing.T) {
 	require.False(t, ok)
 
 	_, err = c.Describe(t.Context(), "`Mixed`")
+	require.NoError(t, err)
+	_, err = c.Describe(t.Context(), "`a``b`")
 	require.NoError(t, err)
 	require.JSONEq(t, "{\"ksql\":\"DESCRIBE `SETTLED`;\",\"streamsProperties\":{}}", s.bodies[0])
 	require.JSONEq(t, "{\"ksql\":\"DESCRIBE `Mixed`;\",\"streamsProperties\":{}}", s.bodies[1])

@@ -12,6 +12,10 @@ import (
 // maxMessage bounds the server's text in an Error, in bytes.
 const maxMessage = 600
 
+// maxMasked bounds the work of masking: a message that would have to be searched
+// for more values than this is withheld.
+const maxMasked = 2000
+
 // mask knows what must not appear in a message: the server quotes statements,
 // and so values, in its errors.
 type mask struct {
@@ -27,10 +31,9 @@ func (m *mask) add(texts ...string) {
 		}
 		// The server may print it with escapes.
 		quoted := strconv.Quote(s)
-		for _, form := range []string{s, quoted[1 : len(quoted)-1]} {
-			if !slices.Contains(m.texts, form) {
-				m.texts = append(m.texts, form)
-			}
+		m.texts = append(m.texts, s)
+		if inner := quoted[1 : len(quoted)-1]; inner != s {
+			m.texts = append(m.texts, inner)
 		}
 	}
 }
@@ -38,6 +41,9 @@ func (m *mask) add(texts ...string) {
 // clean masks the values, folds white space and control characters, and shortens
 // the text.
 func (m mask) clean(s string) string {
+	if len(m.texts) > maxMasked {
+		return ""
+	}
 	// The page of a proxy may echo a value with HTML's escapes.
 	s = html.UnescapeString(strings.ToValidUTF8(s, "\uFFFD"))
 	texts := slices.Clone(m.texts)

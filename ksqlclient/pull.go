@@ -31,13 +31,13 @@ import (
 //
 // Each iteration of the sequence sends the query anew. Breaking out of the loop
 // closes the request. Config.Timeout covers the whole iteration, the work of the
-// loop's body included.
+// loop's body included; WithTimeout changes it.
 //
 // Errors: *Error, ErrTruncated, ErrMalformed, ErrTooLarge, ErrStatement,
 // ErrParam, and those of the network.
 func (c *Client) Pull(ctx context.Context, sql string, params Params, options ...Option) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		err := c.pull(ctx, sql, params, newCall(options), func(r Row) bool { return yield(r, nil) })
+		err := c.pull(ctx, sql, params, c.newCall(options), receiver{row: func(r Row) bool { return yield(r, nil) }})
 		if err != nil {
 			yield(Row{}, fmt.Errorf("pull rows: %w", err))
 		}
@@ -49,9 +49,32 @@ func (c *Client) PullAll(ctx context.Context, sql string, params Params, options
 	return Collect[Row](c.Pull(ctx, sql, params, options...))
 }
 
-// pull calls each for every row. It returns nil when the answer ended cleanly or
-// each returned false.
-func (c *Client) pull(ctx context.Context, sql string, params Params, opts call, each func(Row) bool) error {
+// Columns sends a pull query and returns the columns of its result, of an empty
+// one too, without waiting for rows. Unlike Describe it knows aliases and pseudo
+// columns. The query starts on the server and is given up: add LIMIT 0 to a query
+// that scans (ksqlDB 0.24 and later).
+func (c *Client) Columns(ctx context.Context, sql string, params Params, options ...Option) ([]Column, error) {
+	var found []Column
+	err := c.pull(ctx, sql, params, c.newCall(options), receiver{header: func(columns []Column) bool {
+		found = columns
+		return false
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("pull columns: %w", err)
+	}
+	return found, nil
+}
+
+// receiver takes the parts of an answer; false stops it. A nil func takes
+// nothing and goes on.
+type receiver struct {
+	header func([]Column) bool
+	row    func(Row) bool
+}
+
+// pull hands the answer to the receiver. It returns nil when the answer ended
+// cleanly or the receiver stopped it.
+func (c *Client) pull(ctx context.Context, sql string, params Params, opts call, to receiver) error {
 	if opts.after != nil {
 		return fmt.Errorf("%w: AfterCommand does not apply to pull queries", ErrStatement)
 	}
@@ -63,7 +86,7 @@ func (c *Client) pull(ctx context.Context, sql string, params Params, opts call,
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, opts.timeout)
 	defer cancel()
 	r := request{kind: KindPull, path: "/query-stream", accept: mediaDelimited, mask: b.mask, body: map[string]any{
 		"sql": statement, "properties": opts.properties,
@@ -72,21 +95,24 @@ func (c *Client) pull(ctx context.Context, sql string, params Params, opts call,
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.ProtoMajor == 1 && resp.ContentLength < 0 && !slices.Contains(resp.TransferEncoding, "chunked") {
 		return fmt.Errorf("%w: the body is delimited by the end of the connection only, which a cut looks like", ErrTruncated)
 	}
-	return c.readRows(ctx, r, resp, each)
+	return c.readRows(ctx, r, resp, to)
 }
 
-func (c *Client) readRows(ctx context.Context, r request, resp *http.Response, each func(Row) bool) error {
+func (c *Client) readRows(ctx context.Context, r request, resp *http.Response, to receiver) error {
 	lines := lineReader{r: bufio.NewReaderSize(resp.Body, 32<<10), maxLine: c.maxRow, left: c.maxResult}
 	var cols *columns
 	for n := 0; ; {
+		line, err := lines.next()
+		// After the read, because a clean end does not count once the context has
+		// ended: a server that sees the client leave may end its answer properly, and
+		// over TLS that end can arrive between the client's close_notify and its close.
 		if ctx.Err() != nil {
 			return truncated(ctx, ctx.Err())
 		}
-		line, err := lines.next()
 		switch {
 		case err == io.EOF && cols != nil: //nolint:errorlint // A wrapped EOF is a broken connection; only the bare one is a clean end.
 			return nil
@@ -117,7 +143,7 @@ func (c *Client) readRows(ctx context.Context, r request, resp *http.Response, e
 				return fmt.Errorf("%w: row %d: %w", ErrMalformed, n, err)
 			}
 			n++
-			if !each(Row{columns: cols, values: values}) {
+			if to.row != nil && !to.row(Row{columns: cols, values: values}) {
 				return nil
 			}
 		default:
@@ -125,8 +151,12 @@ func (c *Client) readRows(ctx context.Context, r request, resp *http.Response, e
 			if err != nil {
 				return err
 			}
-			if header != nil {
-				cols = header
+			if header == nil {
+				continue
+			}
+			cols = header
+			if to.header != nil && !to.header(cols.list) {
+				return nil
 			}
 		}
 	}
@@ -178,7 +208,7 @@ func (c *Client) errorLine(r request, status int, line []byte) error {
 	switch {
 	case o.Nested != nil:
 		line = o.Nested
-	case o.Code == nil && o.Type == "":
+	case o.Code == nil && (o.Type == "" || o.ColumnNames != nil):
 		return nil
 	}
 	e := c.refusal(r, status, line)
@@ -219,7 +249,7 @@ func (l *lineReader) next() ([]byte, error) {
 		case err == nil:
 			return l.buf, nil
 		case errors.Is(err, bufio.ErrBufferFull):
-		case err == io.EOF && len(l.buf) > 0: //nolint:errorlint // Only the bare EOF is a clean end.
+		case err == io.EOF && len(l.buf) > 0:
 			return l.buf, errUnfinishedLine
 		default:
 			return nil, err

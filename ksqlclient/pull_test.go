@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +17,19 @@ import (
 	"github.com/bugle-push/bugle/ksqlclient"
 )
 
-// read iterates and returns the rows' first values and the error.
-func read(ctx context.Context, c *ksqlclient.Client, sql string, params ksqlclient.Params) (got []any, err error) {
-	for row, e := range c.Pull(ctx, sql, params) {
+// read iterates and returns the rows' first values and the error. It closes the
+// channels at the first row: a server that cuts its connection only then cannot
+// be overtaken by the cut, which may discard what the client has not read.
+func read(ctx context.Context, c *ksqlclient.Client, sql string, seen ...chan struct{}) (got []any, err error) {
+	for row, e := range c.Pull(ctx, sql, nil) {
 		if e != nil {
 			err = errors.Join(err, e)
 			continue
 		}
 		got = append(got, row.At(0))
+		for _, ch := range seen {
+			close(ch)
+		}
 	}
 	return got, err
 }
@@ -48,7 +55,8 @@ func TestPullOverEveryProtocol(t *testing.T) {
 				if dec.Decode(&args) != nil || r.Method != http.MethodPost || r.URL.Path != "/query-stream" ||
 					r.Header.Get("Accept") != "application/vnd.ksqlapi.delimited.v1" || r.ProtoMajor != wantMajor ||
 					user != "key" || password != "secret" || args.SQL != "SELECT id FROM t WHERE c = 'x';" ||
-					args.Properties["ksql.query.pull.table.scan.enabled"] != false || r.Header.Values("Idempotency-Key") != nil {
+					args.Properties["ksql.query.pull.table.scan.enabled"] != false || r.Header.Values("Idempotency-Key") != nil ||
+					r.Header.Get("Accept-Encoding") != "identity" {
 					w.WriteHeader(http.StatusTeapot)
 					return
 				}
@@ -74,14 +82,17 @@ func TestPullOverEveryProtocol(t *testing.T) {
 
 func TestPullNeverTakesACutForTheEnd(t *testing.T) {
 	t.Parallel()
-	abort := func(w http.ResponseWriter, _ *http.Request) {
-		write(w, idHeader+"[1]\n")
-		panic(http.ErrAbortHandler)
-	}
 	for name := range protocols {
 		t.Run("aborted "+name, func(t *testing.T) {
 			t.Parallel()
-			got, err := read(t.Context(), serve(t, name, abort), selectAll, nil)
+			seen := make(chan struct{})
+			c := serve(t, name, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				write(w, idHeader+"[1]\n")
+				<-seen
+				panic(http.ErrAbortHandler)
+			})
+			got, err := read(t.Context(), c, selectAll, seen)
 			require.ErrorIs(t, err, ksqlclient.ErrTruncated)
 			require.True(t, ksqlclient.Retryable(err))
 			require.Equal(t, []any{int64(1)}, got)
@@ -98,7 +109,8 @@ func TestPullNeverTakesACutForTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := serve(t, "http/1.1", func(w http.ResponseWriter, _ *http.Request) {
+			c := serve(t, "http/1.1", func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
 				conn, _, err := w.(http.Hijacker).Hijack()
 				if err != nil {
 					return
@@ -106,7 +118,7 @@ func TestPullNeverTakesACutForTheEnd(t *testing.T) {
 				_, _ = io.WriteString(conn, raw)
 				_ = conn.Close()
 			})
-			_, err := read(t.Context(), c, selectAll, nil)
+			_, err := read(t.Context(), c, selectAll)
 			require.ErrorIs(t, err, ksqlclient.ErrTruncated)
 			rows, err := c.PullAll(t.Context(), selectAll, nil)
 			require.ErrorIs(t, err, ksqlclient.ErrTruncated)
@@ -126,6 +138,7 @@ func TestPullBodies(t *testing.T) {
 		"no rows":               {idHeader, 0, nil},
 		"tokens are skipped":    {idHeader + `{"continuationToken":"x"}` + "\n[1]\n" + `{"consistencyToken":"y"}` + "\n", 1, nil},
 		"unknown header fields": {`{"new":[{}],"columnNames":["A"],"columnTypes":["STRING"],"queryId":null}` + "\n[null]\n", 1, nil},
+		"header with a type":    {`{"@type":"header","columnNames":["A"],"columnTypes":["STRING"]}` + "\n[null]\n", 1, nil},
 		"blank lines, CRLF":     {"\n" + strings.ReplaceAll(idHeader, "\n", "\r\n") + "\r\n[1]\r\n", 1, nil},
 		"spaces":                {idHeader + " [ 1 ] \n", 1, nil},
 
@@ -162,7 +175,7 @@ func TestPullBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := answer(t, 200, tc.body)
-			got, err := read(t.Context(), c, selectAll, nil)
+			got, err := read(t.Context(), c, selectAll)
 			require.Len(t, got, tc.rows)
 			all, allErr := c.PullAll(t.Context(), selectAll, nil)
 			if tc.is == nil {
@@ -187,7 +200,7 @@ func TestPullInStreamErrorOverTheWire(t *testing.T) {
 				write(w, idHeader+"[1]\n")
 				write(w, `{"@type":"generic_error","error_code":42900,"message":"io.confluent.ksql.X: queue full"}`+"\n")
 			})
-			got, err := read(t.Context(), c, selectAll, nil)
+			got, err := read(t.Context(), c, selectAll)
 			require.Equal(t, []any{int64(1)}, got)
 			e, ok := errors.AsType[*ksqlclient.Error](err)
 			require.True(t, ok)
@@ -206,15 +219,33 @@ func TestPullBounds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := read(t.Context(), answer(t, 200, long, change), selectAll, nil)
+			got, err := read(t.Context(), answer(t, 200, long, change), selectAll)
 			require.ErrorIs(t, err, ksqlclient.ErrTooLarge)
 			require.False(t, ksqlclient.Retryable(err))
 			require.Len(t, got, 1)
 		})
 	}
-	got, err := read(t.Context(), answer(t, 200, long), selectAll, nil)
+	got, err := read(t.Context(), answer(t, 200, long), selectAll)
 	require.NoError(t, err)
 	require.Len(t, got, 2)
+}
+
+// expiring is a context whose deadline passes when done is closed, so that a test
+// needs no guess at how long a busy machine takes to the first row.
+type expiring struct {
+	context.Context
+	done chan struct{}
+}
+
+func (e expiring) Done() <-chan struct{} { return e.done }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 func TestPullDeadlineAndCancel(t *testing.T) {
@@ -227,8 +258,9 @@ func TestPullDeadlineAndCancel(t *testing.T) {
 				write(w, idHeader+"[1]\n")
 				<-r.Context().Done()
 			}
-			c := serve(t, name, slow, func(c *ksqlclient.Config) { c.Timeout = 300 * time.Millisecond })
-			got, err := read(t.Context(), c, selectAll, nil)
+			c := serve(t, name, slow)
+			deadline := expiring{t.Context(), make(chan struct{})}
+			got, err := read(deadline, c, selectAll, deadline.done)
 			require.ErrorIs(t, err, ksqlclient.ErrTruncated)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.True(t, ksqlclient.Retryable(err))
@@ -341,4 +373,83 @@ func TestPullTerminatesStatements(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
+}
+
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	c := serve(t, "http/1.1", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		write(w, idHeader)
+		<-r.Context().Done() // rows are not waited for
+	})
+	columns, err := c.Columns(t.Context(), "SELECT id FROM t WHERE a = :a", ksqlclient.Params{"a": 1})
+	require.NoError(t, err)
+	require.Len(t, columns, 1)
+	require.Equal(t, "id", columns[0].Name)
+
+	_, err = answer(t, 400, `{"error_code":40001,"message":"no such column"}`).Columns(t.Context(), selectAll, nil)
+	require.EqualError(t, err, "pull columns: ksqldb pull: status 400, code 40001: no such column")
+	columns, err = answer(t, 200, "").Columns(t.Context(), selectAll, nil)
+	require.ErrorIs(t, err, ksqlclient.ErrTruncated)
+	require.Nil(t, columns)
+}
+
+func TestPullLosesTheConnection(t *testing.T) {
+	t.Parallel()
+	type connKey struct{}
+	for _, name := range []string{"http/1.1", "h2c", "https/2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := make(chan struct{})
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				write(w, idHeader+"[1]\n")
+				<-seen
+				_ = r.Context().Value(connKey{}).(net.Conn).Close()
+				<-r.Context().Done()
+			}))
+			s.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+				return context.WithValue(ctx, connKey{}, conn)
+			}
+			config := ksqlclient.Config{Timeout: 10 * time.Second}
+			protocols[name](s, &config)
+			t.Cleanup(s.Close)
+			config.URL = s.URL
+			c, err := ksqlclient.New(config)
+			require.NoError(t, err)
+			t.Cleanup(c.Close)
+			_, err = read(t.Context(), c, selectAll, seen)
+			require.ErrorIs(t, err, ksqlclient.ErrTruncated)
+			require.NotErrorIs(t, err, context.DeadlineExceeded)
+			require.True(t, ksqlclient.Retryable(err))
+		})
+	}
+}
+
+// endsWithContext is a body whose clean end is the server's reaction to the
+// client's leaving.
+type endsWithContext struct {
+	ctx  context.Context
+	text *strings.Reader
+}
+
+func (b endsWithContext) Read(p []byte) (int, error) {
+	if n, err := b.text.Read(p); err == nil {
+		return n, nil
+	}
+	<-b.ctx.Done()
+	return 0, io.EOF
+}
+
+func TestPullDoesNotTrustAnEndAfterTheDeadline(t *testing.T) {
+	t.Parallel()
+	c, err := ksqlclient.New(ksqlclient.Config{URL: "http://ksqldb.test", Timeout: time.Millisecond, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		resp := response(200, "")
+		resp.Body = io.NopCloser(endsWithContext{r.Context(), strings.NewReader(idHeader + "[1]\n")})
+		return resp, nil
+	})})
+	require.NoError(t, err)
+	_, err = c.PullAll(t.Context(), selectAll, nil)
+	require.ErrorIs(t, err, ksqlclient.ErrTruncated)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 }

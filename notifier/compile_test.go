@@ -60,7 +60,9 @@ func TestCompileRulesInvalid(t *testing.T) {
 				}
 			}
 			require.NotEmpty(t, want, "%s says nothing about what is wrong", file)
-			require.ElementsMatch(t, want, problemsOf(t, notifier.RuleSource{YAML: text}))
+			got := problemsOf(t, notifier.RuleSource{YAML: text})
+			require.ElementsMatch(t, want, got)
+			require.Equal(t, got, problemsOf(t, notifier.RuleSource{YAML: text}), "in the same order each time")
 		})
 	}
 }
@@ -131,7 +133,7 @@ func TestCompileRulesWatermark(t *testing.T) {
     max_deliveries: 50
     mode: shadow`).Replace(minimal)
 	r := compile(t, y)
-	require.Equal(t, &notifier.WatermarkRule{Column: "c", Lookback: 2 * time.Minute, MaxWindow: time.Hour}, r.Watermark)
+	require.Equal(t, &notifier.Watermark{Column: "c", Lookback: 2 * time.Minute, MaxWindow: time.Hour}, r.Watermark)
 	require.Equal(t, &notifier.Sweep{Every: time.Hour, Lookback: 24 * time.Hour}, r.Sweep)
 	require.Equal(t, time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), r.Start)
 	require.Equal(t, 50, r.MaxDeliveries)
@@ -295,5 +297,5 @@ rules:
 	// Output:
 	// rules[0].schedule: not a cron spec of five fields: expected exactly 5 fields, found 3: [every 5 minutes]
 	// rules[0].query: there is no parameter :then (known are :now, :since, :until, each also with _ms)
-	// rules[0].notification.title: 1: function "shout" not defined
+	// rules[0].notification.title: line 1: function "shout" not defined
 }

@@ -225,3 +225,15 @@ func TestDraftNestedVersionIsCanonical(t *testing.T) {
 	require.Equal(t, hash(`{"x":[1.0,null,"é"],"y":{}}`), hash(`{"y":{},"x":[1,null,"\u00e9"]}`))
 	require.NotEqual(t, hash(`["a","b"]`), hash(`["a,b"]`))
 }
+
+// A race that is OFF has begun. The query leaves it out, and even if a row came
+// through, no text would announce it.
+func TestRaceThatIsOffIsNotAnnounced(t *testing.T) {
+	t.Parallel()
+	r := builtin(t, "race-changed")
+	require.Contains(t, r.Query, "status <> 'OFF'")
+	for _, status := range []string{"OFF", "SCHEDULED"} {
+		_, err := r.Draft(race("status", status))
+		requireBad(t, err, notifier.BadUnknownVariant)
+	}
+}

@@ -151,7 +151,9 @@ func (l *lane) record(r Result) {
 // deliver takes one delivery through the gates and, if they let it pass, to the provider.
 func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 	if time.Since(v.ReadAt) > viewAge {
-		fresh, err := l.queue.View(context.WithoutCancel(ctx), []Claim{v.Claim})
+		viewCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewRetry)
+		fresh, err := l.queue.View(viewCtx, []Claim{v.Claim})
+		cancel()
 		if err != nil || len(fresh) != 1 {
 			l.record(Result{Claim: v.Claim, State: Queued, DueAt: time.Now().Add(viewRetry)})
 			return

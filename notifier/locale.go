@@ -16,7 +16,7 @@ const defaultLanguage = "en"
 // parseLocale reads a BCP 47 tag; "de_CH" is taken for "de-CH".
 func parseLocale(text string) (language.Tag, error) {
 	tag, err := language.Parse(text)
-	if err != nil {
+	if err != nil || tag == language.Und {
 		return language.Und, fmt.Errorf("must be a BCP 47 tag such as %q", "de-CH")
 	}
 	return tag, nil
@@ -38,11 +38,25 @@ func deviceLocale(text string) language.Tag {
 // CLDR's, so that Traditional Chinese does not fall back to Simplified.
 func localeChain(tag language.Tag) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
+		base, script := tag, language.Und
+		if b, _ := tag.Base(); tag != language.Und {
+			// What a tag leaves out: zh-CN is written in Hans, so zh-Hans will do.
+			s, _ := tag.Script()
+			if t, err := language.Compose(b, s); err == nil {
+				script = t
+			}
+		}
 		for range 8 { // no CLDR chain is longer than four
-			if tag == language.Und || !yield(tag.String()) {
+			if base == language.Und {
+				break
+			}
+			if !yield(base.String()) {
 				return
 			}
-			tag = tag.Parent()
+			base = base.Parent()
+		}
+		if script != language.Und {
+			yield(script.String())
 		}
 	}
 }

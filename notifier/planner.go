@@ -96,7 +96,7 @@ func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error 
 	if failErr := p.ledger.Fail(failCtx, run, err.Error()); failErr != nil && !errors.Is(failErr, ErrRunLost) {
 		err = errors.Join(err, fmt.Errorf("fail run: %w", failErr))
 	}
-	return fmt.Errorf("run of %s at %s: %w", rule.ID, tickAt.Format(time.RFC3339), err)
+	return fmt.Errorf("run of %s: %w", rule.ID, err)
 }
 
 func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total StageResult, took time.Duration) {

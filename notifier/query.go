@@ -16,6 +16,7 @@ type scannedQuery struct {
 var (
 	errQueryNUL     = errors.New("holds a NUL character")
 	errQueryString  = errors.New("a string, a quoted name or a comment does not end")
+	errQueryDashes  = errors.New("a comment has nothing behind its two dashes: ksqlDB would take the next line into it")
 	errQuerySelect  = errors.New("must be one SELECT statement")
 	errQuerySecond  = errors.New("must be one statement: something follows the semicolon")
 	errQueryEndless = errors.New("must be a pull query: one with EMIT never ends")
@@ -44,9 +45,12 @@ func scanQuery(q string) (scannedQuery, error) {
 			s.trailing = s.trailing || ended
 			i += n + 2
 		case strings.HasPrefix(q[i:], "--"):
-			n := strings.IndexByte(q[i:], '\n')
+			n := strings.IndexAny(q[i:], "\r\n")
 			if n < 0 {
 				n = len(q) - i
+			}
+			if n == 2 {
+				return s, errQueryDashes
 			}
 			i += n
 		case strings.HasPrefix(q[i:], "/*"):
@@ -60,6 +64,9 @@ func scanQuery(q string) (scannedQuery, error) {
 			i++
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
 			i++
+		case strings.HasPrefix(q[i:], "::"):
+			s.trailing = s.trailing || ended
+			i += 2
 		case c == ':' && i+1 < len(q) && isNameStart(q[i+1]):
 			end := nameEnd(q, i+1)
 			if name := q[i+1 : end]; !seen[name] {

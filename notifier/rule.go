@@ -49,7 +49,7 @@ type Rule struct {
 	// Query is one pull query with :name placeholders; Params has the values.
 	Query string
 	// Watermark is nil when the rule reads its whole window again at each tick.
-	Watermark *WatermarkRule
+	Watermark *Watermark
 	// Sweep is nil when there is none. It needs a Watermark.
 	Sweep *Sweep
 	// Start is the time at which a rule with a watermark begins to read; zero means its first tick.
@@ -84,8 +84,8 @@ type Rule struct {
 	canonicalRuleText []byte
 }
 
-// WatermarkRule bounds what a run reads by arrival time.
-type WatermarkRule struct {
+// Watermark bounds what a run reads by arrival time.
+type Watermark struct {
 	// Column is the column with the row's arrival time.
 	Column string
 	// Lookback is how far each run reads back behind the watermark, for rows that become visible late.
@@ -103,10 +103,13 @@ type Sweep struct {
 
 // Expiry returns the moment from which a notification of d, created at created,
 // is worth nothing any more: the draft's own ExpiresAt, or else created + TTL.
-// The result is never zero.
+// (DefaultTTL, for a draft that was made before the rule got an expiry of its own.)
 func (r *Rule) Expiry(d Draft, created time.Time) time.Time {
 	if !d.ExpiresAt.IsZero() {
 		return d.ExpiresAt
+	}
+	if r.TTL == 0 {
+		return created.Add(DefaultTTL)
 	}
 	return created.Add(r.TTL)
 }

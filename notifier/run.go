@@ -27,6 +27,8 @@ type Run struct {
 	TickAt time.Time
 	// Owner is the replica that runs it; with the state it is the fence of every later step.
 	Owner string
+	// Lease is how long the run may stay without a sign of life; every step renews it.
+	Lease time.Duration
 	RunWindow
 	// Position is where the rule's watermark stands; rows that arrived before it have been read.
 	Position time.Time

@@ -13,7 +13,7 @@ func TestPlanRun(t *testing.T) {
 	t.Parallel()
 	tick := time.Date(2026, 9, 1, 14, 0, 0, 0, time.UTC)
 	rule := &notifier.Rule{
-		Identity: "i", Watermark: &notifier.WatermarkRule{Lookback: 2 * time.Minute, MaxWindow: time.Hour},
+		Identity: "i", Watermark: &notifier.Watermark{Lookback: 2 * time.Minute, MaxWindow: time.Hour},
 		Sweep: &notifier.Sweep{Every: time.Hour, Lookback: 24 * time.Hour},
 	}
 	longAgo := tick.Add(-30 * 24 * time.Hour)

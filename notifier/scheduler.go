@@ -13,6 +13,9 @@ import (
 // noticed within it.
 const longestWait = 30 * time.Second
 
+// stuckAfter is how many failed runs in a row are more than a hiccup.
+const stuckAfter = 5
+
 // Scheduler fires the ticks of every rule. It does so on every replica: the
 // ledger decides which one runs a tick.
 type Scheduler struct {
@@ -45,7 +48,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 func (s *Scheduler) runRule(ctx context.Context, rule *Rule) {
 	log := s.log.With().Str("rule_id", rule.ID).Logger()
-	failing := ""
+	failures := 0
 	for last := time.Now(); ; {
 		// The nominal time is what counts; jitter moves the work only. A clock that
 		// went back gives the same tick again, which the ledger refuses.
@@ -66,13 +69,19 @@ func (s *Scheduler) runRule(ctx context.Context, rule *Rule) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && failing != "":
-			failing = ""
-			log.Info().Msg("rule runs again")
-		case err != nil && err.Error() != failing:
-			// The text carries the tick, so a lasting failure is logged at most once a tick.
-			failing = err.Error()
-			log.Warn().Err(err).Time("tick_at", tickAt).Msg("run failed; its rows will be read again")
+		case err == nil:
+			if failures > 0 {
+				log.Info().Int("count", failures).Msg("rule runs again")
+			}
+			failures = 0
+		default:
+			failures++
+			switch failures {
+			case 1:
+				log.Warn().Err(err).Time("tick_at", tickAt).Msg("run failed; its rows will be read again")
+			case stuckAfter:
+				log.Error().Err(err).Int("count", failures).Msg("rule fails again and again: somebody has to look")
+			}
 		}
 	}
 }

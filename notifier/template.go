@@ -125,7 +125,7 @@ func (s *textSet) render(r *renderer, id textID, row Row) (string, error) {
 	switch s.kinds[id] {
 	case kindTitle:
 		text = cutRunes(oneLine(text), MaxTitleRunes)
-		if text == "" {
+		if strings.TrimSpace(text) == "" {
 			return "", fmt.Errorf("%s: the title is empty", s.names[id])
 		}
 	case kindBody:
@@ -145,12 +145,17 @@ func (s *textSet) render(r *renderer, id textID, row Row) (string, error) {
 }
 
 // trimTemplateError drops what text/template puts before the message and the
-// reader knows already.
+// reader knows already: `line 1:3: at <.runner>: map has no entry for key "runner"`.
 func trimTemplateError(text, path string) string {
 	text = strings.TrimPrefix(text, "template: ")
-	text = strings.TrimPrefix(text, path+":")
-	text = strings.ReplaceAll(text, fmt.Sprintf("executing %q ", path), "")
-	return text
+	if place, ok := strings.CutPrefix(text, path+":"); ok {
+		text = "line " + place
+	}
+	return strings.NewReplacer(
+		fmt.Sprintf("executing %q ", path), "",
+		"at <"+printText+">: error calling "+printText+": ", "the value ",
+		"at <"+printLink+">: error calling "+printLink+": ", "the value ",
+	).Replace(text)
 }
 
 // renderEnv is what the functions of one render know beside their arguments.
@@ -176,14 +181,19 @@ func (e *renderEnv) functions() template.FuncMap {
 }
 
 // localTime is HH:MM in the device's zone. A device without a known zone gets
-// UTC and is told so.
+// UTC and is told so. A moment that is farther away than half a day has its
+// date in front: a postponed race is not always one of today.
 func (e *renderEnv) localTime(v any) (string, error) {
 	t, err := timeValue(v)
 	if err != nil {
 		return "", err
 	}
 	zone, ok := e.zones.load(e.zone)
-	text := t.In(zone).Format("15:04")
+	layout := "15:04"
+	if away := t.Sub(e.now).Abs(); away > 12*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	text := t.In(zone).Format(layout)
 	if !ok {
 		text += " UTC"
 	}

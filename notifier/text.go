@@ -189,36 +189,27 @@ func checkLink(link string) error {
 
 // oneLine trims a text and makes each run of space, line breaks and control
 // characters one space.
-func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }), " ")
+func oneLine(s string) string { return strings.Join(strings.FieldsFunc(s, isGap), " ") }
+
+// isGap spares the no-break spaces, which hold an amount and its currency together.
+func isGap(c rune) bool {
+	return c != '\u00a0' && c != '\u202f' && (unicode.IsSpace(c) || unicode.IsControl(c))
 }
 
 // cleanLines trims a text, keeps its line breaks, at most one empty line in a
-// row, and drops other control characters.
+// row, and makes each other run of space and control characters one space.
 func cleanLines(s string) string {
-	s = strings.ReplaceAll(s, "\r\n", "\n")
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	kept := lines[:0]
-	empty := false
-	for _, l := range lines {
-		l = strings.Map(func(c rune) rune {
-			switch {
-			case c == '\t' || c == '\r':
-				return ' '
-			case unicode.IsControl(c):
-				return -1
-			default:
-				return c
-			}
-		}, l)
-		l = strings.TrimRightFunc(l, unicode.IsSpace)
-		if l == "" && empty {
+	var kept []string
+	empty := true // no empty line at the beginning
+	for line := range strings.Lines(s) {
+		line = oneLine(line)
+		if line == "" && empty {
 			continue
 		}
-		empty = l == ""
-		kept = append(kept, l)
+		empty = line == ""
+		kept = append(kept, line)
 	}
-	return strings.TrimSpace(strings.Join(kept, "\n"))
+	return strings.TrimRight(strings.Join(kept, "\n"), "\n")
 }
 
 // cutRunes cuts a text to n runes, the last of them an ellipsis.
@@ -226,12 +217,6 @@ func cutRunes(s string, n int) string {
 	if len(s) <= n || utf8.RuneCountInString(s) <= n {
 		return s
 	}
-	i := 0
-	for pos := range s {
-		if i == n-1 {
-			return strings.TrimRightFunc(s[:pos], unicode.IsSpace) + "…"
-		}
-		i++
-	}
-	return s
+	runes := []rune(s)
+	return strings.TrimRightFunc(string(runes[:n-1]), unicode.IsSpace) + "…"
 }

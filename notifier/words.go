@@ -104,8 +104,8 @@ func (c *compiler) wording(path string, y textYAML, plain language.Tag) *ruleTex
 	for _, name := range slices.Sorted(maps.Keys(y.Locales)) {
 		at := path + ".locales." + name
 		tag, err := parseLocale(name)
-		if err != nil || tag == language.Und {
-			c.addf(at, `must be a BCP 47 tag such as "de" or "de-CH"`)
+		if err != nil {
+			c.addf(at, "%s", err)
 			continue
 		}
 		if _, dup := t.locales[tag.String()]; dup {
@@ -147,15 +147,15 @@ func (c *compiler) template(path string, kind textKind, text string) textID {
 
 // reservedData says why a name may not stand in data, or nothing. FCM refuses a
 // message whose data has the keys from or message_type or one that begins with
-// google or gcm (Firebase: FCM error codes, INVALID_ARGUMENT); the others are
-// what the senders set themselves.
+// google or gcm (Firebase: FCM error codes, INVALID_ARGUMENT), and puts data
+// beside APNs' aps; the others are what the senders set themselves.
 func reservedData(name string) string {
 	lower := strings.ToLower(name)
 	switch lower {
 	case "":
 		return "a name is needed"
-	case "from", "message_type", "notification", "collapse_key":
-		return "the name is reserved by Firebase"
+	case "from", "message_type", "notification", "collapse_key", "aps":
+		return "the name is reserved by Firebase or APNs"
 	case "nid", "notification_id", "seq", "thread", "rule", "category", "class", "link", "title", "body", "expires_at":
 		return "Bugle sets this name itself"
 	}

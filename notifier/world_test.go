@@ -251,7 +251,9 @@ func (w *world) add(r row) {
 }
 
 // settle adds a settlement that arrives now.
-func (w *world) settle(bet, user, outcome string) { w.settleAt(bet, user, outcome, time.Now(), time.Now()) }
+func (w *world) settle(bet, user, outcome string) {
+	w.settleAt(bet, user, outcome, time.Now(), time.Now())
+}
 
 func (w *world) settleAt(bet, user, outcome string, rowtime, visible time.Time) {
 	w.add(row{view: "settled_bets", rowtime: rowtime, visible: visible, cols: notifier.Row{"bet_id": bet, "user_id": user, "outcome": outcome}})

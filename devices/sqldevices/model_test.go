@@ -3,7 +3,6 @@ package sqldevices_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"testing"
 	"time"
 
@@ -93,8 +92,11 @@ func compare(t *rapid.T, db *sqldb.DB) {
 	users := rapid.SampledFrom([]devices.UserID{"ada", "bob", "cy"})
 	ids := rapid.SampledFrom([]devices.ID{"d1", "d2", "d3"})
 	targets := rapid.SampledFrom([]devices.Target{
-		fcm("t1"), fcm("t2"),
-		{Kind: devices.AblyClient, Value: "ada"}, {Kind: devices.AblyDevice, Value: "ada"}, {Kind: devices.AblyDevice, Value: "x"},
+		fcm("t1"),
+		fcm("t2"),
+		{Kind: devices.AblyClient, Value: "ada"},
+		{Kind: devices.AblyDevice, Value: "ada"},
+		{Kind: devices.AblyDevice, Value: "x"},
 		// The same value with another provider is another place.
 		{Kind: devices.AblyDevice, Value: fcm("t1").Value},
 	})
@@ -151,7 +153,7 @@ func compare(t *rapid.T, db *sqldb.DB) {
 					require.Greater(t, now.Generation, was.Generation)
 				}
 				require.False(t, now.UpdatedAt.Before(was.UpdatedAt))
-				require.Equal(t, now.State == devices.Retired, now.RetiredReason != "", fmt.Sprintf("%s: %s %q", id, now.State, now.RetiredReason))
+				require.Equal(t, now.State == devices.Retired, now.RetiredReason != "", "%s: %s %q", id, now.State, now.RetiredReason)
 			}
 			before = got
 		},

@@ -48,6 +48,7 @@ func New(db *sqldb.DB, cfg Config) *Registry {
 
 type nothingQueued struct{}
 
+// CancelQueued has nothing to cancel.
 func (nothingQueued) CancelQueued(context.Context, *sql.Tx, devices.ID, string) error { return nil }
 
 // maxTries bounds how often an activation starts again after another one got

@@ -136,7 +136,10 @@ func TestEveryFieldSurvivesStorage(t *testing.T) {
 			got, err := b.Device(t.Context(), "Zoë", "d1")
 			require.NoError(t, err)
 			require.Equal(t, d, got)
-			require.Equal(t, a, devices.Activation{Platform: got.Platform, Target: got.Target, Locale: got.Locale, TimeZone: got.TimeZone, AppVersion: got.AppVersion})
+			kept := devices.Activation{
+				Platform: got.Platform, Target: got.Target, Locale: got.Locale, TimeZone: got.TimeZone, AppVersion: got.AppVersion,
+			}
+			require.Equal(t, a, kept)
 		}
 	})
 }

@@ -53,8 +53,8 @@ func (r *reader) check(c *Config, needs []Need) {
 	}
 	r.readSecrets(c)
 	r.ksqldb(c)
-	if n := len(c.Auth.Secret); n > 0 && n < minSecret && c.Env != Dev {
-		r.addf("auth.secret", "has %d bytes, HS256 needs %d or more (openssl rand -base64 48), unless env is dev", n, minSecret)
+	if n := len(c.Auth.Secret); n > 0 && n < minSecret {
+		r.addf("auth.secret", "has %d bytes, HS256 needs %d or more (openssl rand -base64 48)", n, minSecret)
 	}
 	r.fcm(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {

@@ -24,7 +24,7 @@ const (
 // key tagged secret comes from the environment or a file of its own, never
 // from the configuration file.
 type Config struct {
-	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, short secrets"`
+	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address"`
 	Listen     string              `yaml:"listen" doc:"address of the API for apps, host:port"`
 	Admin      Admin               `yaml:"admin"`
 	Database   Database            `yaml:"database"`

@@ -175,7 +175,7 @@ func TestInsecureOptionsNeedDev(t *testing.T) {
 	require.Contains(t, got["fcm.url (BUGLE_FCM_URL)"], "only with env: dev")
 	require.Contains(t, got["auth.secret (BUGLE_AUTH_SECRET)"], "has 5 bytes")
 
-	c, err := config.Parse(fmt.Appendf(nil, text, "dev"), environ)
+	c, err := config.Parse(fmt.Appendf(nil, text, "dev"), nil)
 	require.NoError(t, err)
 	require.Equal(t, config.Dev, c.Env)
 }
@@ -270,7 +270,6 @@ func TestReferenceIsDocumented(t *testing.T) {
 	table, after, ok := strings.Cut(rest, end)
 	require.True(t, ok, "docs/configuration.md has lost its marker")
 	if *update {
-		//nolint:gosec // documentation is for everyone to read
 		require.NoError(t, os.WriteFile(file, []byte(before+begin+config.Reference()+end+after), 0o644))
 		return
 	}

@@ -214,7 +214,7 @@ func (r *reader) decodeErrors(err error) {
 		}
 	case *mapstructure.DecodeError:
 		inner := e.Unwrap()
-		if _, many := inner.(interface{ Unwrap() []error }); many { //nolint:errorlint // as above
+		if _, many := inner.(interface{ Unwrap() []error }); many {
 			r.decodeErrors(inner)
 			return
 		}
@@ -276,7 +276,7 @@ func strictValue(from, to reflect.Value) (any, error) {
 		from = from.Elem()
 	}
 	if from.Kind() == reflect.String && to.CanAddr() {
-		if u, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](to.Addr()); ok {
 			if err := u.UnmarshalText([]byte(from.String())); err != nil {
 				return nil, &wrongValue{"is none of the known words"}
 			}
@@ -301,6 +301,7 @@ func strictValue(from, to reflect.Value) (any, error) {
 		if from.Kind() != to.Kind() && (to.Kind() != reflect.Struct || from.Kind() != reflect.Map) {
 			return wrong()
 		}
+	default: // mapstructure itself is strict about texts and true or false
 	}
 	return from.Interface(), nil
 }
@@ -357,7 +358,7 @@ func yamlError(err error) error {
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says "open NAME: reason" already
+		return nil, err // says "open NAME: reason" already
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
 	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))

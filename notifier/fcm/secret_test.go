@@ -64,11 +64,17 @@ func TestNoSecrets(t *testing.T) {
 	}
 	hanging := func(w http.ResponseWriter, r *http.Request) { hang(w, r) }
 	cases := map[string]func(*google, *fcm.Config){
-		"reset":        func(*google, *fcm.Config) {},
-		"hang":         func(_ *google, c *fcm.Config) { c.Timeout = 100 * time.Millisecond },
-		"token server": func(g *google, _ *fcm.Config) { g.token = quoting(400) },
-		"token reset":  func(g *google, _ *fcm.Config) { g.token = reset },
-		"refused":      func(_ *google, c *fcm.Config) { c.URL = "http://127.0.0.1:1" },
+		"reset": func(*google, *fcm.Config) {},
+		"hang":  func(_ *google, c *fcm.Config) { c.Timeout = 100 * time.Millisecond },
+		"token server": func(g *google, _ *fcm.Config) {
+			b, err := json.Marshal(map[string]string{"error": quote, "error_description": quote})
+			if err != nil {
+				panic(err)
+			}
+			g.token = answerWith(400, nil, string(b))
+		},
+		"token reset": func(g *google, _ *fcm.Config) { g.token = reset },
+		"refused":     func(_ *google, c *fcm.Config) { c.URL = "http://127.0.0.1:1" },
 	}
 	sends := map[string]http.HandlerFunc{"reset": reset, "hang": hanging}
 	for _, status := range []int{200, 302, 400, 401, 403, 404, 413, 429, 500, 503} {

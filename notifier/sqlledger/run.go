@@ -24,7 +24,7 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 			return err
 		}
 		w := req.Plan(known)
-		run = notifier.Run{Rule: req.Rule, TickAt: req.TickAt, Owner: req.Owner, RunWindow: w, Position: w.StartAt}
+		run = notifier.Run{Rule: req.Rule, TickAt: req.TickAt, Owner: req.Owner, Lease: req.Lease, RunWindow: w, Position: w.StartAt}
 		if known != nil {
 			run.Position = known.Position
 		}
@@ -68,13 +68,10 @@ func (l *Ledger) progress(ctx context.Context, tx *sql.Tx, rule string) (*notifi
 	return &p, nil
 }
 
-// runLease is how long a run may stay without another chunk.
-const runLease = 2 * time.Minute
-
 // hold checks the fence and renews the lease; every step of a run begins with it.
 func (l *Ledger) hold(ctx context.Context, tx *sql.Tx, run notifier.Run) error {
 	n, err := exec(ctx, tx, `UPDATE runs SET lease_until = $1 WHERE id = $2 AND owner = $3 AND state = 'reading'`,
-		l.now()+runLease.Microseconds(), run.ID, run.Owner)
+		l.now()+run.Lease.Microseconds(), run.ID, run.Owner)
 	if err != nil {
 		return fmt.Errorf("hold run: %w", err)
 	}

@@ -57,7 +57,7 @@ func newAccount(cfg Config, tokenURI string) *account {
 
 // CredentialsJSON returns a service account file in Google's format whose key
 // signs for this server only and whose token_uri is this server's. It is for
-// option.WithCredentialsJSON or a file named by
+// option.WithAuthCredentialsJSON or a file named by
 // GOOGLE_APPLICATION_CREDENTIALS.
 func (s *Server) CredentialsJSON() []byte {
 	a := s.account

@@ -287,9 +287,11 @@ func overQuota(outcome, subject, description string) *answer {
 		quotaFailureDetail{typeQuotaFailure, []quotaViolation{{subject, description}}})
 }
 
+const missingCredentialText = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+
 func missingCredential() *answer {
 	a := errorAnswer("unauthenticated", http.StatusUnauthorized,
-		"Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+		missingCredentialText,
 		serviceInfo("CREDENTIALS_MISSING"))
 	a.challenge = `Bearer realm="https://accounts.google.com/"`
 	return a
@@ -322,8 +324,9 @@ func permissionDenied(project string) *answer {
 	resource := "//cloudresourcemanager.googleapis.com/projects/" + project
 	return errorAnswer("permission_denied", http.StatusForbidden,
 		"Permission '"+permission+"' denied on resource '"+resource+"' (or it may not exist).",
-		errorInfoDetail{typeErrorInfo, "IAM_PERMISSION_DENIED", "cloudresourcemanager.googleapis.com",
-			map[string]string{"permission": permission, "resource": "projects/" + project}})
+		errorInfoDetail{typeErrorInfo, "IAM_PERMISSION_DENIED", "cloudresourcemanager.googleapis.com", map[string]string{
+			"permission": permission, "resource": "projects/" + project,
+		}})
 }
 
 func serviceDisabled(projectNumber string) *answer {
@@ -331,8 +334,9 @@ func serviceDisabled(projectNumber string) *answer {
 	return errorAnswer("permission_denied", http.StatusForbidden,
 		"Firebase Cloud Messaging API has not been used in project "+projectNumber+" before or it is disabled. Enable it by visiting "+url+" then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.",
 		helpDetail{typeHelp, []helpLink{{"Google developers console API activation", url}}},
-		errorInfoDetail{typeErrorInfo, "SERVICE_DISABLED", "googleapis.com",
-			map[string]string{"consumer": "projects/" + projectNumber, "service": "fcm.googleapis.com"}})
+		errorInfoDetail{typeErrorInfo, "SERVICE_DISABLED", "googleapis.com", map[string]string{
+			"consumer": "projects/" + projectNumber, "service": "fcm.googleapis.com",
+		}})
 }
 
 // faultAnswer is the answer of a fault that has one, and nil for the rest.
@@ -359,6 +363,8 @@ func faultAnswer(k Kind, projectNumber string) *answer {
 		a = htmlAnswer("", http.StatusGatewayTimeout)
 	case ThirdPartyAuth:
 		a = thirdPartyAuth()
+	case ThirdPartyAuthMisleading:
+		a = errorAnswer("", http.StatusUnauthorized, missingCredentialText, fcmError(codeThirdPartyAuth))
 	case PermissionDenied:
 		a = permissionDenied(projectNumber)
 	case ServiceDisabled:

@@ -107,6 +107,7 @@ type Config struct {
 	// OnAccept is called for each accepted message, after the message was
 	// accepted and before its answer is written, on the request's goroutine
 	// and without a lock held. Calls may overlap; [Accepted.Seq] is the order.
+	// It may call any method but Close and Shutdown, which wait for it.
 	OnAccept func(Accepted)
 	// OnAnswerLost is called when a message that had been reported to
 	// OnAccept with AnswerLost false turns out to be answered to nobody,

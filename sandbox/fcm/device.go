@@ -193,7 +193,7 @@ func (s *Server) platformOfTarget(msg fields) (platform string, refused *answer)
 	}
 	s.mu.Unlock()
 	switch {
-	case !s.keys.shaped(target):
+	case !ok && !known && !s.keys.shaped(target):
 		return "", invalidToken()
 	case gone, !ok && !known:
 		// A well-shaped target nobody issued: answered like one that has gone.

@@ -8,7 +8,7 @@
 //	defer srv.Close()
 //	app, err := firebase.NewApp(ctx, &firebase.Config{ProjectID: srv.ProjectID()},
 //		option.WithEndpoint(srv.URL()),
-//		option.WithCredentialsJSON(srv.CredentialsJSON()))
+//		option.WithAuthCredentialsJSON(option.ServiceAccount, srv.CredentialsJSON()))
 //	…
 //	client, err := app.Messaging(ctx)
 //	…

@@ -38,6 +38,9 @@ const (
 	// ThirdPartyAuth is a 401 THIRD_PARTY_AUTH_ERROR: the project's APNs or
 	// Web Push credential is refused.
 	ThirdPartyAuth Kind = "third_party_auth"
+	// ThirdPartyAuthMisleading is the same under the text of a missing OAuth
+	// token, as seen from the live service: only the FcmError tells them apart.
+	ThirdPartyAuthMisleading Kind = "third_party_auth_misleading"
 	// PermissionDenied is a 403 of IAM: the service account may not send.
 	PermissionDenied Kind = "permission_denied"
 	// ServiceDisabled is a 403: the API is switched off in the project.
@@ -72,7 +75,7 @@ func (k Kind) AfterAccept() bool {
 func (k Kind) Valid() bool {
 	switch k {
 	case QuotaFCM, QuotaProject, QuotaBare, Unavailable, UnavailableBare, Internal, InternalHTML,
-		BadGatewayHTML, GatewayTimeoutHTML, ThirdPartyAuth, PermissionDenied, ServiceDisabled,
+		BadGatewayHTML, GatewayTimeoutHTML, ThirdPartyAuth, ThirdPartyAuthMisleading, PermissionDenied, ServiceDisabled,
 		Reset, Hang, ResetAfterAccept, UnavailableAfterAccept, HangAfterAccept, GoAway:
 		return true
 	}
@@ -103,7 +106,8 @@ type Faults struct {
 	// at most 1.
 	Rules []FaultRule
 	// MaxPerMessage bounds how often one message, that is one pair of nid and
-	// target, is struck. Zero means 2, negative unlimited.
+	// target, is struck. Zero means 2, negative unlimited. Messages without a
+	// nid to one target count as one message.
 	MaxPerMessage int
 	// MaxBare bounds how often one message is struck without a Retry-After,
 	// within MaxPerMessage. Zero means 1, or unlimited if MaxPerMessage is;
@@ -237,6 +241,7 @@ func retryAfter(rng *rand.Rand, r FaultRule) time.Duration {
 	switch r.Kind {
 	case Reset, Hang, ResetAfterAccept, HangAfterAccept, GoAway:
 		return 0
+	default: // the rest has an answer to put it on
 	}
 	d := between(rng, r.RetryAfterMin, max(r.RetryAfterMin, r.RetryAfterMax)+time.Second-1)
 	return d.Truncate(time.Second)

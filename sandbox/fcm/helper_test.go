@@ -106,12 +106,13 @@ func (r *reply) types() []string {
 	return out
 }
 
-// compact returns the answer's JSON without its indentation.
-func (r *reply) compact(t *testing.T) string {
+// is wants exactly this JSON, the order of names included, but for the
+// indentation.
+func (r *reply) is(t *testing.T, want string, why ...any) {
 	t.Helper()
 	var b bytes.Buffer
 	require.NoError(t, json.Compact(&b, []byte(r.Body)))
-	return b.String()
+	require.Equal(t, want, b.String(), why...)
 }
 
 // message returns a request for one message with extra fields, written as

@@ -65,11 +65,11 @@ func TestBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := c.send(tc.body)
-			require.Equal(t, tc.want, r.compact(t))
+			r.is(t, tc.want)
 			require.Equal(t, r.Error.Code, r.Status)
 			// A dry run is answered alike.
 			if rest, ok := strings.CutPrefix(tc.body, `{"message"`); ok {
-				require.Equal(t, tc.want, c.send(`{"validateOnly":true,"message"`+rest).compact(t))
+				c.send(`{"validateOnly":true,"message"`+rest).is(t, tc.want)
 			}
 		})
 	}
@@ -210,14 +210,14 @@ func TestSizeByPlatform(t *testing.T) {
 		for _, platform := range []string{fcm.Android, fcm.IOS, fcm.Web} {
 			r := c.send(message(srv.MintToken(platform), extra))
 			if platform == refusedFor {
-				require.Equal(t, tooBig, r.compact(t))
+				r.is(t, tooBig)
 			} else {
 				require.Equal(t, 200, r.Status, "%s %s", platform, extra[:40])
 			}
 		}
 	}
 	r := c.send(`{"message":{"topic":"a","apns":{"payload":{"aps":{"alert":"` + big + `"}}}}}`)
-	require.Equal(t, tooBig, r.compact(t), "a topic reaches every platform")
+	r.is(t, tooBig, "a topic reaches every platform")
 }
 
 func TestConditions(t *testing.T) {
@@ -247,7 +247,7 @@ func TestConditions(t *testing.T) {
 		if ok {
 			require.Equal(t, 200, r.Status, condition)
 		} else {
-			require.Equal(t, badCondition, r.compact(t), condition)
+			r.is(t, badCondition, condition)
 		}
 	}
 }
@@ -320,12 +320,12 @@ func TestInstallationIDs(t *testing.T) {
 	require.Equal(t, fcm.IOS, srv.Accepted()[0].Platform)
 
 	token := srv.MintToken(fcm.IOS)
-	require.Equal(t, goneBody, c.send(`{"message":{"fid":"`+token[:22]+`"}}`).compact(t),
+	c.send(`{"message":{"fid":"`+token[:22]+`"}}`).is(t, goneBody,
 		"an installation reached by token is not reached by id")
-	require.Equal(t, goneBody, c.send(`{"message":{"fid":"`+token+`"}}`).compact(t))
-	require.Equal(t, badToken, c.send(`{"message":{"fid":"nonsense"}}`).compact(t))
+	c.send(`{"message":{"fid":"`+token+`"}}`).is(t, goneBody)
+	c.send(`{"message":{"fid":"nonsense"}}`).is(t, badToken)
 	srv.Unregister(fid)
-	require.Equal(t, goneBody, c.send(`{"message":{"fid":"`+fid+`"}}`).compact(t))
+	c.send(`{"message":{"fid":"`+fid+`"}}`).is(t, goneBody)
 }
 
 func TestTargetsSurviveARestart(t *testing.T) {
@@ -342,8 +342,8 @@ func TestTargetsSurviveARestart(t *testing.T) {
 		require.Equal(t, 200, c.send(message(target, "")).Status)
 	}
 	other := start(t, fcm.Config{Seed: 12})
-	require.Equal(t, goneBody, raw(t, other).send(message(token, "")).compact(t))
-	require.Equal(t, goneBody, raw(t, start(t, fcm.Config{Seed: 11, ProjectID: "p2"})).send(message(token, "")).compact(t))
+	raw(t, other).send(message(token, "")).is(t, goneBody)
+	raw(t, start(t, fcm.Config{Seed: 11, ProjectID: "p2"})).send(message(token, "")).is(t, goneBody)
 }
 
 func TestRegisterToken(t *testing.T) {
@@ -351,12 +351,12 @@ func TestRegisterToken(t *testing.T) {
 	srv := start(t, fcm.Config{})
 	c := raw(t, srv)
 	token := "cAbcdefghijklmnopqrstu:APA91b" + strings.Repeat("z", 113)
-	require.Equal(t, goneBody, c.send(message(token, "")).compact(t))
+	c.send(message(token, "")).is(t, goneBody)
 	srv.RegisterToken(token, fcm.IOS)
 	require.Equal(t, 200, c.send(message(token, "")).Status)
 	require.Equal(t, fcm.IOS, srv.Accepted()[0].Platform)
 	srv.Unregister(token)
-	require.Equal(t, goneBody, c.send(message(token, "")).compact(t))
+	c.send(message(token, "")).is(t, goneBody)
 	srv.RegisterToken(token, fcm.IOS)
 	require.Equal(t, 200, c.send(message(token, "")).Status)
 }

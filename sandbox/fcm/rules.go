@@ -3,6 +3,7 @@ package fcm
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -226,9 +227,9 @@ func silent(msg fields) bool {
 
 // get returns the last value of a name, as most JSON readers do.
 func (o object) get(name string) any {
-	for i := len(o) - 1; i >= 0; i-- {
-		if o[i].name == name {
-			return o[i].value
+	for _, m := range slices.Backward(o) {
+		if m.name == name {
+			return m.value
 		}
 	}
 	return nil

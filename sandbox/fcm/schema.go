@@ -57,7 +57,7 @@ func newSchema() *messageType {
 	notification := [][]*field{
 		str("title", "body", "icon", "color", "sound", "tag", "click_action", "body_loc_key", "title_loc_key",
 			"channel_id", "image", "ticker"),
-		[]*field{
+		{
 			{name: "body_loc_args", kind: kindString, repeated: true},
 			{name: "title_loc_args", kind: kindString, repeated: true},
 			{name: "vibrate_timings", kind: kindDuration, repeated: true},
@@ -100,7 +100,8 @@ func newSchema() *messageType {
 		sub("fcm_options", message(fcmPackage+"ApnsFcmOptions", str("analytics_label", "image"))))
 	webpush := message(fcmPackage+"WebpushConfig",
 		[]*field{
-			{name: "headers", kind: kindStringMap}, {name: "data", kind: kindStringMap},
+			{name: "headers", kind: kindStringMap},
+			{name: "data", kind: kindStringMap},
 			{name: "notification", kind: kindStruct},
 		},
 		sub("fcm_options", message(fcmPackage+"WebpushFcmOptions", str("link", "analytics_label"))))

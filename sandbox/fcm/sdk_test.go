@@ -1,9 +1,7 @@
 package fcm_test
 
 import (
-	"context"
 	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,17 +20,15 @@ import (
 func sdk(t *testing.T, srv *fcm.Server, opts ...option.ClientOption) *messaging.Client {
 	t.Helper()
 	if len(opts) == 0 {
-		opts = []option.ClientOption{option.WithCredentialsJSON(srv.CredentialsJSON())}
+		opts = []option.ClientOption{option.WithAuthCredentialsJSON(option.ServiceAccount, srv.CredentialsJSON())}
 	}
 	app, err := firebase.NewApp(t.Context(), &firebase.Config{ProjectID: srv.ProjectID()},
-		append(opts, option.WithEndpoint(srv.URL()))...)
+		append([]option.ClientOption{option.WithEndpoint(srv.URL())}, opts...)...)
 	require.NoError(t, err)
 	client, err := app.Messaging(t.Context())
 	require.NoError(t, err)
 	return client
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestSDKSends(t *testing.T) {
 	t.Parallel()
@@ -45,7 +41,7 @@ func TestSDKSends(t *testing.T) {
 			Notification: &messaging.Notification{Title: "Kempton 15:05 in 5 min", Body: "Your pick: <Blue Heron>"},
 			Data:         map[string]string{"nid": "n1", "link": "app://race/kmp-1505"},
 			Android: &messaging.AndroidConfig{
-				Priority: "high", TTL: ptr(298*time.Second + 700*time.Millisecond), CollapseKey: "race-kmp-1505",
+				Priority: "high", TTL: new(298*time.Second + 700*time.Millisecond), CollapseKey: "race-kmp-1505",
 				Notification: &messaging.AndroidNotification{
 					ChannelID: "race_alerts", Tag: "race-kmp-1505", Color: "#00ff00",
 					Visibility: messaging.VisibilityPublic, Priority: messaging.PriorityHigh, EventTimestamp: &off,
@@ -135,7 +131,7 @@ func TestSDKTopicAndCondition(t *testing.T) {
 	} {
 		name, err := client.Send(t.Context(), m)
 		require.NoError(t, err)
-		require.Regexp(t, regexp.MustCompile(`/messages/[0-9]+$`), name)
+		require.Regexp(t, `/messages/[0-9]+$`, name)
 	}
 	require.Equal(t, "odds.evt-1~x%20", srv.Accepted()[0].Topic)
 	require.NotEmpty(t, srv.Accepted()[1].Condition)
@@ -201,6 +197,7 @@ func TestSDKErrors(t *testing.T) {
 		{"internal page", inject(fcm.InternalHTML), "", errorutils.IsInternal, 500},
 		{"bad gateway page", inject(fcm.BadGatewayHTML), "", errorutils.IsUnknown, 502},
 		{"third party", inject(fcm.ThirdPartyAuth), "third", errorutils.IsUnauthenticated, 401},
+		{"third party, misleading", inject(fcm.ThirdPartyAuthMisleading), "third", errorutils.IsUnauthenticated, 401},
 		{"permission", inject(fcm.PermissionDenied), "", errorutils.IsPermissionDenied, 403},
 		{"disabled", inject(fcm.ServiceDisabled), "", errorutils.IsPermissionDenied, 403},
 		{"unavailable", func(s *fcm.Server) string {
@@ -284,7 +281,7 @@ func TestSDKTopicManagement(t *testing.T) {
 	good, gone := srv.MintToken(fcm.Android), srv.MintToken(fcm.Android)
 	srv.Unregister(gone)
 
-	res, err := client.SubscribeToTopic(context.Background(), []string{good, gone, "nonsense"}, "races")
+	res, err := client.SubscribeToTopic(t.Context(), []string{good, gone, "nonsense"}, "races")
 	require.NoError(t, err)
 	require.Equal(t, 1, res.SuccessCount)
 	require.Len(t, res.Errors, 2)

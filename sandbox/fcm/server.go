@@ -13,6 +13,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 		cfg.PrivateKey = key
 	}
+	cfg.Faults.Rules = slices.Clone(cfg.Faults.Rules)
 	s := &Server{
 		cfg:     cfg,
 		rules:   newRules(),
@@ -92,7 +94,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
-	s.release = context.AfterFunc(ctx, func() { s.close() })
+	s.release = context.AfterFunc(ctx, func() { _ = s.close() })
 	return s, nil
 }
 
@@ -194,7 +196,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.stats.OtherRequests++
 		s.mu.Unlock()
-		htmlAnswer("not_found", http.StatusNotFound).write(w, r)
+		_ = htmlAnswer("not_found", http.StatusNotFound).write(w, r) // the client may be gone
 	}
 }
 

@@ -2,7 +2,6 @@ package ksqldb
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 	"strings"
 )
@@ -125,9 +124,6 @@ func (a *answer) flush() error { return a.w.Flush() }
 func (a *answer) raw(s string) { _, _ = a.w.WriteString(s) } // the error is kept and returned by flush
 
 func (a *answer) object(v any) {
-	b := new(strings.Builder)
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // structs of strings and numbers always encode
-	a.raw(strings.TrimSuffix(b.String(), "\n"))
+	b, _ := marshal(v) // structs of strings and numbers always encode
+	_, _ = a.w.Write(b)
 }

@@ -1,9 +1,7 @@
 package ksqldb
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"maps"
 	"math"
 	"math/big"
@@ -104,14 +102,10 @@ func appendObject(b []byte, t sqlType, m map[string]any, inStruct bool) []byte {
 	return append(b, '}')
 }
 
-// appendString appends a JSON string without escaping for HTML, as Jackson
-// does.
+// appendString appends a JSON string.
 func appendString(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+	text, _ := marshal(s) // a string always encodes
+	return append(b, text...)
 }
 
 // appendDouble prints as Java's Double.toString: at least one digit after the

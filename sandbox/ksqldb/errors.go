@@ -1,7 +1,6 @@
 package ksqldb
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -66,8 +65,8 @@ type statementError struct {
 // writeFailure answers as the server's FailureHandler does: without a
 // Content-Type.
 func writeFailure(w http.ResponseWriter, e *apiError) {
-	body, _ := json.Marshal(errorMessage{"generic_error", e.code, e.message}) // cannot fail: a struct of strings and a number
-	w.Header()["Content-Type"] = nil                                          // keeps net/http from sniffing one
+	body, _ := marshal(errorMessage{"generic_error", e.code, e.message}) // cannot fail: a struct of strings and a number
+	w.Header()["Content-Type"] = nil                                     // keeps net/http from sniffing one
 	w.WriteHeader(e.status)
 	_, _ = w.Write(body) // a client that has left needs no answer
 }
@@ -75,7 +74,7 @@ func writeFailure(w http.ResponseWriter, e *apiError) {
 // writeJSON answers an endpoint of the old API, which always says
 // application/json.
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
+	body, err := marshal(v)
 	if err != nil {
 		writeFailure(w, &apiError{http.StatusInternalServerError, codeServerError, "encode answer"})
 		return

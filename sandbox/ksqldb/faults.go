@@ -38,7 +38,7 @@ type Faults struct {
 	// an HTTP/1.1 body has no last chunk, an HTTP/2 stream is reset.
 	Cut float64
 	// Partial leaves out a random part of the rows and ends cleanly without an
-	// error. No client can see it (ksqlDB issue 10163 reports it of 0.29); it is
+	// error. No client can see it (it has been reported of ksqlDB 0.29); it is
 	// there for those who re-read.
 	Partial float64
 	// Duplicate sends one row twice, as a forward retried on a standby can.

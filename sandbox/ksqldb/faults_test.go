@@ -3,8 +3,10 @@ package ksqldb_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,8 +95,10 @@ func TestInStreamErrorIsTheLastElement(t *testing.T) {
 	require.JSONEq(t, object, lines[5])
 	require.True(t, strings.HasSuffix(read(plainJSON), "],"+object+"]"))
 	require.True(t, strings.HasSuffix(read(ksqlJSON), "}},\n"+`{"errorMessage":`+object+"}]"))
-	require.EqualValues(t, 3, s.Stats().InStream)
-	require.EqualValues(t, 12, s.Stats().RowsSent)
+	s.SetFaults(ksqldb.Faults{InStream: 1, Cut: 1, Partial: 1, Duplicate: 1, AfterRows: 4})
+	require.Contains(t, read(delimited), `"error_code":50000`)
+	require.Equal(t, [4]uint64{4, 0, 0, 0}, [4]uint64{s.Stats().InStream, s.Stats().Cut, s.Stats().Partial, s.Stats().Duplicated}, "one fault at a time")
+	require.EqualValues(t, 16, s.Stats().RowsSent)
 	require.Zero(t, s.Stats().Completed)
 }
 
@@ -118,6 +122,25 @@ func TestHangLastsUntilTheClientLeaves(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	s.Close() // would block if the handler still waited
+}
+
+func TestCloseWaitsForQueries(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{})
+	var finished atomic.Bool
+	slow := ksqldb.Func("T", []ksqldb.Column{{Name: "K", Type: "STRING"}}, func() iter.Seq[ksqldb.Row] {
+		close(entered)
+		time.Sleep(50 * time.Millisecond) // long enough that a Close which does not wait is caught
+		finished.Store(true)
+		return func(func(ksqldb.Row) bool) {}
+	})
+	s := start(t, ksqldb.Config{Views: []ksqldb.View{slow}})
+	done := make(chan error, 1)
+	go func() { done <- send(t, "POST", s.URL()+"/query-stream", request("SELECT * FROM t;")).err }()
+	<-entered
+	s.Close()
+	require.True(t, finished.Load())
+	require.Error(t, <-done)
 }
 
 func TestCloseEndsAHangingQuery(t *testing.T) {

@@ -40,7 +40,7 @@ func kindOfProperty(name string) propertyKind {
 
 // readProperties checks the properties of a request. On /query-stream a value
 // must have the right JSON type: a boolean sent as a string breaks the query
-// inside the server (ksqlDB issue 8436), and so does a long that fits an int,
+// inside the server, and so does a long that fits an int,
 // because Jackson makes an Integer of it. On /query and /ksql strings are
 // coerced. An unknown name is refused by both, each in its own way.
 func readProperties(properties map[string]json.RawMessage, legacy bool) (planOptions, error) {

@@ -50,8 +50,8 @@ func (s *Server) query(legacy bool) http.HandlerFunc {
 			s.refuseQuery(w, err)
 			return
 		}
-		fate := s.draw()
-		if !s.wait(r, fate.latency) || s.strikeEarly(w, r, fate.refusal) {
+		fate, dice := s.draw()
+		if !wait(r, fate.latency) || s.strikeEarly(w, r, fate.refusal) {
 			return
 		}
 		p, err := s.planRequest(req, legacy)
@@ -63,7 +63,7 @@ func (s *Server) query(legacy bool) http.HandlerFunc {
 			return
 		}
 		rows, err := p.run()
-		s.send(w, f, p, rows, err, fate)
+		s.send(w, &result{f, p, rows, err, fate, dice})
 	}
 }
 
@@ -99,7 +99,7 @@ func (s *Server) refuseQuery(w http.ResponseWriter, err error) {
 }
 
 // wait sleeps for the latency and reports whether the client is still there.
-func (s *Server) wait(r *http.Request, d time.Duration) bool {
+func wait(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -108,10 +108,9 @@ func (s *Server) wait(r *http.Request, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-r.Context().Done():
-	case <-s.closing:
+	case <-r.Context().Done(): // the client has left, or Close has closed its connection
+		return false
 	}
-	return false
 }
 
 // strikeEarly applies the faults that come before the SQL is looked at.
@@ -128,10 +127,7 @@ func (s *Server) strikeEarly(w http.ResponseWriter, r *http.Request, f refusal) 
 		writeFailure(w, &apiError{http.StatusTooManyRequests, codeRateLimited, "Host is at rate limit for pull queries. Currently set to 1 qps."})
 	case refuseHang:
 		s.stats.hung.Add(1)
-		select {
-		case <-r.Context().Done():
-		case <-s.closing:
-		}
+		<-r.Context().Done() // the client has left, or Close has closed its connection
 	default:
 		return false
 	}
@@ -157,8 +153,8 @@ func (s *Server) strikeLate(w http.ResponseWriter, f refusal) bool {
 // an error it returns the rows before it.
 func (p *plan) run() ([][]any, error) {
 	var rows [][]any
-	for row := range p.src.view.Rows() {
-		r := &evalRow{src: p.src, row: row}
+	r := &evalRow{src: p.src}
+	for r.row = range p.src.view.Rows() {
 		if p.where != nil && !p.where(r) {
 			if r.err != nil {
 				return rows, r.err
@@ -177,61 +173,77 @@ func (p *plan) run() ([][]any, error) {
 	return rows, nil
 }
 
+// result is what a query found and what shall happen to it on its way out.
+type result struct {
+	framing framing
+	plan    *plan
+	rows    [][]any
+	broken  error // a value of the view that does not fit its column
+	fate    fate
+	dice    *rand.Rand
+}
+
 // send writes an answer of status 200 and lets its faults happen.
-func (s *Server) send(w http.ResponseWriter, f framing, p *plan, rows [][]any, broken error, t fate) {
-	total := len(rows)
-	limited := false
-	stop := 0
-	s.dice(func(r *rand.Rand) {
-		r.Shuffle(total, func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-		if limited = p.limit >= 0 && total >= p.limit; limited {
-			rows = rows[:p.limit]
-		}
-		rows = s.disturb(rows, &t, r)
-		stop = t.rowsBefore(len(rows), r)
-	})
-	if t.inStream || t.cut {
-		rows = rows[:stop]
+func (s *Server) send(w http.ResponseWriter, q *result) {
+	limited := q.arrange()
+	s.disturb(q)
+	if t := q.fate; t.inStream || t.cut {
+		q.rows = q.rows[:t.rowsBefore(len(q.rows), q.dice)]
 	}
-	w.Header().Set("Content-Type", f.contentType())
-	a := newAnswer(w, f, p.columns)
+	w.Header().Set("Content-Type", q.framing.contentType())
+	// The server never knows the length of an answer in advance. Without this
+	// flush net/http would send short ones with a Content-Length.
+	_ = http.NewResponseController(w).Flush()
+	a := newAnswer(w, q.framing, q.plan.columns)
 	a.header(fmt.Sprintf("query_%d", s.cfg.Now().UnixMilli()))
-	for _, row := range rows {
+	for _, row := range q.rows {
 		a.row(row)
 	}
-	s.stats.rowsSent.Add(uint64(len(rows)))
+	s.stats.rowsSent.Add(uint64(len(q.rows)))
 	switch {
-	case t.cut:
+	case q.fate.cut:
 		s.cut(w, a)
-	case broken != nil:
+	case q.broken != nil:
 		// The value that does not fit is the view's mistake, and a test of that
 		// view wants to know which one.
-		a.fail(codeServerError, broken.Error())
-	case t.inStream:
+		a.fail(codeServerError, q.broken.Error())
+	case q.fate.inStream:
 		s.stats.inStream.Add(1)
-		a.fail(t.code, "io.confluent.ksql.util.KsqlException: Exhausted standby hosts to try.")
-	case !t.partial && !t.duplicate:
+		a.fail(q.fate.code, "io.confluent.ksql.util.KsqlException: Exhausted standby hosts to try.")
+	case !q.fate.partial && !q.fate.duplicate:
 		s.stats.completed.Add(1)
 	}
-	a.end(finalMessage(p, limited, t.inStream || broken != nil))
+	a.end(finalMessage(q.plan, limited, q.fate.inStream || q.broken != nil))
 	_ = a.flush() // a client that has left needs no answer
+}
+
+// arrange puts the rows in no particular order, so that LIMIT takes no
+// particular ones, and reports whether the limit was reached.
+func (q *result) arrange() bool {
+	q.dice.Shuffle(len(q.rows), func(i, j int) { q.rows[i], q.rows[j] = q.rows[j], q.rows[i] })
+	if q.plan.limit < 0 || len(q.rows) < q.plan.limit {
+		return false
+	}
+	q.rows = q.rows[:q.plan.limit]
+	return true
 }
 
 // disturb leaves rows out or repeats one. It clears the fate where there is
 // nothing to disturb or a louder fault follows, so that a fault counts only if
 // it happens.
-func (s *Server) disturb(rows [][]any, t *fate, r *rand.Rand) [][]any {
-	t.partial = t.partial && len(rows) > 0 && !t.inStream && !t.cut
-	t.duplicate = t.duplicate && len(rows) > 0 && !t.inStream && !t.cut && !t.partial
-	if t.duplicate {
-		s.stats.doubled.Add(1)
-		rows = append(rows[:len(rows):len(rows)], rows[r.IntN(len(rows))])
-	}
-	if t.partial {
+func (s *Server) disturb(q *result) {
+	n := len(q.rows)
+	quiet := n > 0 && !q.fate.inStream && !q.fate.cut && q.broken == nil
+	q.fate.partial = q.fate.partial && quiet
+	q.fate.duplicate = q.fate.duplicate && quiet && !q.fate.partial
+	switch {
+	case q.fate.partial:
 		s.stats.partial.Add(1)
-		rows = rows[:r.IntN(len(rows))]
+		q.rows = q.rows[:q.dice.IntN(n)]
+	case q.fate.duplicate:
+		s.stats.doubled.Add(1)
+		q.rows = append(q.rows[:n:n], q.rows[q.dice.IntN(n)])
 	}
-	return rows
 }
 
 // cut sends what there is and then loses the connection.

@@ -53,6 +53,7 @@ func TestFramings(t *testing.T) {
 			require.Equal(t, 200, r.status)
 			require.Equal(t, c.contentType, r.contentType)
 			require.Equal(t, c.body, r.body)
+			require.Empty(t, r.header.Get("Content-Length"), "answers are chunked, however short")
 		})
 	}
 	for _, path := range []string{"/query-stream", "/query"} {
@@ -110,6 +111,8 @@ func TestSelect(t *testing.T) {
 		{"decimal arithmetic", "SELECT pool * 2 - 0.001 AS p FROM upcoming_races WHERE event_id = 'e1';", `["P"]`, []string{`[24.999]`}},
 		{"unix timestamp is the server's clock", "SELECT UNIX_TIMESTAMP() AS now FROM upcoming_races LIMIT 1;", `["NOW"]`, []string{`[1788264000000]`}},
 		{"comments", "/* a ; */ SELECT event_id -- b ;\nFROM upcoming_races WHERE event_id = 'e1'; -- end", `["EVENT_ID"]`, []string{`["e1"]`}},
+		{"integers wrap", "SELECT 2147483647 + runners AS x FROM upcoming_races WHERE event_id = 'e1';", `["X"]`, []string{`[-2147483641]`}},
+		{"longs do not", "SELECT 2147483648 + runners AS x, -runners AS y FROM upcoming_races WHERE event_id = 'e1';", `["X","Y"]`, []string{`[2147483656,-8]`}},
 		{"null is null", "SELECT course, pool, open FROM upcoming_races WHERE event_id = 'e3';", `["COURSE","POOL","OPEN"]`, []string{`[null,null,null]`}},
 		{"limit zero", "SELECT event_id FROM upcoming_races LIMIT 0;", `["EVENT_ID"]`, []string{}},
 	} {
@@ -221,6 +224,7 @@ func TestRefusedSQL(t *testing.T) {
 		"timestamp and now":       from + "WHERE starts_at > UNIX_TIMESTAMP();",
 		"bad datetime":            from + "WHERE starts_at > 'tomorrow';",
 		"nine fraction digits":    from + "WHERE starts_at > '2026-09-01T12:00:00.000000000Z';",
+		"comma for the point":     from + "WHERE starts_at > '2026-09-01T12:00:00,000';",
 		"space for T":             from + "WHERE starts_at > '2026-09-01 12:00:00';",
 		"bad rowtime":             from + "WHERE ROWTIME > 'tomorrow';",
 		"int and string":          from + "WHERE runners = '8';",
@@ -249,6 +253,11 @@ func TestRefusedSQL(t *testing.T) {
 		"unterminated comment":    from + "/* ;",
 		"chained comparison":      from + "WHERE 1 < runners < 9;",
 		"string arithmetic":       from + "WHERE course - 'x' = 'y';",
+		"too many arguments":      from + "WHERE UCASE(course, 'x') = 'X';",
+		"argument of wrong type":  from + "WHERE UNIX_TIMESTAMP(course) = 1;",
+		"types of coalesce":       from + "WHERE COALESCE(course, 1) = 'x';",
+		"unknown encoding":        from + "WHERE TO_BYTES(course, 'rot13') = TO_BYTES('x', 'utf8');",
+		"case":                    "SELECT CASE WHEN runners > 1 THEN 'x' ELSE 'y' END FROM upcoming_races;",
 		"starts with a digit":     "SELECT 1x FROM upcoming_races;",
 		"print":                   "PRINT bets;",
 		"ddl":                     "CREATE STREAM x (a STRING KEY) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON');",

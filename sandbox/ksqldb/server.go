@@ -74,7 +74,6 @@ type Server struct {
 	commands map[string]*command
 	sequence int64
 
-	closing  chan struct{} // closed first, so that hanging queries end
 	close    func()
 	served   chan struct{} // closed when the accept loop has returned
 	handlers sync.WaitGroup
@@ -113,7 +112,6 @@ func newServer(cfg Config) (*Server, error) {
 		cfg:      cfg,
 		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b73716c)), //nolint:gosec // repeatable dice, not a secret
 		commands: make(map[string]*command),
-		closing:  make(chan struct{}),
 		served:   make(chan struct{}),
 	}
 	if s.cfg.Now == nil {
@@ -131,7 +129,6 @@ func newServer(cfg Config) (*Server, error) {
 		s.mu.Lock()
 		s.closed = true
 		s.mu.Unlock()
-		close(s.closing)
 		if s.http != nil {
 			_ = s.http.Close() // closing connections is the purpose; there is nobody to tell
 		}
@@ -200,19 +197,14 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// draw decides the fate of one query.
-func (s *Server) draw() fate {
+// draw decides the fate of one query. The dice it returns are the query's own,
+// so that no query waits for another's rows to be shuffled.
+func (s *Server) draw() (fate, *rand.Rand) {
 	f := *s.faults.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f.draw(s.rand)
-}
-
-// dice runs f with the server's random source.
-func (s *Server) dice(f func(*rand.Rand)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s.rand)
+	dice := rand.New(rand.NewPCG(s.rand.Uint64(), s.rand.Uint64())) //nolint:gosec // repeatable dice, not a secret
+	return f.draw(s.rand), dice
 }
 
 // checkLoopback refuses an address that other machines could reach.

@@ -224,6 +224,24 @@ func TestAcknowledgedStatements(t *testing.T) {
 	require.Equal(t, 400, ksql("DESCRIBE bets;").status, "nothing was really created")
 }
 
+func TestQueuedStatements(t *testing.T) {
+	t.Parallel()
+	s := start(t, ksqldb.Config{AcknowledgeDDL: true, QueuedPolls: 2})
+	r := send(t, "POST", s.URL()+"/ksql", `{"ksql":"DROP STREAM IF EXISTS bets DELETE TOPIC;"}`)
+	require.Contains(t, r.body, `"commandStatus":{"status":"QUEUED"`)
+	for _, want := range []string{"QUEUED", "SUCCESS", "SUCCESS"} {
+		require.Contains(t, send(t, "GET", s.URL()+"/status/stream/%60BETS%60/drop", "").body, `"status":"`+want+`"`)
+	}
+}
+
+func TestDescribeNestedTypes(t *testing.T) {
+	t.Parallel()
+	s := start(t, ksqldb.Config{Views: []ksqldb.View{one([]ksqldb.Column{{Name: "V", Type: "MAP<VARCHAR, STRUCT<`A` DECIMAL(9, 3)>>"}}, nil)}})
+	r := send(t, "POST", s.URL()+"/ksql", `{"ksql":"DESCRIBE t;"}`)
+	require.Contains(t, r.body, `"fields":[{"name":"V","schema":{"type":"MAP","fields":null,"memberSchema":{"type":"STRUCT","fields":[`+
+		`{"name":"A","schema":{"type":"DECIMAL","fields":null,"memberSchema":null,"parameters":{"precision":9,"scale":3}}}],"memberSchema":null}}}]`)
+}
+
 func TestOnQuerySeesTheSQL(t *testing.T) {
 	t.Parallel()
 	var last atomic.Value

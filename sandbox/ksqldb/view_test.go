@@ -91,6 +91,32 @@ func TestNestedAccess(t *testing.T) {
 	}
 }
 
+func TestDecimalsCompareAsTheyArePrinted(t *testing.T) {
+	t.Parallel()
+	v := one([]ksqldb.Column{{Name: "V", Type: "DECIMAL(9, 2)"}}, "0.005")
+	rows, err := ksqldb.Run("SELECT v FROM t WHERE v = 0.01;", v)
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+}
+
+func TestDates(t *testing.T) {
+	t.Parallel()
+	v := one([]ksqldb.Column{{Name: "D", Type: "DATE"}, {Name: "TS", Type: "TIMESTAMP"}, {Name: "C", Type: "TIME"}, {Name: "S", Type: "STRING"}},
+		noon(), noon(), 14*time.Hour, "2026-09-01")
+	for where, want := range map[string]int{
+		"d = '2026-09-01'": 1, "d >= '2026'": 1, "d > '2026-09-01'": 0, "ts > d": 1, "d = s": 1, "s = d": 1, "ts > s": 1,
+		"c = '14:00'": 1, "c < '14:00:00.001'": 1, "'15:00:00' > c": 1, "c = s": 0,
+	} {
+		rows, err := ksqldb.Run("SELECT d FROM t WHERE "+where+";", v)
+		require.NoError(t, err, where)
+		require.Len(t, rows, want, where)
+	}
+	for _, where := range []string{"d = '2026-09-01T00:00'", "d = 5", "c = ts", "c = '2pm'", "c = '1:00'", "d = c"} {
+		_, err := ksqldb.Check("SELECT d FROM t WHERE "+where+";", v)
+		require.Error(t, err, where)
+	}
+}
+
 func TestBadValueEndsTheAnswerWithAnError(t *testing.T) {
 	t.Parallel()
 	for typ, value := range map[string]any{

@@ -14,7 +14,7 @@ import (
 type Database struct {
 	Name string
 	// Open returns an empty, migrated database that is closed with the test.
-	Open func(t testing.TB) *sqldb.DB
+	Open func(testing.TB) *sqldb.DB
 }
 
 // Databases lists every kind of database that is at hand: SQLite always.

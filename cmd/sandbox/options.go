@@ -1,0 +1,97 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/bugle-push/bugle/sandbox/fcm"
+	"github.com/bugle-push/bugle/sandbox/ksqldb"
+)
+
+// The levels of -faults.
+const (
+	faultsNone  = "none"
+	faultsMild  = "mild"
+	faultsHarsh = "harsh"
+)
+
+// options are the flags.
+type options struct {
+	life    time.Duration // 0 means until a signal
+	report  string        // file, "-" for standard output, empty for none
+	faults  string
+	ports   string // "default" or "auto"
+	seed    uint64
+	users   int
+	verbose bool
+}
+
+// parseOptions reads the flags. It prints what is wrong to stderr itself.
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("sandbox", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most 20 s (default: until Ctrl-C)")
+	f.StringVar(&o.report, "report", "", "file for a report as JSON; - is standard output, with no other text there")
+	f.StringVar(&o.faults, "faults", faultsMild, "how the stand-ins fail: none, mild (nothing is accepted and then failed) or harsh")
+	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM) or auto")
+	f.Uint64Var(&o.seed, "seed", 0, "repeats the same races, bets and lives (default: another one each time)")
+	f.IntVar(&o.users, "users", 40, "number of users, at least 10; a hundred have about 150 devices")
+	f.BoolVar(&o.verbose, "v", false, "show the service's log")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	switch {
+	case f.NArg() > 0:
+		err = fmt.Errorf("sandbox takes no arguments, only flags: %q", f.Arg(0))
+	case o.faults != faultsNone && o.faults != faultsMild && o.faults != faultsHarsh:
+		err = fmt.Errorf("-faults wants none, mild or harsh, not %q", o.faults)
+	case o.ports != "default" && o.ports != "auto":
+		err = fmt.Errorf("-ports wants default or auto, not %q", o.ports)
+	case o.users < 10 || o.users > 10_000:
+		err = fmt.Errorf("-users wants 10 to 10000, not %d", o.users)
+	case o.life < 0:
+		err = fmt.Errorf("-for wants a positive duration, not %v", o.life)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "sandbox:", err)
+		return o, err
+	}
+	for o.seed == 0 {
+		var b [4]byte // short enough to be typed
+		_, _ = rand.Read(b[:])
+		o.seed = uint64(binary.LittleEndian.Uint32(b[:]))
+	}
+	return o, nil
+}
+
+// fcmFaults returns the provider's faults.
+func (o options) fcmFaults() fcm.Faults {
+	switch o.faults {
+	case faultsMild:
+		return fcm.Mild()
+	case faultsHarsh:
+		return fcm.Harsh()
+	}
+	return fcm.Faults{}
+}
+
+// ksqlFaults returns the source's faults. A hanging query takes as long as the
+// client's timeout, which is longer than the drain: it would make a run end
+// before its time and prove nothing.
+func (o options) ksqlFaults() ksqldb.Faults {
+	switch o.faults {
+	case faultsMild:
+		return ksqldb.Mild()
+	case faultsHarsh:
+		f := ksqldb.Harsh()
+		f.Hang = 0
+		return f
+	}
+	return ksqldb.Faults{}
+}

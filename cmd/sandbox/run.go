@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/internal/app"
+	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/sandbox/fcm"
+	"github.com/bugle-push/bugle/sandbox/ksqldb"
+	"github.com/bugle-push/bugle/sandbox/racing"
+)
+
+// Times of the end of a run.
+const (
+	drainAtMost = 20 * time.Second
+	// drainQuiet is how long nothing may have arrived before a drain with
+	// nothing outstanding ends: what nobody expected may still come.
+	drainQuiet = 3 * time.Second
+)
+
+// run is the command. It returns the exit code: 0 when nothing was lost,
+// repeated, late or unexpected, 1 when something was or could not run, 2 for
+// wrong flags.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	told := stdout
+	if o.report == "-" {
+		told = stderr
+	}
+	s := &sandbox{options: o, story: newStory(told)}
+	tally, err := s.play(ctx, stdout, stderr)
+	if err != nil {
+		fmt.Fprintln(stderr, "sandbox:", err)
+	}
+	if tally == nil {
+		return 1
+	}
+	for _, p := range tally.Problems {
+		s.story.print(p.String() + "\n")
+	}
+	s.story.print(tally.String() + "\n")
+	if err != nil || !tally.Clean() {
+		return 1
+	}
+	return 0
+}
+
+// sandbox is one run of everything.
+type sandbox struct {
+	options
+	story  *story
+	guest  string // the token of who tries the printed curl
+	oracle *racing.Oracle
+	world  *racing.World
+	fcm    *fcm.Server
+	ksqldb *ksqldb.Server
+	cfg    config.Config
+	secret []byte
+}
+
+// play runs everything from start to report. The tally is nil when the world
+// never began.
+func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing.Tally, err error) {
+	dir, err := os.MkdirTemp("", "bugle-sandbox-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	// The stand-ins and the service outlive ctx: a signal ends the world, and
+	// then everything drains.
+	lasting := context.WithoutCancel(ctx)
+	configText, err := s.open(lasting, dir)
+	defer s.close(lasting)
+	if err != nil {
+		return nil, err
+	}
+	service, err := app.New(lasting, s.cfg, s.logger(stderr))
+	if err != nil {
+		return nil, fmt.Errorf("open service: %w", err)
+	}
+	serving, stopService := context.WithCancel(lasting)
+	defer stopService()
+	living, stopWorld := context.WithCancel(ctx)
+	defer stopWorld()
+	if s.life > 0 {
+		living, stopWorld = context.WithTimeout(ctx, s.life)
+		defer stopWorld()
+	}
+	var serveErr error
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		serveErr = service.Run(serving)
+		stopWorld() // a world without a service has no point
+	}()
+	stop := func() error {
+		stopService()
+		<-served
+		return serveErr
+	}
+
+	client := racing.NewClient(racing.ClientConfig{URL: "http://" + service.Addr(), Secret: s.secret})
+	defer client.Close()
+	if err := s.introduce(configText, client, service); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	began := time.Now()
+	err = s.world.Run(living, client)
+	life := time.Since(began)
+	s.story.tell("the world stands still; draining")
+	drained := s.drain(lasting, served)
+	err = errors.Join(err, stop())
+
+	tally := s.oracle.Tally(true)
+	r := newReport(s.options, &tally, s.world.Stats(), s.fcm.Stats(), s.ksqldb.Stats())
+	r.DurationSeconds, r.DrainedSeconds = life.Seconds(), drained.Seconds()
+	written, tableErr := readTables(lasting, s.cfg.Database.URL)
+	if tableErr != nil {
+		err = errors.Join(err, fmt.Errorf("read the service's tables: %w", tableErr))
+	}
+	r.Notifications, r.Deliveries = written.notifications, written.deliveries
+	s.story.print(fmt.Sprintf("%d races, %d bets, %d pushes received on %d devices; %d repeats after a lost answer; from settled or due to accepted: p50 %d ms, p95 %d ms, p99 %d ms\n",
+		r.Races, r.Bets, r.Received.FCM, r.Devices.FCM, r.RepeatsAfterUnknown, r.Latency.P50, r.Latency.P95, r.Latency.P99))
+	if s.report != "" {
+		err = errors.Join(err, r.write(s.report, stdout))
+	}
+	return &tally, err
+}
+
+// open starts the oracle, the stand-ins and the world, and configures the
+// service. It returns the text of the configuration. What it started before an
+// error, close stops.
+func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
+	addr, err := pickPorts(ctx, s.ports)
+	if err != nil {
+		return "", err
+	}
+	s.oracle = racing.NewOracle(racing.OracleConfig{Strikes: s.strikes})
+	// The guest's token is minted after the server has started, and nothing is
+	// sent before that.
+	s.fcm, err = fcm.Start(ctx, fcm.Config{
+		Addr: addr.fcm, Seed: s.seed, Faults: s.fcmFaults(), OnAccept: s.accepted,
+		OnAnswerLost: func(a fcm.Accepted) { s.oracle.AnswerLost(fcmProvider, a.Seq) },
+	})
+	if err != nil {
+		return "", fmt.Errorf("start FCM stand-in: %w", err)
+	}
+	s.guest = s.fcm.MintToken(fcm.Android)
+	s.world, err = racing.New(racing.Config{Seed: s.seed, Users: s.users, Targets: s.fcm, Oracle: s.oracle, Tell: s.story.tell})
+	if err != nil {
+		return "", err
+	}
+	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Addr: addr.ksqldb, Views: s.world.Views(), Seed: s.seed, Faults: s.ksqlFaults()})
+	if err != nil {
+		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
+	}
+	s.secret = newSecret()
+	text, cfg, err := writeConfig(dir, backends{
+		ports: addr, ksqlURL: s.ksqldb.URL(), fcmURL: s.fcm.URL(), project: s.fcm.ProjectID(),
+		credentials: s.fcm.CredentialsJSON(), secret: s.secret,
+	})
+	s.cfg = cfg
+	return text, err
+}
+
+// close stops the stand-ins, after the service.
+func (s *sandbox) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if s.ksqldb != nil {
+		s.ksqldb.Close()
+	}
+	if s.fcm != nil {
+		_ = s.fcm.Shutdown(ctx) // it cuts what does not end in time
+	}
+}
+
+const fcmProvider = "fcm"
+
+// accepted takes what the FCM stand-in accepted to the oracle, or to the
+// story when it is for the guest, of whom the oracle knows nothing.
+func (s *sandbox) accepted(a fcm.Accepted) {
+	if a.Token == s.guest {
+		s.story.tell(fmt.Sprintf("your phone shows: %q %q", a.Title, a.Body))
+		return
+	}
+	collapse := a.CollapseID + a.CollapseKey
+	s.oracle.Accepted(racing.Push{
+		Seq: a.Seq, Provider: fcmProvider, Token: a.Token, NID: a.NID, Tag: a.Tag, CollapseID: collapse,
+		Title: a.Title, Body: a.Body, Data: a.Data, At: a.At, Attempt: a.Attempt, AnswerLost: a.AnswerLost,
+	})
+}
+
+// strikes counts what the stand-ins refused, dropped or cut so far.
+func (s *sandbox) strikes() racing.Strikes {
+	var n racing.Strikes
+	for kind, count := range s.fcm.Stats().Faults {
+		if !kind.AfterAccept() && kind != fcm.GoAway {
+			n.Provider += count
+		}
+	}
+	k := s.ksqldb.Stats()
+	n.Source = k.Forbidden + k.Initialising + k.RateLimited + k.Hung + k.NotAvailable + k.Internal + k.InStream + k.Cut + k.Partial
+	return n
+}
+
+// drain waits until everything expected has arrived, the service has nothing
+// left to send, and nothing more comes.
+func (s *sandbox) drain(ctx context.Context, served <-chan struct{}) time.Duration {
+	began := time.Now()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for time.Since(began) < drainAtMost {
+		select {
+		case <-served:
+			return time.Since(began)
+		case <-tick.C:
+		}
+		if time.Since(began) < drainQuiet || time.Since(s.oracle.LastPush()) < drainQuiet || len(s.oracle.Outstanding()) > 0 {
+			continue
+		}
+		// Repeats after a lost answer are nothing that the oracle waits for. An
+		// error here shows again when the report reads the tables.
+		tables, err := readTables(ctx, s.cfg.Database.URL)
+		if err != nil || tables.deliveries["queued"]+tables.deliveries["leased"] == 0 {
+			break
+		}
+	}
+	return time.Since(began)
+}
+
+// introduce says what is running and how to take part.
+func (s *sandbox) introduce(configText string, client *racing.Client, service *app.App) error {
+	token, err := client.Token("guest", 24*time.Hour)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Bugle's sandbox: seed %d, faults %s. The service runs with this configuration, which `bugle serve` takes too;\n", s.seed, s.faults)
+	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), each with schedule %q, no jitter and a sweep every %s:\n\n", sandboxSchedule, sandboxSweepEvery)
+	for line := range strings.Lines(configText) {
+		b.WriteString("    " + line)
+	}
+	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (the token lives for a day):\n\n", service.AdminAddr())
+	fmt.Fprintf(&b, "    TOKEN=%s\n", token)
+	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())
+	fmt.Fprintf(&b, "      -d '{\"platform\":\"android\",\"target\":{\"kind\":\"fcm_token\",\"value\":\"%s\"},\"locale\":\"en-GB\",\"time_zone\":\"Europe/London\"}'\n", s.guest)
+	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
+	s.story.print(b.String())
+	return nil
+}
+
+// logger is the service's: its troubles with the faults are the story's, so
+// that only errors show unless asked for.
+func (s *sandbox) logger(stderr io.Writer) zerolog.Logger {
+	level := zerolog.ErrorLevel
+	if s.verbose {
+		level = zerolog.DebugLevel
+	}
+	return zerolog.New(zerolog.ConsoleWriter{Out: stderr, TimeFormat: "15:04:05.000", NoColor: true}).Level(level).With().Timestamp().Logger()
+}

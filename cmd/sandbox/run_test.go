@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The whole world for half a minute, over real sockets, with the faults that
+// lose answers.
+func TestSandboxEndToEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes 40 seconds of real time")
+	}
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"-for", "31s", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, &stderr)
+	require.Zero(t, code, stderr.String())
+
+	var r struct {
+		DurationS     float64 `json:"duration_s"`
+		Users         int
+		Devices       map[string]int
+		Races, Bets   int
+		Notifications map[string]int
+		Corrections   int
+		Deliveries    map[string]int
+		Received      map[string]int
+		Duplicates    *int
+		Repeats       *int `json:"repeats_after_unknown"`
+		Lost, Late    *int
+		Expired       *int
+		LatencyMS     map[string]int `json:"latency_ms"`
+	}
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
+	require.InDelta(t, 31, r.DurationS, 2)
+	require.Positive(t, r.Users)
+	require.Positive(t, r.Devices["fcm"])
+	require.Contains(t, r.Devices, "ably")
+	require.Positive(t, r.Races)
+	require.Positive(t, r.Bets)
+	for _, name := range []string{"bet-settled/WON", "bet-settled/LOST", "race-soon/default"} {
+		require.Positive(t, r.Notifications[name], name)
+	}
+	require.Positive(t, r.Notifications["race-changed/POSTPONED"]+r.Notifications["race-changed/ABANDONED"])
+	require.Positive(t, r.Corrections)
+	require.Positive(t, r.Deliveries["sent"])
+	require.Positive(t, r.Received["fcm"])
+	for _, n := range []*int{r.Duplicates, r.Lost, r.Late} {
+		require.NotNil(t, n)
+		require.Zero(t, *n)
+	}
+	require.NotNil(t, r.Repeats)
+	require.NotNil(t, r.Expired)
+	require.Positive(t, r.LatencyMS["p50"])
+
+	require.Regexp(t, regexp.MustCompile(`(?m)^lost 0 · duplicates 0 · late 0\n$`), stderr.String())
+	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
+	require.Contains(t, stderr.String(), "rules_file:")
+}

@@ -1,0 +1,300 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/ksqlclient"
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/fcm"
+	"github.com/bugle-push/bugle/notifier/ksqlsource"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
+)
+
+// stopTimeout bounds a stop: longer than one send (15 s) and its record (5 s),
+// shorter than the 30 seconds that Kubernetes grants by default.
+const stopTimeout = 25 * time.Second
+
+// App is the service.
+type App struct {
+	log      zerolog.Logger
+	notifier *notifier.Notifier
+	api      *server
+	admin    *server
+	stopping atomic.Bool
+
+	closeOnce sync.Once
+	closeErr  error
+	cleanups  []cleanup // in the order of opening
+}
+
+// cleanup closes one thing that New opened.
+type cleanup struct {
+	name string
+	do   func(context.Context) error
+}
+
+// New opens everything that the service needs. The configuration must have
+// been checked (config.Load). It makes no request to ksqlDB or FCM: a backend
+// that is down now is a matter of readiness, not of starting.
+func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, err error) {
+	a := &App{log: log.With().Str("component", "app").Logger()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close(ctx))
+		}
+	}()
+
+	rules, err := Rules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	db, err := sqldb.Open(ctx, cfg.Database.URL)
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("database", func(context.Context) error { return db.Close() })
+	applied, err := sqldb.Migrate(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	if len(applied) > 0 {
+		a.log.Info().Ints64("versions", applied).Msg("database migrated")
+	}
+	ledger := sqlledger.New(db)
+	registry := sqldevices.New(db, sqldevices.Config{Canceller: ledger})
+
+	ksql, err := newKSQLClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("ksqldb", func(context.Context) error { ksql.Close(); return nil })
+	source := ksqlsource.New(ksql)
+
+	sender, err := fcm.New(ctx, fcmConfig(cfg, metrics, log))
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("fcm", sender.Close)
+
+	owner, err := ownerName()
+	if err != nil {
+		return nil, err
+	}
+	a.notifier, err = notifier.New(notifier.Config{
+		Rules: rules, Source: source, Ledger: ledger, Retirer: registry, OptIn: optIn(cfg),
+		Senders: map[devices.Provider]notifier.SenderConfig{
+			devices.FCM: {Sender: sender, RatePerSecond: cfg.FCM.Rate, InFlight: cfg.FCM.InFlight},
+		},
+		Owner: owner, Log: log, Registerer: metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make notifier: %w", err)
+	}
+
+	auth, err := api.NewHS256(api.HS256Config{
+		Secret: []byte(cfg.Auth.Secret.Reveal()), Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Apps need the database only: when ksqlDB or FCM is down, devices can still
+	// be activated. Operators see all of it on their own listener.
+	database := api.Check{Name: "database", Do: db.Ping}
+	apiHandler, err := api.New(api.Config{
+		Registry: registry, Preferences: registry, Auth: auth, Log: log, Registerer: metrics, Version: Version(),
+		Checks: []api.Check{a.runningCheck(), database},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make api: %w", err)
+	}
+	adminHandler, err := api.NewAdmin(api.AdminConfig{
+		Gatherer: metrics, Registerer: metrics, Log: log,
+		Checks: []api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make admin api: %w", err)
+	}
+	if a.api, err = a.listen(ctx, "api", cfg.Listen, apiHandler); err != nil {
+		return nil, err
+	}
+	if a.admin, err = a.listen(ctx, "admin", cfg.Admin.Listen, adminHandler); err != nil {
+		return nil, err
+	}
+	a.admin.WriteTimeout = 0 // a CPU profile takes as long as asked
+	a.log.Info().Str("version", Version()).Str("owner", owner).Str("api", a.Addr()).Str("admin", a.AdminAddr()).
+		Int("rules", len(rules.All())).Msg("service opened")
+	return a, nil
+}
+
+// Addr is the address of the API, host:port.
+func (a *App) Addr() string { return a.api.listener.Addr().String() }
+
+// AdminAddr is the address of the admin listener, host:port.
+func (a *App) AdminAddr() string { return a.admin.listener.Addr().String() }
+
+// Run serves until ctx ends, or until a part fails, and then stops everything
+// and closes the App. A stop that ctx asked for returns nil.
+func (a *App) Run(ctx context.Context) error {
+	// The work outlives ctx until the API has stopped.
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	worked := make(chan struct{})
+
+	g, ended := errgroup.WithContext(ctx)
+	g.Go(a.api.serve)
+	g.Go(a.admin.serve)
+	g.Go(func() error {
+		defer close(worked)
+		if err := a.notifier.Run(work); err != nil {
+			return fmt.Errorf("run notifier: %w", err)
+		}
+		if work.Err() == nil {
+			return errors.New("run notifier: it ended by itself")
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ended.Done()
+		a.stopping.Store(true)
+		a.log.Info().Msg("stopping")
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err := a.api.stop(stop)
+		stopWork()
+		select {
+		case <-worked:
+		case <-stop.Done():
+			a.log.Warn().Msg("work did not end in time: still waiting for it")
+			<-worked // a send and its record have deadlines of their own
+		}
+		return errors.Join(err, a.admin.stop(stop))
+	})
+	err := errors.Join(g.Wait(), a.Close(ctx))
+	a.log.Info().Err(err).Msg("stopped")
+	return err
+}
+
+// Close closes what New opened, last first, within one deadline. Run does it
+// itself; only an App that never runs needs it. Closing again changes nothing.
+func (a *App) Close(ctx context.Context) error {
+	a.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		var errs []error
+		for _, c := range slices.Backward(a.cleanups) {
+			if err := c.do(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("close %s: %w", c.name, err))
+			}
+		}
+		a.closeErr = errors.Join(errs...)
+	})
+	return a.closeErr
+}
+
+func (a *App) onStop(name string, do func(context.Context) error) {
+	a.cleanups = append(a.cleanups, cleanup{name, do})
+}
+
+// ownerName names this replica in leases. The random part tells two lives of
+// one host apart: the second must not take the first one's leases for its own.
+func ownerName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("read host name: %w", err)
+	}
+	return host + "-" + rand.Text()[:8], nil
+}
+
+func newKSQLClient(cfg config.Config) (*ksqlclient.Client, error) {
+	client, err := ksqlclient.New(ksqlclient.Config{
+		URL: cfg.KSQLDB.URL, Username: cfg.KSQLDB.Username, Password: ksqlclient.Secret(cfg.KSQLDB.Password.Reveal()),
+		CA: cfg.KSQLDB.CA, UserAgent: "bugle/" + Version(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make ksqldb client: %w", err)
+	}
+	return client, nil
+}
+
+func fcmConfig(cfg config.Config, metrics prometheus.Registerer, log zerolog.Logger) fcm.Config {
+	c := fcm.Config{
+		ProjectID: cfg.FCM.ProjectID, URL: cfg.FCM.URL, Registerer: metrics, Log: log,
+		// The lanes of both urgencies share the sender.
+		MaxInFlight: 2 * cfg.FCM.InFlight,
+	}
+	if cfg.FCM.CredentialsFile != "" {
+		c.CredentialsFile = cfg.FCM.CredentialsFile // read again at each token, so that a rotated key is taken
+	} else {
+		c.CredentialsJSON = []byte(cfg.FCM.Credentials.Reveal())
+	}
+	return c
+}
+
+func optIn(cfg config.Config) map[string]bool {
+	out := make(map[string]bool, len(cfg.Categories))
+	for name, c := range cfg.Categories {
+		out[name] = c.OptIn
+	}
+	return out
+}
+
+// server is one listener with its handler.
+type server struct {
+	*http.Server
+	name     string
+	listener net.Listener
+}
+
+// listen binds an address. The listener is closed with the App, whether it has
+// served or not.
+func (a *App) listen(ctx context.Context, name, addr string, handler http.Handler) (*server, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for %s: %w", name, err)
+	}
+	a.onStop(name+" listener", func(context.Context) error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return &server{Server: api.NewServer(addr, handler), name: name, listener: listener}, nil
+}
+
+func (s *server) serve() error {
+	if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// stop lets requests finish until ctx ends, and cuts what is left.
+func (s *server) stop(ctx context.Context) error {
+	if err := s.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stop %s: %w", s.name, err), s.Close())
+	}
+	return nil
+}

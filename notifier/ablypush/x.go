@@ -1,0 +1,3 @@
+package ablypush
+
+import _ "github.com/ably/ably-go/ably"

@@ -1,0 +1,221 @@
+package racing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// margin is how far a change in a user's life stays away from anything that
+// becomes visible and concerns the user, so that it is clear what had to be
+// announced.
+const margin = 2500 * time.Millisecond
+
+// life is a kind of change in a user's life.
+type life struct {
+	name string
+	try  func(ctx context.Context, u *user) (line string, err error)
+}
+
+// lives returns what can happen to a user. Each tries, and returns an empty line
+// if it does not apply.
+func (w *World) lives() []life {
+	return []life{
+		{"mute", w.mute}, {"uninstall", w.uninstall}, {"rotate", w.rotate}, {"deactivate", w.deactivate},
+		{"join", w.join}, {"return", w.comeBack}, {"unmute", w.unmute}, {"hand over", w.handOver},
+	}
+}
+
+// live lets something happen to somebody, and plans the next time.
+func (w *World) live(ctx context.Context, _ time.Time) error {
+	kinds := w.lives()
+	kind := kinds[w.rng.IntN(len(kinds))]
+	if w.acted < len(kinds) {
+		kind = kinds[w.acted] // each of them once, before chance decides
+	}
+	wait := w.cfg.LifeEvery/2 + time.Duration(w.rng.Int64N(int64(w.cfg.LifeEvery)))
+	done := false
+	if w.quietForAll() {
+		w.outstanding = w.cfg.Oracle.Outstanding()
+		for _, i := range w.rng.Perm(len(w.users)) {
+			u := w.users[i]
+			if !w.quiet(u) {
+				continue
+			}
+			line, err := kind.try(ctx, u)
+			if err != nil {
+				return fmt.Errorf("%s for user %s: %w", kind.name, u.id, err)
+			}
+			if line != "" {
+				w.tellf("%s", line)
+				done = true
+				break
+			}
+		}
+	} else {
+		wait = time.Second
+	}
+	if done || w.acted >= len(kinds) {
+		w.acted++
+	}
+	w.plan(action{at: time.Now().Add(wait), do: w.live})
+	return nil
+}
+
+// quietForAll reports whether nothing that concerns everybody happens around now.
+func (w *World) quietForAll() bool {
+	now := time.Now()
+	return now.Sub(w.all) > margin && !slices.ContainsFunc(w.queue, func(a *action) bool {
+		return a.all && a.at.Sub(now) < margin
+	})
+}
+
+// quiet reports the same for one user, who must not wait for an announcement either.
+func (w *World) quiet(u *user) bool {
+	now := time.Now()
+	return now.Sub(u.touched) > margin && !slices.ContainsFunc(w.queue, func(a *action) bool {
+		return a.user == u && a.at.Sub(now) < margin
+	}) && w.outstanding[u.id] == 0
+}
+
+// pick returns one of the user's devices in the given state, nil if there is none.
+func (u *user) pick(active bool) *device {
+	for _, d := range u.devices {
+		if d.active == active && !d.gone {
+			return d
+		}
+	}
+	return nil
+}
+
+// atMost reports whether fewer than a share, in percent, of the users are so.
+func (w *World) atMost(percent int, is func(*user) bool) bool {
+	n := 0
+	for _, u := range w.users {
+		if is(u) {
+			n++
+		}
+	}
+	return n*100 < percent*len(w.users)
+}
+
+func (w *World) mute(ctx context.Context, u *user) (string, error) {
+	if len(u.muted) > 0 || u.pick(true) == nil || !w.atMost(25, func(u *user) bool { return len(u.muted) > 0 }) {
+		return "", nil
+	}
+	categories := []string{CategoryLoss, CategoryRace, CategoryWin, CategoryLoss}
+	c := categories[w.rng.IntN(len(categories))]
+	return fmt.Sprintf("%s mutes %s", u.name, c), w.setMuted(ctx, u, []string{c})
+}
+
+func (w *World) unmute(ctx context.Context, u *user) (string, error) {
+	if len(u.muted) == 0 {
+		return "", nil
+	}
+	line := fmt.Sprintf("%s wants to hear of %s again", u.name, u.muted[0])
+	return line, w.setMuted(ctx, u, nil)
+}
+
+func (w *World) setMuted(ctx context.Context, u *user, categories []string) error {
+	acknowledged := w.cfg.Oracle.Muting(u.id, categories)
+	if err := w.service.Mute(context.WithoutCancel(ctx), u.id, categories); err != nil {
+		return err
+	}
+	acknowledged()
+	u.muted = categories
+	return nil
+}
+
+func (w *World) uninstall(_ context.Context, u *user) (string, error) {
+	d := u.pick(true)
+	if d == nil || len(u.devices) < 2 || !w.atMost(20, func(u *user) bool {
+		return slices.ContainsFunc(u.devices, func(d *device) bool { return d.gone })
+	}) {
+		return "", nil
+	}
+	w.cfg.Oracle.Died(d.Token)
+	w.cfg.Targets.Unregister(d.Token)
+	d.gone = true
+	return fmt.Sprintf("%s uninstalls the app from %s: its token is dead, and nobody tells the service", u.name, d.ID), nil
+}
+
+// rotate gives the app a new token, as providers do now and then; the old one dies.
+func (w *World) rotate(ctx context.Context, u *user) (string, error) {
+	d := u.pick(true)
+	if d == nil {
+		return "", nil
+	}
+	old := d.Token
+	d.Token = w.cfg.Targets.MintToken(d.Platform)
+	acknowledged := w.cfg.Oracle.Activating(d.ID, u.id, d.Token)
+	if err := w.service.Activate(context.WithoutCancel(ctx), u.id, d.Device); err != nil {
+		return "", err
+	}
+	acknowledged()
+	w.cfg.Oracle.Died(old)
+	w.cfg.Targets.Unregister(old)
+	return fmt.Sprintf("%s of %s has a new token", d.ID, u.name), nil
+}
+
+func (w *World) deactivate(ctx context.Context, u *user) (string, error) {
+	d := u.pick(true)
+	if d == nil || !w.atMost(25, func(u *user) bool { return u.pick(false) != nil }) {
+		return "", nil
+	}
+	acknowledged := w.cfg.Oracle.Deactivating(d.ID)
+	if err := w.service.Deactivate(context.WithoutCancel(ctx), u.id, d.ID); err != nil {
+		return "", err
+	}
+	acknowledged()
+	d.active = false
+	return fmt.Sprintf("%s deactivates %s: nothing goes there from now on", u.name, d.ID), nil
+}
+
+func (w *World) comeBack(ctx context.Context, u *user) (string, error) {
+	d := u.pick(false)
+	if d == nil {
+		return "", nil
+	}
+	acknowledged := w.cfg.Oracle.Activating(d.ID, u.id, d.Token)
+	if err := w.service.Activate(context.WithoutCancel(ctx), u.id, d.Device); err != nil {
+		return "", err
+	}
+	acknowledged()
+	d.active = true
+	return fmt.Sprintf("%s activates %s again", u.name, d.ID), nil
+}
+
+// join activates one more device, perhaps the user's first.
+func (w *World) join(ctx context.Context, u *user) (string, error) {
+	if len(u.devices) >= 3 {
+		return "", nil
+	}
+	d := u.newDevice(w.rng, w.cfg.Targets)
+	if err := w.activate(ctx, d, u); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s activates %s", u.name, d.ID), nil
+}
+
+// handOver gives a device to another user, who signs in on it: what was meant
+// for the former user must not appear there.
+func (w *World) handOver(ctx context.Context, u *user) (string, error) {
+	d := u.pick(true)
+	if d == nil || len(u.devices) < 2 {
+		return "", nil
+	}
+	to := w.users[w.rng.IntN(len(w.users))]
+	if to == u || len(to.devices) == 0 || len(to.devices) >= 3 || !w.quiet(to) {
+		return "", nil
+	}
+	acknowledged := w.cfg.Oracle.Activating(d.ID, to.id, d.Token)
+	if err := w.service.Activate(context.WithoutCancel(ctx), to.id, d.Device); err != nil {
+		return "", err
+	}
+	acknowledged()
+	u.devices = slices.DeleteFunc(u.devices, func(x *device) bool { return x == d })
+	to.devices = append(to.devices, d)
+	d.user = to
+	return fmt.Sprintf("%s gives %s to %s", u.name, d.ID, to.name), nil
+}

@@ -1,0 +1,85 @@
+package racing
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/bugle-push/bugle/sandbox/ksqldb"
+)
+
+// kept is how long rows stay in the views after their last change: the
+// retention of the real views, shortened so that a sandbox can run for weeks.
+const kept = 15 * time.Minute
+
+// views holds the two materialised views, with the columns and types of
+// migrations/ksqldb/V000001__bugle_views.sql.
+type views struct {
+	settled, upcoming *ksqldb.Table
+	rows              []keptRow // in the order of their ROWTIME, roughly
+}
+
+// keptRow is what is needed to remove a row.
+type keptRow struct {
+	table *ksqldb.Table
+	key   []any
+	until time.Time
+}
+
+func newViews() *views {
+	text := func(name string) ksqldb.Column { return ksqldb.Column{Name: name, Type: "STRING"} }
+	return &views{
+		settled: ksqldb.NewTable("SETTLED_BETS",
+			ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
+			ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
+			ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
+			text("USER_ID"), text("EVENT_ID"), text("EVENT_NAME"), text("RUNNER"),
+			ksqldb.Column{Name: "STAKE", Type: "DECIMAL(18, 2)"},
+			ksqldb.Column{Name: "ODDS", Type: "DOUBLE"},
+			ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
+			text("CURRENCY"), text("OUTCOME"),
+			ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
+		),
+		upcoming: ksqldb.NewTable("UPCOMING_RACES",
+			ksqldb.Column{Name: "EVENT_ID", Type: "STRING", Key: true},
+			text("NAME"), text("COURSE"),
+			ksqldb.Column{Name: "STARTS_AT", Type: "TIMESTAMP"},
+			text("STATUS"),
+		),
+	}
+}
+
+// putBet writes a settlement whose record arrived at rowtime. The view is
+// windowed by day, as the real one.
+func (v *views) putBet(b *bet, outcome Outcome, payout Money, rowtime, settledAt time.Time) error {
+	const day = 24 * time.Hour
+	from := rowtime.Truncate(day).UnixMilli()
+	to := rowtime.Truncate(day).Add(day).UnixMilli()
+	err := v.settled.Put(rowtime, b.id, from, to, string(b.user.id), b.race.id, b.race.name, b.race.runners[b.runner].name,
+		b.stake.String(), b.odds.Float(), payout.String(), b.currency, string(outcome), settledAt)
+	if err != nil {
+		return fmt.Errorf("put settlement: %w", err)
+	}
+	v.rows = append(v.rows, keptRow{v.settled, []any{b.id, from, to}, rowtime.Add(kept)})
+	return nil
+}
+
+// putRace writes a race as it stands.
+func (v *views) putRace(r *race, rowtime time.Time) error {
+	if err := v.upcoming.Put(rowtime, r.id, r.name, r.course, r.startsAt, string(r.status)); err != nil {
+		return fmt.Errorf("put race: %w", err)
+	}
+	if r.status == Off || r.status == Abandoned {
+		v.rows = append(v.rows, keptRow{v.upcoming, []any{r.id}, rowtime.Add(kept)})
+	}
+	return nil
+}
+
+// prune removes what has been kept long enough.
+func (v *views) prune(now time.Time) {
+	n := 0
+	for n < len(v.rows) && v.rows[n].until.Before(now) {
+		v.rows[n].table.Delete(v.rows[n].key...)
+		n++
+	}
+	v.rows = v.rows[n:]
+}
