@@ -237,8 +237,8 @@ func (s slowPreferences) SetPreferences(ctx context.Context, _ devices.UserID, p
 func TestTheDeadlineOfABodyEndsWithIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *api.Config) {
-		c.BodyTimeout = 300 * time.Millisecond
-		c.Preferences = slowPreferences{takes: 2 * c.BodyTimeout}
+		c.BodyTimeout = time.Second
+		c.Preferences = slowPreferences{takes: c.BodyTimeout * 3 / 2}
 	})
 	conn := dial(t, serve(t, w.handler))
 	_, err := io.WriteString(conn, "PUT /v1/preferences HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 26\r\n"+

@@ -61,6 +61,9 @@ type Outcome struct {
 	After time.Duration
 	// Throttled says that a retry was asked for because we send too fast: the lane slows down.
 	Throttled bool
+	// PlatformOnly says that a blocked verdict is about the push's platform: another
+	// credential, such as Google's for APNs, and nothing that other platforms need.
+	PlatformOnly bool
 	// Code is the provider's reason in a closed set of words, for metrics and the attempt log.
 	Code string
 	// Status is the HTTP status, 0 when there was none.

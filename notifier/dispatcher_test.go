@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
@@ -143,5 +144,35 @@ func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 		w.run(time.Minute)
 		require.Len(t, w.attempts(), 100)
 		require.Equal(t, map[string]int{"sent": 100}, w.states())
+	})
+}
+
+func TestABlockedPlatformDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.device("i1", "ann")
+		w.device("i2", "ann")
+		w.exec(`UPDATE devices SET platform = 'ios' WHERE id LIKE 'i%'`)
+		refuse := func(p notifier.Push, _ int) notifier.Outcome {
+			if p.Platform == devices.IOS {
+				return notifier.Outcome{Verdict: notifier.VerdictBlocked, PlatformOnly: true, Code: "third_party_auth_error", Status: 401}
+			}
+			return sent()
+		}
+		w.setAnswer(refuse)
+		go func() {
+			for i := range 10 {
+				time.Sleep(2 * time.Second)
+				w.settle(fmt.Sprint("bet", i), "ann", "WON")
+			}
+			time.Sleep(10 * time.Second)
+			w.setAnswer(nil)
+		}()
+		w.run(28 * time.Second)
+		require.Len(t, w.accepted(), 10, "Android goes on")
+		require.Less(t, len(w.attempts()), 15, "and iOS is left alone meanwhile")
+		w.run(2 * time.Minute)
+		require.Equal(t, map[string]int{"sent": 30}, w.states())
 	})
 }

@@ -184,6 +184,10 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now})
 		return
 	}
+	if until := l.provider.blockedUntil(v.Device.Platform); until.After(now) {
+		l.record(Result{Claim: v.Claim, State: Queued, DueAt: until})
+		return
+	}
 	done, err := l.provider.breaker.Allow()
 	if err != nil {
 		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(breakerOpen)})
@@ -213,7 +217,7 @@ func (l *lane) inTime(v View, claimedAt, now time.Time) bool {
 
 // settle turns an outcome into a result.
 func (l *lane) settle(ctx context.Context, v View, o Outcome, started, ended time.Time) {
-	l.provider.learn(o, ended)
+	l.provider.learn(o, v.Device.Platform, ended)
 	l.metrics.attempts.WithLabelValues(string(l.id.Provider), string(o.Verdict), o.Code).Inc()
 	l.metrics.sendSeconds.WithLabelValues(string(l.id.Provider)).Observe(ended.Sub(started).Seconds())
 	attempt := &Attempt{

@@ -38,7 +38,10 @@ func TestAFailedRunKeepsTheWatermarkAndItsRowsAreAnnouncedOnceByTheNext(t *testi
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.device("a1", "ann")
-		w.run(2 * time.Second) // the first tick sets the start
+		// Without the sweep, which would find the row even if the watermark had passed it.
+		rules := strings.Replace(rulesYAML, "sweep: {every: 1m, lookback: 5m}", "", 1)
+		require.NotEqual(t, rulesYAML, rules)
+		w.runWith(rules, "replica-1", 2*time.Second) // the first tick sets the start
 		w.setFault(func(query string) error {
 			if strings.Contains(query, "settled_bets") {
 				return errCut
@@ -51,10 +54,10 @@ func TestAFailedRunKeepsTheWatermarkAndItsRowsAreAnnouncedOnceByTheNext(t *testi
 			time.Sleep(40 * time.Second) // far beyond the lookback
 			w.setFault(nil)
 		}()
-		w.run(30 * time.Second)
+		w.runWith(rules, "replica-1", 30*time.Second)
 		require.Empty(t, w.accepted(), "a run that was cut must not release")
 		require.Positive(t, w.counts(`SELECT state, COUNT(*) FROM runs GROUP BY 1`)["failed"])
-		w.run(30 * time.Second)
+		w.runWith(rules, "replica-1", 30*time.Second)
 		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
 	})
 }

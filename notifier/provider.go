@@ -1,6 +1,9 @@
 package notifier
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +33,12 @@ const (
 	causeBreaker = "breaker"
 )
 
+// block is a refusal of our credentials or permissions.
+type block struct {
+	code  string
+	until time.Time
+}
+
 // provider is what the lanes of one provider share: pace, breaker, pause.
 type provider struct {
 	name    devices.Provider
@@ -39,17 +48,18 @@ type provider struct {
 	metrics *Metrics
 	log     zerolog.Logger
 
-	mu          sync.Mutex
-	pausedUntil time.Time
-	blockedCode string
-	recent      int // sends in the present window
-	recentGone  int
-	pruning     bool // false while too many targets die
+	mu sync.Mutex
+	// blocks are what our credentials keep from passing, by platform; the empty
+	// platform stands for all.
+	blocks     map[devices.Platform]block
+	recent     int // sends in the present window
+	recentGone int
+	pruning    bool // false while too many targets die
 }
 
 func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.Logger) *provider {
 	p := &provider{
-		name: name, sender: s.Sender, pacer: NewPacer(s.RatePerSecond), metrics: m, pruning: true,
+		name: name, sender: s.Sender, pacer: NewPacer(s.RatePerSecond), metrics: m, pruning: true, blocks: map[devices.Platform]block{},
 		log: log.With().Str("sender", string(name)).Logger(),
 	}
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -71,11 +81,8 @@ func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.
 
 // ready returns how many sends may start now, or how long to wait when none may.
 func (p *provider) ready(now time.Time) (n int, wait time.Duration) {
-	p.mu.Lock()
-	until := p.pausedUntil
-	p.mu.Unlock()
-	if d := until.Sub(now); d > 0 {
-		return 0, d
+	if until := p.blockedUntil(""); until.After(now) {
+		return 0, until.Sub(now)
 	}
 	switch p.breaker.State() {
 	case gobreaker.StateOpen:
@@ -92,8 +99,15 @@ func (p *provider) ready(now time.Time) (n int, wait time.Duration) {
 	return n, 0
 }
 
-// learn takes what an outcome says about the provider as a whole.
-func (p *provider) learn(o Outcome, now time.Time) {
+// blockedUntil tells until when nothing is sent to a platform, or to all of them for "".
+func (p *provider) blockedUntil(platform devices.Platform) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.blocks[platform].until
+}
+
+// learn takes what an outcome of a push to a platform says about the provider as a whole.
+func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
 	if o.Throttled {
 		p.pacer.Slow(now)
 	}
@@ -101,19 +115,19 @@ func (p *provider) learn(o Outcome, now time.Time) {
 	defer p.mu.Unlock()
 	switch o.Verdict {
 	case VerdictBlocked:
-		p.pausedUntil = now.Add(max(blockedPause, o.After))
-		if p.blockedCode != o.Code {
-			p.blockedCode = o.Code
-			p.log.Error().Err(o.Err).Str("reason", o.Code).Int("status", o.Status).
+		scope := devices.Platform("")
+		if o.PlatformOnly {
+			scope = platform
+		}
+		if p.blocks[scope].code != o.Code {
+			p.log.Error().Err(o.Err).Str("reason", o.Code).Int("status", o.Status).Str("platform", string(scope)).
 				Msg("provider refuses our credentials or permissions: nothing is sent until that is mended")
 		}
+		p.blocks[scope] = block{code: o.Code, until: now.Add(max(blockedPause, o.After))}
 		p.metrics.paused.WithLabelValues(string(p.name), causeBlocked).Set(1)
 	case VerdictSent:
-		if p.blockedCode != "" {
-			p.blockedCode = ""
-			p.log.Info().Msg("provider accepts our credentials again")
-			p.metrics.paused.WithLabelValues(string(p.name), causeBlocked).Set(0)
-		}
+		p.unblock("")
+		p.unblock(platform)
 		p.count(false)
 	case VerdictGone:
 		p.count(true)
@@ -121,11 +135,31 @@ func (p *provider) learn(o Outcome, now time.Time) {
 	}
 }
 
-// blocked tells the provider's reason while it refuses our credentials, else "".
+// unblock forgets a refusal, because a send has passed; p.mu is held.
+func (p *provider) unblock(scope devices.Platform) {
+	if _, ok := p.blocks[scope]; !ok {
+		return
+	}
+	delete(p.blocks, scope)
+	p.log.Info().Str("platform", string(scope)).Msg("provider accepts our credentials again")
+	if len(p.blocks) == 0 {
+		p.metrics.paused.WithLabelValues(string(p.name), causeBlocked).Set(0)
+	}
+}
+
+// blocked tells the provider's reasons while it refuses our credentials, else "".
 func (p *provider) blocked() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.blockedCode
+	var out []string
+	for _, scope := range slices.Sorted(maps.Keys(p.blocks)) {
+		reason := p.blocks[scope].code
+		if scope != "" {
+			reason += " (" + string(scope) + ")"
+		}
+		out = append(out, reason)
+	}
+	return strings.Join(out, ", ")
 }
 
 // mayRetire tells whether a dead target may be retired now.
@@ -158,5 +192,5 @@ func (p *provider) count(gone bool) {
 
 // failure tells whether a verdict counts against the breaker.
 func (o Outcome) failure() bool {
-	return o.Verdict == VerdictUnknown || (o.Verdict == VerdictRetry)
+	return o.Verdict == VerdictUnknown || o.Verdict == VerdictRetry
 }

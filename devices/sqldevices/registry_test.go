@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -364,62 +363,4 @@ func TestPreferences(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, got.OptedIn)
 	})
-}
-
-// Many devices of many users claim one target at once, and two devices swap
-// theirs: whoever wins, the target ends active on exactly one device, nobody
-// meets an error that is not about ownership, and nobody waits for ever.
-func TestManyClaimOneTargetAtOnce(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, b *bench) {
-		const claimants, rounds = 8, 5
-		var (
-			wg     sync.WaitGroup
-			mu     sync.Mutex
-			failed []error
-		)
-		claim := func(user devices.UserID, id devices.ID, target devices.Target) {
-			_, err := b.Activate(t.Context(), user, id, activation(target))
-			if err != nil && !errors.Is(err, devices.ErrDeviceTaken) {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, err)
-			}
-		}
-		for i := range claimants {
-			name := string(rune('a' + i))
-			wg.Go(func() {
-				for r := range rounds {
-					claim(devices.UserID("user-"+name), devices.ID("own-"+name), fcm("contested"))
-					claim(devices.UserID("user-"+name), "shared", fcm("contested"))
-					swap := []devices.Target{fcm("left"), fcm("right")}
-					claim("ada", "swap-1", swap[(i+r)%2])
-					claim("ada", "swap-2", swap[(i+r+1)%2])
-				}
-			})
-		}
-		wg.Wait()
-		require.Empty(t, failed)
-		for target, n := range countActive(t, b.db) {
-			require.Equal(t, 1, n, target)
-		}
-		require.Contains(t, countActive(t, b.db), fcm("contested").Value.Reveal())
-	})
-}
-
-// countActive returns how many devices each target is active on.
-func countActive(t require.TestingT, db *sqldb.DB) map[string]int {
-	out := map[string]int{}
-	ctx := context.Background()
-	rows, err := db.SQL().QueryContext(ctx, `SELECT provider, target_value, COUNT(*) FROM devices WHERE state = 'active' GROUP BY provider, target_value`)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, rows.Close()) }()
-	for rows.Next() {
-		var provider, value string
-		var n int
-		require.NoError(t, rows.Scan(&provider, &value, &n))
-		out[value] = n
-	}
-	require.NoError(t, rows.Err())
-	return out
 }

@@ -3,7 +3,6 @@ package fcm_test
 import (
 	"crypto/tls"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,6 +253,9 @@ func TestStandInHarsh(t *testing.T) {
 			srv := startStandIn(t, standin.Config{TLSAddr: "127.0.0.1:0", Seed: 7, Faults: standin.Harsh()})
 			s := senderFor(t, srv, func(c *fcm.Config) {
 				c.MaxInFlight = 200
+				// No timeout may strike on a busy machine: an answer that was
+				// written and not read in time counts as given.
+				c.Timeout, c.DialTimeout = time.Minute, time.Minute
 				if secure {
 					c.URL = srv.TLSURL()
 					c.TLS = &tls.Config{RootCAs: srv.CertPool(), MinVersion: tls.VersionTLS12}
@@ -261,7 +263,6 @@ func TestStandInHarsh(t *testing.T) {
 			})
 			const messages = 600
 			attempts := make([]int, messages)
-			var notSent atomic.Int64
 			var wg sync.WaitGroup
 			for i := range messages {
 				token := srv.TokenAt(standin.Android, uint32(i))
@@ -271,10 +272,6 @@ func TestStandInHarsh(t *testing.T) {
 					for range 10 {
 						attempts[i]++
 						out := s.Send(t.Context(), p)
-						if out.Code == fcm.CodeNotSent {
-							notSent.Add(1)
-							t.Log(out.Err)
-						}
 						switch out.Verdict {
 						case notifier.VerdictSent:
 							return
@@ -294,8 +291,7 @@ func TestStandInHarsh(t *testing.T) {
 				total += n
 			}
 			stats := srv.Stats()
-			t.Log(notSent.Load(), total, stats.Outcomes, stats.Faults)
-			require.LessOrEqual(t, stats.Sends, uint64(total), "requests beyond the attempts")
+			require.EqualValues(t, total, stats.Sends, "requests of the attempts")
 			accepted := map[string]bool{}
 			for _, a := range srv.Accepted() {
 				accepted[a.NID] = true

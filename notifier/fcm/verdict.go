@@ -27,10 +27,10 @@ func classify(a answer, now time.Time) notifier.Outcome {
 		Code: code, Status: a.status,
 		Canonical: d.canonical, FCM: d.fcm, APNs: d.reason, Reason: d.info, Fields: d.fields,
 	})
-	switch verdict {
-	case notifier.VerdictRetry, notifier.VerdictUnknown:
+	if verdict == notifier.VerdictRetry || verdict == notifier.VerdictUnknown {
 		out.After = a.retryAfter(now)
 	}
+	out.PlatformOnly = code == CodeThirdPartyAuth
 	if a.status == http.StatusTooManyRequests {
 		out.Throttled = true
 		if out.After == 0 {
@@ -88,9 +88,10 @@ func judge(status int, d details) (notifier.Verdict, string) {
 	if status >= 500 || status == http.StatusRequestTimeout {
 		return notifier.VerdictUnknown, CodeUnexpectedAnswer
 	}
-	// 3xx and the other 4xx: this is not FCM, or not its send method. Nothing
-	// was accepted and nothing on the lane will be until somebody looks.
-	return notifier.VerdictBlocked, CodeUnexpectedAnswer
+	// 3xx and the other 4xx: this is not FCM, or not its send method. Nothing was
+	// accepted. One odd message must not stop a lane; when all answers are like
+	// that, the dispatcher's breaker sees it.
+	return notifier.VerdictRetry, CodeUnexpectedAnswer
 }
 
 // judgeBadRequest tells a dead target from a bad message. A complaint about the

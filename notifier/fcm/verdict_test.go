@@ -124,8 +124,8 @@ func TestVerdicts(t *testing.T) {
 		{name: "gateway timeout", status: 504, body: htmlPage, verdict: unknown, code: fcm.CodeGatewayTimeout},
 		{name: "a status of nobody's", status: 529, verdict: unknown, code: fcm.CodeUnexpectedAnswer},
 
-		{name: "redirect", status: 307, header: map[string]string{"Location": "/elsewhere"}, verdict: blocked, code: fcm.CodeUnexpectedAnswer},
-		{name: "method not allowed", status: 405, verdict: blocked, code: fcm.CodeUnexpectedAnswer},
+		{name: "redirect", status: 307, header: map[string]string{"Location": "/elsewhere"}, verdict: retry, code: fcm.CodeUnexpectedAnswer},
+		{name: "method not allowed", status: 405, verdict: retry, code: fcm.CodeUnexpectedAnswer},
 
 		{name: "details of a wrong shape", status: 404, body: `{"error":{"status":"NOT_FOUND","details":[7,{"@type":3},` + fcmError("UNREGISTERED") + `]}}`, verdict: gone, code: fcm.CodeUnregistered},
 		{name: "an error that is a list", status: 400, body: `[{"error":{"status":"INVALID_ARGUMENT"}}]`, verdict: rejected, code: fcm.CodeBadRequest},

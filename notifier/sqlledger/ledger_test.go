@@ -237,6 +237,13 @@ func TestVersionsFollowTheOrderOfTheRows(t *testing.T) {
 		require.Equal(t, notifier.StageResult{New: 1}, b.stage(run, b.bet("b1", "ann", "LOST", 11)), "back again is a version of its own")
 		require.Equal(t, 3, b.count(`SELECT MAX(version) FROM notifications`))
 		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE latest`))
+		for _, second := range []string{`UPDATE notifications SET latest = TRUE`, `UPDATE notifications SET version = 1`} {
+			err := b.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, second)
+				return err
+			})
+			require.True(t, b.db.IsUniqueViolation(err), "one latest per key, one row per version")
+		}
 		require.Equal(t, 2, b.count(`SELECT COUNT(*) FROM notifications WHERE follow_up`))
 	})
 }
