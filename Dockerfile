@@ -17,9 +17,10 @@ COPY --from=build /out/bugle /bugle
 COPY --from=build --chown=65532:65532 /out/data /var/lib/bugle
 COPY --from=build --chown=65532:65532 /out/tmp /tmp
 USER 65532:65532
-ENV BUGLE_CONFIG=/etc/bugle/bugle.yaml \
-    BUGLE_LISTEN=0.0.0.0:8080 \
-    BUGLE_ADMIN_LISTEN=0.0.0.0:8081
+# Only the file's name: any other variable here would silently win over the
+# file. Let it listen on 0.0.0.0, as deploy/bugle.example.yaml does. To
+# configure by variables alone, set BUGLE_CONFIG to nothing.
+ENV BUGLE_CONFIG=/etc/bugle/bugle.yaml
 VOLUME /var/lib/bugle
 EXPOSE 8080 8081
 ENTRYPOINT ["/bugle"]

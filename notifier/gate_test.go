@@ -28,8 +28,10 @@ func TestGatesNameTheirReason(t *testing.T) {
 		"passes":       {plain, func(*notifier.View) {}, pass},
 		"rule removed": {nil, func(*notifier.View) {}, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonRuleRemoved}},
 		"expires now":  {plain, func(v *notifier.View) { v.ExpiresAt = now }, notifier.Decision{State: notifier.Expired, Reason: notifier.ReasonTTL}},
-		"expired after an unknown outcome": {plain, func(v *notifier.View) { v.ExpiresAt = now; v.Unknowns = 1 },
-			notifier.Decision{State: notifier.Unconfirmed, Reason: notifier.ReasonTTL}},
+		"expired after an unknown outcome": {
+			plain, func(v *notifier.View) { v.ExpiresAt = now; v.Unknowns = 1 },
+			notifier.Decision{State: notifier.Unconfirmed, Reason: notifier.ReasonTTL},
+		},
 		"device gone":     {plain, func(v *notifier.View) { v.Device = devices.Device{} }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
 		"device inactive": {plain, func(v *notifier.View) { v.Device.State = devices.Inactive }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
 		"device retired":  {plain, func(v *notifier.View) { v.Device.State = devices.Retired }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
@@ -41,20 +43,30 @@ func TestGatesNameTheirReason(t *testing.T) {
 		"opted in":        {plain, func(v *notifier.View) { v.Category = "tips"; v.Preferences.OptedIn = []string{"tips"} }, pass},
 		"shadow":          {shadow, func(*notifier.View) {}, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonShadow}},
 
-		"correction of what was told, though muted": {correcting, func(v *notifier.View) { v.Told = true; v.Preferences.Muted = []string{"win"} },
-			notifier.Decision{Correction: true}},
-		"correction of what was never told, muted": {correcting, func(v *notifier.View) { v.Preferences.Muted = []string{"win"} },
-			notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted}},
+		"correction of what was told, though muted": {
+			correcting, func(v *notifier.View) { v.Told = true; v.Preferences.Muted = []string{"win"} },
+			notifier.Decision{Correction: true},
+		},
+		"correction of what was never told, muted": {
+			correcting, func(v *notifier.View) { v.Preferences.Muted = []string{"win"} },
+			notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted},
+		},
 		"follower told":           {following, func(v *notifier.View) { v.Told = true }, pass},
 		"follower never told":     {following, func(*notifier.View) {}, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonNotTold}},
 		"follower told and muted": {following, func(v *notifier.View) { v.Told = true; v.Preferences.Muted = []string{"win"} }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted}},
 
-		"expiry comes before a device that left": {plain, func(v *notifier.View) { v.ExpiresAt = now; v.Device.State = devices.Inactive },
-			notifier.Decision{State: notifier.Expired, Reason: notifier.ReasonTTL}},
-		"a device that left comes before a newer one": {plain, func(v *notifier.View) { v.Newer = true; v.Device.State = devices.Inactive },
-			notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
-		"newer comes before muted": {plain, func(v *notifier.View) { v.Newer = true; v.Preferences.Muted = []string{"win"} },
-			notifier.Decision{State: notifier.Superseded, Reason: notifier.ReasonNewer}},
+		"expiry comes before a device that left": {
+			plain, func(v *notifier.View) { v.ExpiresAt = now; v.Device.State = devices.Inactive },
+			notifier.Decision{State: notifier.Expired, Reason: notifier.ReasonTTL},
+		},
+		"a device that left comes before a newer one": {
+			plain, func(v *notifier.View) { v.Newer = true; v.Device.State = devices.Inactive },
+			notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive},
+		},
+		"newer comes before muted": {
+			plain, func(v *notifier.View) { v.Newer = true; v.Preferences.Muted = []string{"win"} },
+			notifier.Decision{State: notifier.Superseded, Reason: notifier.ReasonNewer},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -100,10 +101,8 @@ func (s scannedQuery) check() error {
 	if s.trailing {
 		return errQuerySecond
 	}
-	for _, w := range s.words {
-		if w == "EMIT" {
-			return errQueryEndless
-		}
+	if slices.Contains(s.words, "EMIT") {
+		return errQueryEndless
 	}
 	return nil
 }

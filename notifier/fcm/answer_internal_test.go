@@ -40,7 +40,7 @@ func FuzzClassify(f *testing.F) {
 		if out.After < 0 || out.After > time.Hour {
 			t.Fatalf("after %s", out.After)
 		}
-		switch out.Verdict {
+		switch out.Verdict { //nolint:exhaustive // the others promise nothing more
 		case notifier.VerdictGone:
 			if d := a.details(); status != 400 && status != 404 || d.fcm == "" && !d.apns {
 				t.Fatalf("gone by status %d and %+v", status, d)

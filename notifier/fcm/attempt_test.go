@@ -142,10 +142,10 @@ func TestDeadline(t *testing.T) {
 func TestNotSent(t *testing.T) {
 	t.Parallel()
 	g := newGoogle(t, accept)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, dead.Close())
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never speaks TLS
+	mute, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // accepts, and never speaks TLS
 	require.NoError(t, err)
 	defer mute.Close()
 

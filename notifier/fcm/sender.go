@@ -147,8 +147,7 @@ func (s *Sender) outcome(ctx context.Context, a *attempt) notifier.Outcome {
 	}
 	out := classify(a.answer, time.Now())
 	if out.Code == CodeUnauthenticated && s.tokens.refused(a.bearer) {
-		var e *Error
-		if errors.As(out.Err, &e) {
+		if e, ok := errors.AsType[*Error](out.Err); ok {
 			e.Code = CodeTokenStale
 		}
 		out.Verdict, out.Code = notifier.VerdictRetry, CodeTokenStale

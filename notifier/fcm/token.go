@@ -133,8 +133,7 @@ func (t *tokens) finish(next accessToken, err error) {
 	t.mu.Unlock()
 
 	outcome := "ok"
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		outcome = e.Code
 	} else if err != nil {
 		outcome = CodeTokenUnavailable

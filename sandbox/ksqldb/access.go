@@ -1,5 +1,7 @@
 package ksqldb
 
+import "slices"
+
 // maxDisjuncts bounds the normal form. A WHERE clause beyond it counts as a
 // table scan, which it would be anyway.
 const maxDisjuncts = 1024
@@ -47,7 +49,7 @@ func checkBounds(e expr) error {
 		}
 		return checkBounds(e.right)
 	case comparison:
-		if ref, _, _, ok := directColumn(e); ok && isWindowBound(ref) && e.op == "<>" {
+		if ref, _, ok := directColumn(e); ok && isWindowBound(ref) && e.op == "<>" {
 			return refuse("Unsupported %s bounds: NOT_EQUAL", ref)
 		}
 	}
@@ -88,16 +90,15 @@ func normalForm(e expr) ([][]expr, bool) {
 }
 
 // directColumn returns the column of a comparison with something that has no
-// column in it, the operator as if the column stood on the left, and the other
-// side.
-func directColumn(e comparison) (name, op string, other expr, ok bool) {
+// column in it, and the operator as if the column stood on the left.
+func directColumn(e comparison) (name, op string, ok bool) {
 	if ref, isRef := e.right.(columnRef); isRef {
-		return ref.name, flip(e.op), e.left, !hasColumn(e.left)
+		return ref.name, flip(e.op), !hasColumn(e.left)
 	}
 	if ref, isRef := e.left.(columnRef); isRef {
-		return ref.name, e.op, e.right, !hasColumn(e.right)
+		return ref.name, e.op, !hasColumn(e.right)
 	}
-	return "", "", nil, false
+	return "", "", false
 }
 
 func hasColumn(e expr) bool {
@@ -113,11 +114,7 @@ func hasColumn(e expr) bool {
 	case subscript:
 		return hasColumn(e.operand) || hasColumn(e.index)
 	case call:
-		for _, arg := range e.args {
-			if hasColumn(arg) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(e.args, hasColumn)
 	}
 	return false
 }
@@ -132,7 +129,7 @@ func needsScan(atoms []expr, src *source) string {
 				return "Like condition must be between strings"
 			}
 		case comparison:
-			name, _, _, ok := directColumn(e)
+			name, _, ok := directColumn(e)
 			switch {
 			case !ok:
 				return "A comparison must be between a key column and a resolvable expression"
@@ -163,7 +160,7 @@ func checkKeyed(atoms []expr, src *source, opts planOptions, disjuncts int) erro
 		if !ok {
 			continue
 		}
-		name, op, _, _ := directColumn(e)
+		name, op, _ := directColumn(e)
 		switch {
 		case isWindowBound(name):
 			if windows[name] == nil {

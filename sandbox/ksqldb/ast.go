@@ -1,7 +1,7 @@
 package ksqldb
 
 // expr is a node of a parsed expression.
-type expr interface{}
+type expr any
 
 type (
 	// columnRef names a column, perhaps qualified by the source or its alias.

@@ -34,10 +34,19 @@ func TestClientReadsEveryType(t *testing.T) {
 	t.Parallel()
 	at := noon().Add(7 * time.Millisecond)
 	columns := []ksqldb.Column{
-		{Name: "B", Type: "BOOLEAN"}, {Name: "I", Type: "INTEGER"}, {Name: "L", Type: "BIGINT"}, {Name: "D", Type: "DOUBLE"},
-		{Name: "N", Type: "DECIMAL(38, 4)"}, {Name: "S", Type: "STRING"}, {Name: "Y", Type: "BYTES"},
-		{Name: "AT", Type: "TIMESTAMP"}, {Name: "DAY", Type: "DATE"}, {Name: "C", Type: "TIME"}, {Name: "Z", Type: "STRING"},
-		{Name: "A", Type: "ARRAY<DECIMAL(4, 2)>"}, {Name: "M", Type: "MAP<STRING, TIMESTAMP>"},
+		{Name: "B", Type: "BOOLEAN"},
+		{Name: "I", Type: "INTEGER"},
+		{Name: "L", Type: "BIGINT"},
+		{Name: "D", Type: "DOUBLE"},
+		{Name: "N", Type: "DECIMAL(38, 4)"},
+		{Name: "S", Type: "STRING"},
+		{Name: "Y", Type: "BYTES"},
+		{Name: "AT", Type: "TIMESTAMP"},
+		{Name: "DAY", Type: "DATE"},
+		{Name: "C", Type: "TIME"},
+		{Name: "Z", Type: "STRING"},
+		{Name: "A", Type: "ARRAY<DECIMAL(4, 2)>"},
+		{Name: "M", Type: "MAP<STRING, TIMESTAMP>"},
 		{Name: "R", Type: "STRUCT<`AT` TIMESTAMP, `DAY` DATE, `C` TIME, `Y` BYTES, `IN` STRUCT<`L` BIGINT>>"},
 	}
 	view := one(columns, true, -5, int64(math.MinInt64), 1e300, "1234567890123456789012345678901234.5600", "a'b\n;--", []byte{0, 255},
@@ -69,8 +78,15 @@ func TestClientBindsEveryType(t *testing.T) {
 	t.Parallel()
 	at := noon()
 	s := start(t, ksqldb.Config{Views: []ksqldb.View{ksqldb.Func("T", []ksqldb.Column{
-		{Name: "B", Type: "BOOLEAN"}, {Name: "L", Type: "BIGINT"}, {Name: "D", Type: "DOUBLE"}, {Name: "N", Type: "DECIMAL(9, 2)"},
-		{Name: "S", Type: "STRING"}, {Name: "Y", Type: "BYTES"}, {Name: "TS", Type: "TIMESTAMP"}, {Name: "DAY", Type: "DATE"}, {Name: "C", Type: "TIME"},
+		{Name: "B", Type: "BOOLEAN"},
+		{Name: "L", Type: "BIGINT"},
+		{Name: "D", Type: "DOUBLE"},
+		{Name: "N", Type: "DECIMAL(9, 2)"},
+		{Name: "S", Type: "STRING"},
+		{Name: "Y", Type: "BYTES"},
+		{Name: "TS", Type: "TIMESTAMP"},
+		{Name: "DAY", Type: "DATE"},
+		{Name: "C", Type: "TIME"},
 	}, func() iter.Seq[ksqldb.Row] {
 		return func(yield func(ksqldb.Row) bool) {
 			yield(ksqldb.Row{Time: at, Values: []any{true, int64(math.MinInt64), 12.5, "12.50", "it's", []byte("hi"), at, at, time.Hour}})

@@ -3,6 +3,7 @@ package ksqldb_test
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"net/http"
 	"strings"
@@ -106,7 +107,7 @@ func TestHangLastsUntilTheClientLeaves(t *testing.T) {
 	t.Parallel()
 	s := start(t, ksqldb.Config{Faults: ksqldb.Faults{Hang: 1}})
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "POST", s.URL()+"/query-stream", strings.NewReader(request("SELECT * FROM order_book;")))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/query-stream", strings.NewReader(request("SELECT * FROM order_book;")))
 	require.NoError(t, err)
 	tr := new(http.Transport)
 	defer tr.CloseIdleConnections()
@@ -136,7 +137,7 @@ func TestCloseWaitsForQueries(t *testing.T) {
 	})
 	s := start(t, ksqldb.Config{Views: []ksqldb.View{slow}})
 	done := make(chan error, 1)
-	go func() { done <- send(t, "POST", s.URL()+"/query-stream", request("SELECT * FROM t;")).err }()
+	go func() { done <- post(t.Context(), s.URL(), "SELECT * FROM t;") }()
 	<-entered
 	s.Close()
 	require.True(t, finished.Load())
@@ -147,7 +148,7 @@ func TestCloseEndsAHangingQuery(t *testing.T) {
 	t.Parallel()
 	s := start(t, ksqldb.Config{Faults: ksqldb.Faults{Hang: 1}})
 	done := make(chan error, 1)
-	go func() { done <- send(t, "POST", s.URL()+"/query-stream", request("SELECT * FROM order_book;")).err }()
+	go func() { done <- post(t.Context(), s.URL(), "SELECT * FROM order_book;") }()
 	require.Eventually(t, func() bool { return s.Stats().Hung == 1 }, 10*time.Second, time.Millisecond)
 	s.Close()
 	require.Error(t, <-done)
@@ -212,4 +213,19 @@ func TestPresets(t *testing.T) {
 func sendKept(t *testing.T, tr *http.Transport, url string) reply {
 	t.Helper()
 	return exchange(t, tr, "POST", url+"/query-stream", request("SELECT * FROM t;"))
+}
+
+// post runs a query and returns what became of it; unlike send it may be called
+// in another goroutine than the test's.
+func post(ctx context.Context, url, sql string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/query-stream", strings.NewReader(request(sql)))
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	return errors.Join(err, res.Body.Close())
 }

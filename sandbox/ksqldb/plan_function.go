@@ -84,7 +84,7 @@ func calculate(op string, t sqlType, l, r any) any {
 		}
 		return z.Mul(ratOf(l), ratOf(r))
 	case typeInteger:
-		return int64(apply(op, int32(l.(int64)), int32(r.(int64)))) //nolint:gosec // an INTEGER fits by its type
+		return int64(apply(op, int32(l.(int64)), int32(r.(int64))))
 	}
 	return apply(op, l.(int64), r.(int64))
 }

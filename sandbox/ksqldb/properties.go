@@ -68,7 +68,7 @@ func readProperties(properties map[string]json.RawMessage, legacy bool) (planOpt
 			}
 		case propertyLong:
 			n, err := strconv.ParseInt(text, 10, 64)
-			small := int64(int32(n)) == n //nolint:gosec // asks whether it fits
+			small := int64(int32(n)) == n
 			if err != nil || !legacy && (quoted || small) {
 				return opts, badProperty(name, legacy)
 			}

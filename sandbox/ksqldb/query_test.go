@@ -102,8 +102,11 @@ func TestSelect(t *testing.T) {
 		rows               []string
 	}{
 		{"star has no rowtime", "SELECT * FROM order_book WHERE runner_id = 7;", `["EVENT_ID","RUNNER_ID","ODDS"]`, []string{`["e1",7,4.2]`}},
-		{"star of a windowed table has its bounds after the key", "select * from SETTLED_BETS where bet_id='b1';",
-			`["BET_ID","WINDOWSTART","WINDOWEND","OUTCOME"]`, []string{`["b1",1788220800000,1788307200000,"WON"]`}},
+		{
+			"star of a windowed table has its bounds after the key", "select * from SETTLED_BETS where bet_id='b1';",
+			`["BET_ID","WINDOWSTART","WINDOWEND","OUTCOME"]`,
+			[]string{`["b1",1788220800000,1788307200000,"WON"]`},
+		},
 		{"rowtime", "SELECT ROWTIME, ROWTIME AS x FROM upcoming_races WHERE event_id = 'e1';", `["ROWTIME","X"]`, []string{`[1788263820000,1788263820000]`}},
 		{"rowtime as rowtime is allowed", "SELECT ROWTIME AS rowtime FROM upcoming_races WHERE event_id = 'e1';", `["ROWTIME"]`, []string{`[1788263820000]`}},
 		{"quoted alias and implicit alias", "SELECT event_id AS `id`, runners n FROM upcoming_races r WHERE r.event_id = 'e1';", `["id","N"]`, []string{`["e1",8]`}},

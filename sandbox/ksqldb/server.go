@@ -110,7 +110,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 func newServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:      cfg,
-		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b73716c)), //nolint:gosec // repeatable dice, not a secret
+		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x6b73716c)),
 		commands: make(map[string]*command),
 		served:   make(chan struct{}),
 	}
@@ -203,7 +203,7 @@ func (s *Server) draw() (fate, *rand.Rand) {
 	f := *s.faults.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	dice := rand.New(rand.NewPCG(s.rand.Uint64(), s.rand.Uint64())) //nolint:gosec // repeatable dice, not a secret
+	dice := rand.New(rand.NewPCG(s.rand.Uint64(), s.rand.Uint64()))
 	return f.draw(s.rand), dice
 }
 

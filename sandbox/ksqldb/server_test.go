@@ -165,7 +165,7 @@ func TestStatements(t *testing.T) {
 	}
 	r := ksql("LIST TABLES; show streams; SET 'a' = 'b';")
 	require.Equal(t, 200, r.status)
-	require.Equal(t, plainJSON, r.contentType)
+	require.Equal(t, "application/json", r.contentType)
 	require.JSONEq(t, `[
 		{"@type":"tables","statementText":"LIST TABLES;","warnings":[],"tables":[
 			{"type":"TABLE","name":"SETTLED_BETS","topic":"SETTLED_BETS","keyFormat":"KAFKA","valueFormat":"JSON","isWindowed":true}]},

@@ -1,3 +1,0 @@
-package ablypush
-
-import _ "github.com/ably/ably-go/ably"
