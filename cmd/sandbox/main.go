@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
 	// Time zones are compiled in, as in the service.
 	_ "time/tzdata"
 )

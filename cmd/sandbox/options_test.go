@@ -34,7 +34,7 @@ func TestParseOptionsRefuses(t *testing.T) {
 	}{
 		{[]string{"-faults", "some"}, "-faults wants none, mild or harsh"},
 		{[]string{"-ports", "17000"}, "-ports wants default or auto"},
-		{[]string{"-users", "1"}, "-users wants 10 to 10000"},
+		{[]string{"-users", "1"}, "-users wants 10 to 500"},
 		{[]string{"-for", "-1s"}, "-for wants a positive duration"},
 		{[]string{"60s"}, "takes no arguments"},
 		{[]string{"-nonsense"}, "flag provided but not defined"},
@@ -69,7 +69,7 @@ func TestMildNeverAcceptsAndFails(t *testing.T) {
 func TestTakenPortIsAClearError(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:17083") //nolint:noctx // a test's listener
 	if err == nil {
-		defer l.Close() //nolint:errcheck // nothing was written
+		defer l.Close()
 	}
 	_, err = pickPorts(t.Context(), "default")
 	require.ErrorContains(t, err, "port 17083 (FCM)")

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,7 +56,7 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.NotNil(t, r.Expired)
 	require.Positive(t, r.LatencyMS["p50"])
 
-	require.Regexp(t, regexp.MustCompile(`(?m)^lost 0 · duplicates 0 · late 0\n$`), stderr.String())
+	require.Regexp(t, `(?m)^lost 0 · duplicates 0 · late 0\n$`, stderr.String())
 	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
 	require.Contains(t, stderr.String(), "rules_file:")
 }

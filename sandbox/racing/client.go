@@ -145,7 +145,7 @@ func (c *Client) once(ctx context.Context, user UserID, method, path string, bod
 	if err != nil {
 		return true, fmt.Errorf("reach service: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end below
+	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 	if err != nil {
 		return true, fmt.Errorf("read answer: %w", err)

@@ -110,8 +110,10 @@ func (o *Oracle) improper(s *subject, h *holder, a *arrival, newest int) string 
 	if r.what == whatChanged && !told && !o.mayHaveBeenTold(s, h, a.rev) {
 		return "not_told"
 	}
-	if !told && o.wishes[user].muted(r.category, at, o.cfg.Grace) == yes &&
-		!(r.what != whatSoon && o.faulty() && o.mayHaveBeenTold(s, h, a.rev)) {
+	// Where an answer may have been lost, a sender has to correct what it does
+	// not know to have been told.
+	mayCorrect := told || r.what != whatSoon && o.faulty() && o.mayHaveBeenTold(s, h, a.rev)
+	if !mayCorrect && o.wishes[user].muted(r.category, at, o.cfg.Grace) == yes {
 		return "muted"
 	}
 	return ""
@@ -139,11 +141,9 @@ func (o *Oracle) judgeRevision(s *subject, h *holder, i int, j *judgement) {
 		return
 	}
 	first, told := firstArrivals(s.arrivals[h.id], i)
-	user, held := s.user, no
-	if user != "" {
-		held = h.covers(user, r.due)
-	} else {
-		user, held = h.owner(r.due)
+	user, held := h.owner(r.due)
+	if s.user != "" {
+		user, held = s.user, h.covers(s.user, r.due)
 	}
 	since := r.due
 	if r.what == whatChanged {
@@ -217,7 +217,7 @@ func (o *Oracle) excuse(s *subject, h *holder, i int, user UserID, held truth, s
 	case h.leftBetween(user, r.due, until):
 		return deactivated
 	// A correction changes what was told, whatever has been muted since.
-	case !(told && r.what == whatSettled) && o.wishes[user].mutedWithin(r.category, r.due, until):
+	case (!told || r.what != whatSettled) && o.wishes[user].mutedWithin(r.category, r.due, until):
 		return mutedCategory
 	case i+1 < len(s.revs) && !s.revs[i+1].due.After(until):
 		return superseded

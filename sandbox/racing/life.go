@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,8 +23,14 @@ type life struct {
 // if it does not apply.
 func (w *World) lives() []life {
 	return []life{
-		{"mute", w.mute}, {"uninstall", w.uninstall}, {"rotate", w.rotate}, {"deactivate", w.deactivate},
-		{"join", w.join}, {"return", w.comeBack}, {"unmute", w.unmute}, {"hand over", w.handOver},
+		{"mute", w.mute},
+		{"uninstall", w.uninstall},
+		{"rotate", w.rotate},
+		{"deactivate", w.deactivate},
+		{"join", w.join},
+		{"return", w.comeBack},
+		{"unmute", w.unmute},
+		{"hand over", w.handOver},
 	}
 }
 
@@ -36,7 +43,12 @@ func (w *World) live(ctx context.Context, _ time.Time) error {
 	}
 	wait := w.cfg.LifeEvery/2 + time.Duration(w.rng.Int64N(int64(w.cfg.LifeEvery)))
 	done := false
-	if w.quietForAll() {
+	if w.acted >= len(kinds) && w.rng.IntN(4) == 0 {
+		if err := w.cross(ctx); err != nil {
+			return err
+		}
+		wait = time.Second
+	} else if w.quietForAll() {
 		w.outstanding = w.cfg.Oracle.Outstanding()
 		for _, i := range w.rng.Perm(len(w.users)) {
 			u := w.users[i]
@@ -60,6 +72,32 @@ func (w *World) live(ctx context.Context, _ time.Time) error {
 		w.acted++
 	}
 	w.plan(action{at: time.Now().Add(wait), do: w.live})
+	return nil
+}
+
+// cross lets somebody whom something has just begun to concern deactivate a
+// device or mute everything: it must not arrive more than a moment after that.
+// It does not ask the oracle who is waiting, which would excuse what was lost.
+func (w *World) cross(ctx context.Context) error {
+	for _, i := range w.rng.Perm(len(w.users)) {
+		u := w.users[i]
+		const fresh = 1200 * time.Millisecond
+		if now := time.Now(); now.Sub(u.touched) > fresh && now.Sub(w.all) > fresh {
+			continue
+		}
+		line, err := w.deactivate(ctx, u)
+		if err == nil && line == "" && len(u.muted) == 0 {
+			line = u.name + " mutes everything"
+			err = w.setMuted(ctx, u, []string{CategoryWin, CategoryLoss, CategoryRace})
+		}
+		if err != nil {
+			return fmt.Errorf("cross an announcement for user %s: %w", u.id, err)
+		}
+		if line != "" {
+			w.tellf("%s, just when a push was on its way", line)
+			return nil
+		}
+	}
 	return nil
 }
 
@@ -113,7 +151,7 @@ func (w *World) unmute(ctx context.Context, u *user) (string, error) {
 	if len(u.muted) == 0 {
 		return "", nil
 	}
-	line := fmt.Sprintf("%s wants to hear of %s again", u.name, u.muted[0])
+	line := fmt.Sprintf("%s wants to hear of %s again", u.name, strings.Join(u.muted, ", "))
 	return line, w.setMuted(ctx, u, nil)
 }
 

@@ -291,8 +291,8 @@ func (o *Oracle) Accepted(p Push) {
 		o.stray = append(o.stray, problem)
 		return
 	}
-	for i := len(s.revs) - 1; i >= 0; i-- {
-		if r := s.revs[i]; c.matches(r) && !p.At.Before(r.due) {
+	for i, r := range slices.Backward(s.revs) {
+		if c.matches(r) && !p.At.Before(r.due) {
 			a := &arrival{push: p, rev: i}
 			s.arrivals[h.id] = append(s.arrivals[h.id], a)
 			slices.SortStableFunc(s.arrivals[h.id], func(a, b *arrival) int { return cmp.Compare(a.push.Seq, b.push.Seq) })

@@ -346,6 +346,16 @@ func TestOracle(t *testing.T) {
 			},
 			reasons: map[string]int{"lost/never_accepted": 1},
 		},
+		"a token rotated on the way": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				time.Sleep(sec)
+				b.Activating("phone", "ada", "tok2")()
+				time.Sleep(sec)
+				b.Died("tok")
+			},
+			reasons: map[string]int{"lost/never_accepted": 1},
+		},
 		"a rotated token is told": {
 			do: func(b *bench) {
 				b.BetSeen("b", "ada", racing.Won, 500)

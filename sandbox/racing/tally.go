@@ -2,6 +2,7 @@ package racing
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -125,9 +126,7 @@ func (o *Oracle) Tally(final bool) Tally {
 	for _, n := range j.outstanding {
 		j.tally.Outstanding += n
 	}
-	for provider, n := range o.received {
-		j.tally.Received[provider] = n
-	}
+	maps.Copy(j.tally.Received, o.received)
 	slices.Sort(j.latencies)
 	j.tally.P50, j.tally.P95, j.tally.P99 = quantile(j.latencies, 50), quantile(j.latencies, 95), quantile(j.latencies, 99)
 	return j.tally

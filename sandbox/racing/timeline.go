@@ -95,8 +95,7 @@ func (h *holder) heldAt(user UserID, t time.Time, grace time.Duration) bool {
 // dead reports whether the target that the device had at from died before to,
 // without another one having taken its place before it died.
 func (h *holder) dead(from, to time.Time) bool {
-	for i := len(h.tokens) - 1; i >= 0; i-- {
-		u := h.tokens[i]
+	for i, u := range slices.Backward(h.tokens) {
 		if u.asked.After(from) && i > 0 {
 			continue
 		}

@@ -3,7 +3,6 @@ package racing
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -63,9 +62,15 @@ func newUsers(rng *rand.Rand, n int) []*user {
 		"Nia", "Otto", "Pia", "Quinn", "Rosa", "Sam", "Tara", "Udo", "Vera", "Will", "Xenia", "Yuri", "Zoe",
 	}
 	homes := []home{
-		{"en-GB", "Europe/London", "GBP"}, {"en-GB", "Europe/London", "GBP"}, {"en-IE", "Europe/Dublin", "EUR"},
-		{"de-DE", "Europe/Berlin", "EUR"}, {"de-AT", "Europe/Vienna", "EUR"}, {"fr-FR", "Europe/Paris", "EUR"},
-		{"en-US", "America/New_York", "GBP"}, {"en-AU", "Australia/Sydney", "GBP"}, {"", "", "GBP"},
+		{"en-GB", "Europe/London", "GBP"},
+		{"en-GB", "Europe/London", "GBP"},
+		{"en-IE", "Europe/Dublin", "EUR"},
+		{"de-DE", "Europe/Berlin", "EUR"},
+		{"de-AT", "Europe/Vienna", "EUR"},
+		{"fr-FR", "Europe/Paris", "EUR"},
+		{"en-US", "America/New_York", "GBP"},
+		{"en-AU", "Australia/Sydney", "GBP"},
+		{"", "", "GBP"},
 	}
 	users := make([]*user, n)
 	for i := range users {
@@ -95,6 +100,3 @@ func (u *user) newDevice(rng *rand.Rand, t Targets) *device {
 	u.devices = append(u.devices, d)
 	return d
 }
-
-// mutes reports whether the user has muted the category.
-func (u *user) mutes(category string) bool { return slices.Contains(u.muted, category) }

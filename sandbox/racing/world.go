@@ -52,7 +52,7 @@ func New(cfg Config) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	rng := rand.New(rand.NewPCG(cfg.Seed, 0x72616365)) //nolint:gosec // a repeatable world, not a secret
+	rng := rand.New(rand.NewPCG(cfg.Seed, 0x72616365))
 	return &World{cfg: cfg, rng: rng, users: newUsers(rng, cfg.Users), names: raceNames(rng), views: newViews()}, nil
 }
 
