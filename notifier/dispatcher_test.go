@@ -109,18 +109,19 @@ func TestTheBreakerOpensAndRecovers(t *testing.T) {
 		for i := range 300 {
 			w.device(fmt.Sprintf("d%03d", i), "ann")
 		}
+		seldom := strings.ReplaceAll(rulesYAML, "@every 1s", "@every 30s") // half an hour of ticks costs
 		w.setAnswer(func(notifier.Push, int) notifier.Outcome {
 			return notifier.Outcome{Verdict: notifier.VerdictUnknown, Code: "unavailable", Status: 503}
 		})
 		go func() {
-			time.Sleep(2 * time.Second)
+			time.Sleep(40 * time.Second)
 			w.settle("bet1", "ann", "WON")
 			time.Sleep(2 * time.Minute)
 			w.setAnswer(nil)
 		}()
-		w.run(2 * time.Minute)
+		w.runWith(seldom, "replica-1", 2*time.Minute)
 		require.Less(t, len(w.attempts()), 200, "a provider that is down is left alone")
-		w.run(30 * time.Minute)
+		w.runWith(seldom, "replica-1", 30*time.Minute)
 		require.Equal(t, map[string]int{"sent": 300}, w.states(), "and nothing is lost")
 	})
 }

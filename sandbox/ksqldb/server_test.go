@@ -183,11 +183,11 @@ func TestStatements(t *testing.T) {
 	require.Contains(t, r.body, `"@type":"warning_entity"`)
 
 	for sql, code := range map[string]int{
-		"SELECT * FROM settled_bets;":              40002,
-		"PRINT x;":                                 40002,
+		"SELECT * FROM settled_bets;": 40002,
+		"PRINT x;":                    40002,
 		"LIST TABLES; SELECT * FROM settled_bets;": 40002,
-		"LIST TABLES":                              40001,
-		"DESCRIBE nothing;":                        40001,
+		"LIST TABLES":       40001,
+		"DESCRIBE nothing;": 40001,
 		"CREATE TABLE settled_bets (a STRING PRIMARY KEY) WITH (X='y');":     40001,
 		"CREATE STREAM other (a STRING KEY) WITH (KAFKA_TOPIC='x');":         40001,
 		"DROP TABLE settled_bets;":                                           40001,
