@@ -18,11 +18,15 @@ const (
 	idleReset = 2 * time.Minute
 	// slowFloor is the least part of the rate that throttling leaves.
 	slowFloor = 0.02
+	// slowShare and slowLeast are how much of a second's answers must say "too fast"
+	// before that is about us: a single device over its own limit says so as well.
+	slowShare = 0.1
+	slowLeast = 3
 )
 
 // Pacer keeps the sends of a provider below its quota: a token bucket whose
 // rate climbs to its full value within a minute of steady sending, and halves
-// when the provider says that we are too fast.
+// when a good part of a second's answers say that we are too fast.
 type Pacer struct {
 	full float64
 
@@ -31,7 +35,11 @@ type Pacer struct {
 	share    float64 // of full, now
 	lastTake time.Time
 	lastRise time.Time
-	lastSlow time.Time
+
+	second    time.Time // when the present second of answers began
+	answers   int
+	throttled int
+	slowed    bool // in this second
 }
 
 // NewPacer returns a Pacer for a rate in messages a second, which must be above 0.
@@ -75,15 +83,23 @@ func (p *Pacer) Wait(now time.Time) time.Duration {
 	return time.Duration(missing / float64(p.limiter.Limit()) * float64(time.Second))
 }
 
-// Slow halves the rate, at most once a second: many answers tell of one burst.
-func (p *Pacer) Slow(now time.Time) {
+// Answered takes an answer of the provider into account. The rate is halved at
+// most once a second, because many answers tell of one burst.
+func (p *Pacer) Answered(now time.Time, throttled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.lastSlow) < time.Second {
+	if now.Sub(p.second) >= time.Second {
+		p.second, p.answers, p.throttled, p.slowed = now, 0, 0, false
+	}
+	p.answers++
+	if !throttled {
 		return
 	}
-	p.lastSlow, p.lastRise = now, now
-	p.set(now, max(slowFloor, p.share/2))
+	p.throttled++
+	if !p.slowed && p.throttled >= slowLeast && float64(p.throttled) >= slowShare*float64(p.answers) {
+		p.slowed, p.lastRise = true, now
+		p.set(now, max(slowFloor, p.share/2))
+	}
 }
 
 // Rate returns the present rate in messages a second.

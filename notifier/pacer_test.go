@@ -40,15 +40,30 @@ func TestPacerHalvesOnceASecondAndRecovers(t *testing.T) {
 	_, now := drive(p, time.Unix(1_700_000_000, 0), 2*time.Minute)
 	require.InDelta(t, 1000, p.Rate(), 1)
 	for range 50 {
-		p.Slow(now) // fifty answers tell of one burst
+		p.Answered(now, true) // fifty answers tell of one burst
 	}
 	require.InDelta(t, 500, p.Rate(), 1)
 	for i := range 30 {
-		p.Slow(now.Add(time.Duration(i+2) * time.Second))
+		for range 5 {
+			p.Answered(now.Add(time.Duration(i+2)*time.Second), true)
+		}
 	}
 	require.Greater(t, p.Rate(), 10.0, "it never stops altogether")
 	_, now = drive(p, now.Add(40*time.Second), 90*time.Second)
 	require.InDelta(t, 1000, p.Rate(), 1, "at %s", now)
+}
+
+func TestAFewDevicesOverTheirOwnLimitDoNotSlowTheRest(t *testing.T) {
+	t.Parallel()
+	p := notifier.NewPacer(1000)
+	_, now := drive(p, time.Unix(1_700_000_000, 0), 2*time.Minute)
+	for second := range 20 {
+		at := now.Add(time.Duration(second) * time.Second)
+		for i := range 1000 {
+			p.Answered(at, i >= 100 && i%50 == 0) // two in a hundred
+		}
+	}
+	require.InDelta(t, 1000, p.Rate(), 1)
 }
 
 func TestBackoffStartsAtTenSecondsAndObeysTheProvider(t *testing.T) {

@@ -108,9 +108,7 @@ func (p *provider) blockedUntil(platform devices.Platform) time.Time {
 
 // learn takes what an outcome of a push to a platform says about the provider as a whole.
 func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
-	if o.Throttled {
-		p.pacer.Slow(now)
-	}
+	p.pacer.Answered(now, o.Throttled)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch o.Verdict {
