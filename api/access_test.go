@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -9,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // route is one operation for apps and what it answers to whom.
@@ -30,7 +34,25 @@ func routes() []route {
 		{method: "GET", pattern: "/v1/devices", path: "/v1/devices", owner: 200, other: 200},
 		{method: "GET", pattern: "/v1/preferences", path: "/v1/preferences", owner: 200, other: 200},
 		{method: "PUT", pattern: "/v1/preferences", path: "/v1/preferences", body: `{"muted":["loss"],"opted_in":[]}`, owner: 200, other: 200},
+		{method: "GET", pattern: "/v1/notifications", path: "/v1/notifications?unread=true", owner: 200, other: 200},
+		{method: "POST", pattern: "/v1/notifications/{id}/read", path: "/v1/notifications/4711/read", owner: 204, other: 404},
+		{method: "POST", pattern: "/v1/notifications/read", path: "/v1/notifications/read", body: `{"up_to":"4711"}`, owner: 204, other: 204},
 	}
+}
+
+// publicRoutes are those that ask nobody who they are.
+func publicRoutes() []string {
+	return []string{"GET /healthz", "HEAD /healthz", "GET /readyz", "HEAD /readyz", "GET /openapi.json", "GET /docs"}
+}
+
+// adasInbox holds one notification, and it is ada's.
+type adasInbox struct{ exampleInbox }
+
+func (i adasInbox) MarkRead(ctx context.Context, user devices.UserID, id notifier.NotificationID) error {
+	if user != "ada" {
+		return notifier.ErrNoSuchItem
+	}
+	return i.exampleInbox.MarkRead(ctx, user, id)
 }
 
 // badCredentials are all that must not open any route.
@@ -54,6 +76,8 @@ func badCredentials(t *testing.T) map[string]http.Header {
 		return bearer(s)
 	}
 	good := tokenFor(t, "ada")
+	operators, _, err := api.NewAdminToken("ops", time.Now(), time.Hour)
+	require.NoError(t, err)
 	return map[string]http.Header{
 		"no header":          {},
 		"empty":              {"Authorization": {""}},
@@ -61,6 +85,7 @@ func badCredentials(t *testing.T) map[string]http.Header {
 		"basic":              {"Authorization": {"Basic " + good}},
 		"two headers":        {"Authorization": {"Bearer " + good, "Bearer " + good}},
 		"garbage":            bearer("garbage"),
+		"an operator's":      bearer(operators.Reveal()),
 		"three parts":        bearer("a.b.c"),
 		"too long":           bearer(good + strings.Repeat("A", 9<<10)),
 		"cut signature":      bearer(good[:len(good)-4]),
@@ -86,21 +111,38 @@ func badCredentials(t *testing.T) map[string]http.Header {
 	}
 }
 
+// With either authenticator: tokens of one are no tokens of the other.
 func TestNoRouteOpensToBadCredentials(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	for name, header := range badCredentials(t) {
-		for _, rt := range routes() {
-			t.Run(name+" "+rt.method+" "+rt.pattern, func(t *testing.T) {
-				t.Parallel()
-				rec := w.do(t, call{method: rt.method, path: rt.path, body: rt.body, header: header})
-				p := requireProblem(t, rec, http.StatusUnauthorized)
-				require.Equal(t, "urn:bugle:problem:unauthorized", p.Type)
-				require.Contains(t, rec.Header().Get("WWW-Authenticate"), `Bearer realm="bugle"`)
-				found, err := w.registry.Devices(t.Context(), "ada")
-				require.NoError(t, err)
-				require.Empty(t, found, "a refused request must change nothing")
-			})
+	i := &issuerOf{}
+	publicKeys(t, i)
+	published := newJWKS(t, i, &lockedBuffer{})
+	_, err := published.Authenticate(t.Context(), signer{"ec", jwt.SigningMethodES256, keys()["ec"]}.token(t, claims("ada"), nil))
+	require.NoError(t, err)
+	withKeys := badCredentials(t)
+	withKeys["the shared secret's"] = http.Header{"Authorization": {"Bearer " + tokenFor(t, "ada")}}
+	for _, kind := range []struct {
+		name        string
+		world       *world
+		credentials map[string]http.Header
+	}{
+		{"HS256", newWorld(t), badCredentials(t)},
+		{"JWKS", newWorld(t, func(c *api.Config) { c.Auth = published }), withKeys},
+	} {
+		for name, header := range kind.credentials {
+			for _, rt := range routes() {
+				t.Run(kind.name+" "+name+" "+rt.method+" "+rt.pattern, func(t *testing.T) {
+					t.Parallel()
+					w := kind.world
+					rec := w.do(t, call{method: rt.method, path: rt.path, body: rt.body, header: header})
+					p := requireProblem(t, rec, http.StatusUnauthorized)
+					require.Equal(t, "urn:bugle:problem:unauthorized", p.Type)
+					require.Contains(t, rec.Header().Get("WWW-Authenticate"), `Bearer realm="bugle"`)
+					found, err := w.registry.Devices(t.Context(), "ada")
+					require.NoError(t, err)
+					require.Empty(t, found, "a refused request must change nothing")
+				})
+			}
 		}
 	}
 }
@@ -129,7 +171,7 @@ func TestEachRouteKnowsItsOwner(t *testing.T) {
 	for _, rt := range routes() {
 		t.Run(rt.method+" "+rt.pattern, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, func(c *api.Config) { c.Inbox = adasInbox{} })
 			rec := w.do(t, call{method: "POST", path: "/v1/devices/d1/activate", body: activation(fcmToken("first")), token: tokenFor(t, "ada")})
 			require.Equal(t, 200, rec.Code, rec.Body.String())
 
@@ -164,21 +206,21 @@ func TestSomebodyElsesDeviceAnswersAsIfItWereNot(t *testing.T) {
 	}
 }
 
-// The table above must hold every route that the OpenAPI document tells of.
+// The table above must hold every route that the handler serves, and the
+// document must tell of each.
 func TestTheTableOfRoutesIsWhole(t *testing.T) {
 	t.Parallel()
-	rec := newWorld(t).do(t, call{method: "GET", path: "/openapi.json"})
+	w := newWorld(t)
+	rec := w.do(t, call{method: "GET", path: "/openapi.json"})
 	require.Equal(t, 200, rec.Code)
 	var doc struct {
-		OpenAPI    string                                `json:"openapi"`
 		Paths      map[string]map[string]json.RawMessage `json:"paths"`
 		Components struct {
 			Schemas map[string]json.RawMessage `json:"schemas"`
 		} `json:"components"`
 	}
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &doc))
-	require.Equal(t, "3.1.0", doc.OpenAPI)
-	var documented, tested []string
+	var documented, tested, served []string
 	for path, item := range doc.Paths {
 		for method := range item {
 			documented = append(documented, strings.ToUpper(method)+" "+path)
@@ -188,8 +230,17 @@ func TestTheTableOfRoutesIsWhole(t *testing.T) {
 		tested = append(tested, rt.method+" "+rt.pattern)
 	}
 	require.ElementsMatch(t, documented, tested)
+	require.NoError(t, chi.Walk(w.handler.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		served = append(served, method+" "+route)
+		return nil
+	}))
+	require.ElementsMatch(t, served, append(tested, publicRoutes()...))
 	require.NotNil(t, doc.Components.Schemas["Problem"])
 	require.NotContains(t, rec.Body.String(), "ErrorModel")
+	for _, route := range publicRoutes() {
+		method, path, _ := strings.Cut(route, " ")
+		require.Equal(t, 200, w.do(t, call{method: method, path: path}).Code, route)
+	}
 }
 
 func TestAWeakSecretIsRefused(t *testing.T) {

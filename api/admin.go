@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
@@ -22,11 +23,17 @@ type AdminConfig struct {
 	Registerer prometheus.Registerer
 	// Checks decide GET /readyz.
 	Checks []Check
+	// Operations are what operators work with; nil leaves /admin/v1 out.
+	Operations *Operations
+	// Version stands in the OpenAPI document; empty means "dev".
+	Version string
 }
 
-// NewAdmin returns the handler of the admin listener: /healthz, /readyz,
-// /metrics and /debug/pprof. None of them asks who calls: keep the listener
-// where only operators and probes reach it.
+// NewAdmin returns the handler of the admin listener: /healthz, /readyz and
+// /metrics, which ask nobody who calls; /debug/pprof; and, with Operations,
+// /admin/v1 and /admin/openapi.json. With Operations everything but the first
+// three wants an admin token, and answers 403 as long as there is none. Keep
+// the listener where only operators and probes reach it all the same.
 func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	if cfg.Gatherer == nil {
 		return nil, fault.New(fault.Invalid, "api: Gatherer is required")
@@ -41,6 +48,23 @@ func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: metricsLog{log},
 	}))
+	if cfg.Operations == nil {
+		mountProfiles(router)
+		return router, nil
+	}
+	if !cfg.Operations.complete() {
+		return nil, fault.New(fault.Invalid, "api: Operations must be complete")
+	}
+	a := newAdminServer(*cfg.Operations, log)
+	mountProfiles(router.With(a.guard))
+	if err := a.mount(router, cfg.Version); err != nil {
+		return nil, err
+	}
+	return router, nil
+}
+
+// mountProfiles adds /debug/pprof.
+func mountProfiles(router chi.Router) {
 	router.Get("/debug/pprof/", pprof.Index)
 	router.Get("/debug/pprof/cmdline", pprof.Cmdline)
 	router.Get("/debug/pprof/profile", pprof.Profile)
@@ -49,7 +73,6 @@ func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	router.Get("/debug/pprof/trace", pprof.Trace)
 	// The index serves each named profile (heap, goroutine, …) below itself.
 	router.Get("/debug/pprof/{profile}", pprof.Index)
-	return router, nil
 }
 
 // metricsLog takes what promhttp has to say about a failed scrape.

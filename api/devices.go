@@ -83,21 +83,21 @@ func (s *server) registerDevices(api huma.API) {
 		OperationID: "activate-device", Method: http.MethodPost, Path: "/v1/devices/{id}/activate", Tags: tags,
 		Summary:     "Activate a device",
 		Description: "Call it at each start of the app and whenever the target changes; saying the same again changes nothing. An id that belongs to another user answers 409 unless the device's current target is shown.",
-	}, s.activateDevice)
+	}, s.activateDevice, activateExamples()...)
 	handle(s, api, huma.Operation{
 		OperationID: "deactivate-device", Method: http.MethodPost, Path: "/v1/devices/{id}/deactivate", Tags: tags,
 		Summary:       "Deactivate a device",
 		Description:   "Nothing is sent to the device any more, and what was queued is cancelled. Doing it again changes nothing.",
 		DefaultStatus: http.StatusNoContent,
-	}, s.deactivateDevice)
+	}, s.deactivateDevice, deactivateExamples()...)
 	handle(s, api, huma.Operation{
 		OperationID: "list-devices", Method: http.MethodGet, Path: "/v1/devices", Tags: tags,
 		Summary: "List the user's devices",
-	}, s.listDevices)
+	}, s.listDevices, listDevicesExamples()...)
 	handle(s, api, huma.Operation{
 		OperationID: "get-device", Method: http.MethodGet, Path: "/v1/devices/{id}", Tags: tags,
 		Summary: "Get one of the user's devices",
-	}, s.getDevice)
+	}, s.getDevice, getDeviceExamples()...)
 }
 
 func (s *server) activateDevice(ctx context.Context, in *activateInput) (*deviceOutput, error) {

@@ -14,12 +14,17 @@
 // The routes for apps are described by huma, which checks bodies and
 // parameters against the same schema that GET /openapi.json publishes. They
 // are registered behind the Authenticator, so that a route without it cannot
-// come about by forgetting something. A user sees and touches only their own
-// devices; another one's answers as if it did not exist.
+// come about by forgetting something, and each carries examples that a test
+// runs; /docs shows the same document to people. A user sees and touches only
+// what is their own; another one's answers as if it did not exist.
 //
 // The package refuses to tell a target's value: answers and logs hold its kind
 // and a short hash. Tokens are never logged. Labels of metrics come from closed
 // sets: the router's pattern, a known method, the status.
+//
+// HS256 and JWKS are the Authenticators: a shared secret, or the keys that an
+// issuer publishes. Whoever calls NewJWKS runs JWKS.Run. Requests are limited by
+// address before anything else and by user behind the Authenticator.
 //
 // Handlers are safe for concurrent use and start no goroutine that outlives
 // its request.

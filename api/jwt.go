@@ -44,36 +44,56 @@ func NewHS256(cfg HS256Config) (*HS256, error) {
 			Path: "auth.secret_file", Message: fmt.Sprintf("wants at least %d bytes, has %d", minSecretLen, len(cfg.Secret)),
 		})
 	}
-	opts := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
-		jwt.WithExpirationRequired(),
-		jwt.WithIssuedAt(),
-		jwt.WithLeeway(jwtLeeway),
-		jwt.WithStrictDecoding(),
-	}
-	if cfg.Issuer != "" {
-		opts = append(opts, jwt.WithIssuer(cfg.Issuer))
-	}
-	if cfg.Audience != "" {
-		opts = append(opts, jwt.WithAudience(cfg.Audience))
-	}
-	return &HS256{secret: append([]byte(nil), cfg.Secret...), parser: jwt.NewParser(opts...)}, nil
+	return &HS256{
+		secret: append([]byte(nil), cfg.Secret...),
+		parser: newJWTParser(cfg.Issuer, cfg.Audience, jwt.SigningMethodHS256.Alg()),
+	}, nil
 }
 
 // Authenticate returns the token's subject. Every error is an Unauthorized
 // fault; its message says only whether the token was too old, because that is
 // what an app can mend by itself.
 func (h *HS256) Authenticate(_ context.Context, token string) (devices.UserID, error) {
+	return subjectOf(h.parser, token, func(*jwt.Token) (any, error) { return h.secret, nil })
+}
+
+// newJWTParser checks what every token must say, however it is signed. Only the
+// methods given pass.
+func newJWTParser(issuer, audience string, methods ...string) *jwt.Parser {
+	opts := []jwt.ParserOption{
+		jwt.WithValidMethods(methods),
+		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(),
+		jwt.WithLeeway(jwtLeeway),
+		jwt.WithStrictDecoding(),
+	}
+	if issuer != "" {
+		opts = append(opts, jwt.WithIssuer(issuer))
+	}
+	if audience != "" {
+		opts = append(opts, jwt.WithAudience(audience))
+	}
+	return jwt.NewParser(opts...)
+}
+
+// subjectOf verifies a token with the key that is found for it and returns its
+// subject. What key finds out about the issuer being away is passed on as it is.
+func subjectOf(parser *jwt.Parser, token string, key jwt.Keyfunc) (devices.UserID, error) {
 	var claims jwt.RegisteredClaims
-	_, err := h.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+	_, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
 		// RFC 7515, section 4.1.11: a critical extension that is not understood
 		// makes the token invalid, and none is understood here.
 		if _, ok := t.Header["crit"]; ok {
 			return nil, errors.New("critical header extension")
 		}
-		return h.secret, nil
+		return key(t)
 	})
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unavailable {
+		return "", f
+	}
 	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "", err
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "", fault.Wrap(fault.Unauthorized, err, "the token has expired")
 	case err != nil:

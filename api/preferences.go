@@ -33,12 +33,12 @@ func (s *server) registerPreferences(api huma.API) {
 	handle(s, api, huma.Operation{
 		OperationID: "get-preferences", Method: http.MethodGet, Path: "/v1/preferences", Tags: tags,
 		Summary: "Get what the user wants to hear about",
-	}, s.getPreferences)
+	}, s.getPreferences, getPreferencesExamples()...)
 	handle(s, api, huma.Operation{
 		OperationID: "put-preferences", Method: http.MethodPut, Path: "/v1/preferences", Tags: tags,
 		Summary:     "Set what the user wants to hear about",
 		Description: "Replaces both lists. It counts for everything that has not been sent yet.",
-	}, s.putPreferences)
+	}, s.putPreferences, putPreferencesExamples()...)
 }
 
 func (s *server) getPreferences(ctx context.Context, _ *struct{}) (*preferencesOutput, error) {

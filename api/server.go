@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,8 +41,20 @@ type Config struct {
 	Log zerolog.Logger
 	// Registerer takes the metrics; nil keeps them unregistered.
 	Registerer prometheus.Registerer
+	// Inbox is what users were told; nil leaves its routes out.
+	Inbox Inbox
 	// Checks decide GET /readyz.
 	Checks []Check
+	// UserLimit is how many requests a user may make in a minute; 0 means
+	// DefaultUserLimit, and less than 0 that there is no limit.
+	UserLimit int
+	// IPLimit is how many requests an address may make in a minute, with or
+	// without a token; an IPv6 address counts with its /64. 0 means
+	// DefaultIPLimit, and less than 0 that there is no limit. Health is exempt.
+	IPLimit int
+	// TrustedProxies are whose X-Forwarded-For is believed. Without any, the
+	// address of a request is that of its connection.
+	TrustedProxies []netip.Prefix
 	// BodyLimit is the largest accepted body in bytes; 0 means DefaultBodyLimit.
 	BodyLimit int64
 	// BodyTimeout is how long a body may take to arrive; 0 means DefaultBodyTimeout.
@@ -57,7 +69,9 @@ type server struct {
 	registry    Registry
 	preferences PreferenceStore
 	auth        Authenticator
+	inbox       Inbox
 	log         zerolog.Logger
+	userLimit   *limiter // nil for none
 	bodyLimit   int64
 	bodyTimeout time.Duration
 	timeout     time.Duration
@@ -73,7 +87,8 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, fault.New(fault.Invalid, "api: BodyLimit, BodyTimeout and RequestTimeout must not be negative")
 	}
 	s := &server{
-		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth,
+		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth, inbox: cfg.Inbox,
+		userLimit:   newLimiter(cfg.UserLimit, DefaultUserLimit),
 		log:         cfg.Log.With().Str("component", "api").Logger(),
 		bodyLimit:   cmp.Or(cfg.BodyLimit, DefaultBodyLimit),
 		bodyTimeout: cmp.Or(cfg.BodyTimeout, DefaultBodyTimeout),
@@ -84,6 +99,7 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	router := newRouter(s.log, m)
+	router.Use(limitIP(newLimiter(cfg.IPLimit, DefaultIPLimit), cfg.TrustedProxies))
 	mountHealth(router, newReadiness(cfg.Checks, s.log))
 	if err := s.mountApp(router, cfg.Version); err != nil {
 		return nil, err
@@ -95,29 +111,19 @@ func New(cfg Config) (http.Handler, error) {
 // that describes them.
 func (s *server) mountApp(router chi.Router, version string) error {
 	api := humachi.New(router, huma.Config{
-		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info: &huma.Info{
-				Title: "Bugle", Version: cmp.Or(version, "dev"),
-				Description: "Activate devices for push notifications and choose what to hear about.",
-			},
-			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
-				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"user": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "The token's subject is the user."},
-				},
-			},
-			Security: []map[string][]string{{"user": {}}},
-		},
+		OpenAPI: newOpenAPI(version),
 		// huma looks for what stands after the "+" of application/problem+json.
 		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{s.problems},
 	})
-	api.UseMiddleware(s.bound, s.authenticate, s.readBody)
+	api.UseMiddleware(s.bound, s.authenticate, s.limitUser, s.readBody)
 	s.registerDevices(api)
 	s.registerPreferences(api)
+	if s.inbox != nil {
+		s.registerNotifications(api)
+	}
 
 	// huma describes its own error model beside ours; nothing refers to it.
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel")
@@ -126,6 +132,11 @@ func (s *server) mountApp(router chi.Router, version string) error {
 	if err != nil {
 		return fmt.Errorf("encode openapi document: %w", err)
 	}
+	docs, err := docsPage(api.OpenAPI())
+	if err != nil {
+		return fmt.Errorf("render docs page: %w", err)
+	}
+	router.Get("/docs", docs)
 	router.Get("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(doc)
@@ -140,15 +151,15 @@ func (s *server) bound(hctx huma.Context, next func(huma.Context)) {
 	next(statusContext{huma.WithContext(hctx, ctx)})
 }
 
-// handle registers an operation whose errors become problems.
-func handle[I, O any](s *server, api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
+// handle registers an operation whose errors become problems, with its examples.
+func handle[I, O any](s *server, api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error), examples ...example) {
 	// readBody has bounded the body and its time already.
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1
 	op.Responses = map[string]*huma.Response{
 		"default": {
 			Description: "A problem (RFC 9457)",
 			Content: map[string]*huma.MediaType{
-				problemMedia: {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")},
+				problemMedia: {Schema: problemSchema(api)},
 			},
 		},
 	}
@@ -159,6 +170,9 @@ func handle[I, O any](s *server, api huma.API, op huma.Operation, h func(context
 		}
 		return out, nil
 	})
+	if len(examples) > 0 {
+		document(api, operationOf(api, op), examples)
+	}
 }
 
 // The timeouts of NewServer. A request of this API is small and answered from

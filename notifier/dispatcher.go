@@ -31,7 +31,7 @@ type SenderConfig struct {
 // DispatcherConfig is what a Dispatcher needs.
 type DispatcherConfig struct {
 	Queue   Queue
-	Rules   *RuleSet
+	Rules   *Rules
 	Senders map[devices.Provider]SenderConfig
 	Retirer Retirer
 	Gates   Gates

@@ -26,7 +26,7 @@ type lane struct {
 	id          LaneID
 	provider    *provider
 	queue       Queue
-	rules       *RuleSet
+	rules       *Rules
 	gates       Gates
 	retirer     Retirer
 	recorder    *recorder
@@ -93,6 +93,9 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	views, err := l.queue.View(ctx, claims)
 	if err != nil {
 		// Their leases are given back rather than left to lapse: nothing was sent.
+		for range claims {
+			l.provider.pacer.Give()
+		}
 		l.giveBack(claims)
 		return 0, laneLook, fmt.Errorf("read views: %w", err)
 	}
@@ -150,6 +153,12 @@ func (l *lane) record(r Result) {
 
 // deliver takes one delivery through the gates and, if they let it pass, to the provider.
 func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
+	begun := false
+	defer func() {
+		if !begun {
+			l.provider.pacer.Give()
+		}
+	}()
 	if time.Since(v.ReadAt) > viewAge {
 		viewCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewRetry)
 		fresh, err := l.queue.View(viewCtx, []Claim{v.Claim})
@@ -193,6 +202,7 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(breakerOpen)})
 		return
 	}
+	begun = true
 	// A send that has begun is finished even when we are asked to stop.
 	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.sendTimeout)
 	o := l.provider.sender.Send(sendCtx, Push{Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, Message: Message{
@@ -217,6 +227,11 @@ func (l *lane) inTime(v View, claimedAt, now time.Time) bool {
 
 // settle turns an outcome into a result.
 func (l *lane) settle(ctx context.Context, v View, o Outcome, started, ended time.Time) {
+	switch o.Verdict {
+	case VerdictSent, VerdictRetry, VerdictGone, VerdictRejected, VerdictBlocked, VerdictUnknown:
+	default: // a sender's mistake must not keep the place in flight for ever
+		o.Verdict, o.Code = VerdictUnknown, "no_verdict"
+	}
 	l.provider.learn(o, v.Device.Platform, ended)
 	l.metrics.attempts.WithLabelValues(string(l.id.Provider), string(o.Verdict), o.Code).Inc()
 	l.metrics.sendSeconds.WithLabelValues(string(l.id.Provider)).Observe(ended.Sub(started).Seconds())
@@ -253,27 +268,34 @@ func (l *lane) settle(ctx context.Context, v View, o Outcome, started, ended tim
 // gone retires the generation that was sent to. A device that has a newer one
 // is tried again there: the verdict was not about it.
 func (l *lane) gone(ctx context.Context, v View, o Outcome, attempt *Attempt) {
-	if !l.provider.mayRetire() {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if l.retire(ctx, v, o) {
 		l.finish(v, Gone, Reason(o.Code), attempt)
 		return
 	}
-	retireCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	retired, err := l.retirer.Retire(retireCtx, v.Device.ID, v.Device.Generation, o.Code)
-	switch {
-	case err != nil:
-		l.log.Warn().Err(err).Msg("target could not be retired; the next verdict will try again")
-	case retired:
-		l.metrics.retired.WithLabelValues(string(v.Device.Platform)).Inc()
-		l.log.Info().Str("device_id", string(v.Device.ID)).Str("reason", o.Code).Msg("target retired")
-	default:
-		if fresh, viewErr := l.queue.View(retireCtx, []Claim{v.Claim}); viewErr == nil && len(fresh) == 1 &&
-			fresh[0].Device.State == devices.Active && fresh[0].Device.Generation > v.Device.Generation {
-			l.requeue(v, attempt, Result{DueAt: attempt.EndedAt, Provider: fresh[0].Device.Target.Provider()})
-			return
-		}
+	if fresh, err := l.queue.View(ctx, []Claim{v.Claim}); err == nil && len(fresh) == 1 &&
+		fresh[0].Device.State == devices.Active && fresh[0].Device.Generation > v.Device.Generation {
+		l.requeue(v, attempt, Result{DueAt: attempt.EndedAt, Provider: fresh[0].Device.Target.Provider()})
+		return
 	}
 	l.finish(v, Gone, Reason(o.Code), attempt)
+}
+
+// retire takes the target out of use and tells whether it did.
+func (l *lane) retire(ctx context.Context, v View, o Outcome) bool {
+	if !l.provider.mayRetire() {
+		return false
+	}
+	retired, err := l.retirer.Retire(ctx, v.Device.ID, v.Device.Generation, o.Code)
+	if err != nil {
+		l.log.Warn().Err(err).Msg("target could not be retired; the next verdict will try again")
+	}
+	if retired {
+		l.metrics.retired.WithLabelValues(string(v.Device.Platform)).Inc()
+		l.log.Info().Str("device_id", string(v.Device.ID)).Str("reason", o.Code).Msg("target retired")
+	}
+	return retired
 }
 
 // requeue puts a delivery back, or ends it when its next turn would come too late.

@@ -9,6 +9,7 @@ import (
 type Metrics struct {
 	runs          *prometheus.CounterVec
 	runSeconds    *prometheus.HistogramVec
+	sweepsFailed  *prometheus.CounterVec
 	rows          *prometheus.CounterVec
 	notifications *prometheus.CounterVec
 	badRows       *prometheus.CounterVec
@@ -22,6 +23,7 @@ type Metrics struct {
 	inFlight      *prometheus.GaugeVec
 	rate          *prometheus.GaugeVec
 	paused        *prometheus.GaugeVec
+	rulePaused    *prometheus.GaugeVec
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -33,6 +35,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		runSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bugle_run_duration_seconds", Help: "How long runs took that were released or held.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 4, 8),
+		}, []string{"rule"}),
+		sweepsFailed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_sweeps_failed_total", Help: "Sweeps that could not read all of their hours; the run goes on without them.",
 		}, []string{"rule"}),
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bugle_rows_total", Help: "Rows read from the source, known ones included.",
@@ -75,10 +80,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "bugle_provider_paused", Help: "1 while nothing is sent to the provider, by cause: blocked (our credentials), breaker (it fails).",
 		}, []string{"provider", "cause"}),
+		rulePaused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_rule_paused", Help: "1 while an operator has paused the rule, as of its last tick.",
+		}, []string{"rule"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.runs, m.runSeconds, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
-			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused)
+		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused)
 	}
 	return m
 }
@@ -96,4 +104,12 @@ func (m *Metrics) staged(rule string, r StageResult) {
 	if r.Bad > 0 {
 		m.badRows.WithLabelValues(rule).Add(float64(r.Bad))
 	}
+}
+
+func (m *Metrics) ruleIsPaused(rule string, paused bool) {
+	v := 0.0
+	if paused {
+		v = 1
+	}
+	m.rulePaused.WithLabelValues(rule).Set(v)
 }

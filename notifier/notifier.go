@@ -13,6 +13,7 @@ import (
 
 // Config is what a Notifier needs.
 type Config struct {
+	// Rules are the rules to begin with; see Notifier.ReplaceRules.
 	Rules   *RuleSet
 	Source  Source
 	Ledger  Ledger
@@ -30,9 +31,15 @@ type Config struct {
 // Notifier takes rows to phones: it runs the rules on their schedules and sends
 // what they find.
 type Notifier struct {
+	rules      *Rules
+	source     Source
+	optIn      map[string]bool
+	planner    *Planner
 	scheduler  *Scheduler
 	fanout     *Fanout
 	dispatcher *Dispatcher
+	// released tells the fan-out that there is something to do.
+	released chan struct{}
 }
 
 // New wires a Notifier. It starts nothing.
@@ -40,30 +47,38 @@ func New(c Config) (*Notifier, error) {
 	if c.Rules == nil || c.Source == nil || c.Ledger == nil || c.Retirer == nil || c.Owner == "" {
 		return nil, errors.New("notifier needs rules, a source, a ledger, a retirer and an owner")
 	}
-	metrics := NewMetrics(c.Registerer)
+	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
 	dispatcher, err := NewDispatcher(DispatcherConfig{
-		Queue: c.Ledger, Rules: c.Rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn},
+		Queue: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn},
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	released := make(chan struct{}, 1)
-	planner := NewPlanner(PlannerConfig{
-		Source: c.Source, Ledger: c.Ledger, Generation: c.Rules.Generation(), Owner: c.Owner, Metrics: metrics, Log: c.Log,
-		Released: func() {
-			select {
-			case released <- struct{}{}:
-			default: // the fan-out has been told already
-			}
-		},
+	n := &Notifier{rules: rules, source: c.Source, optIn: c.OptIn, dispatcher: dispatcher, released: make(chan struct{}, 1)}
+	n.planner = NewPlanner(PlannerConfig{
+		Source: c.Source, Ledger: c.Ledger, Owner: c.Owner, Metrics: metrics, Log: c.Log,
+		Released: n.wakeFanout,
 	})
-	return &Notifier{
-		scheduler:  NewScheduler(c.Rules, planner.Tick, c.Log),
-		fanout:     NewFanout(c.Ledger, released, dispatcher.Wake, c.Log),
-		dispatcher: dispatcher,
-	}, nil
+	n.scheduler = NewScheduler(rules, n.planner.Tick, c.Log)
+	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, c.Log)
+	return n, nil
 }
+
+// wakeFanout tells the fan-out that notifications have been released.
+func (n *Notifier) wakeFanout() {
+	select {
+	case n.released <- struct{}{}:
+	default: // it has been told already
+	}
+}
+
+// Rules returns the rules in force.
+func (n *Notifier) Rules() *RuleSet { return n.rules.Set() }
+
+// ReplaceRules puts other rules in force, all at once and without a restart; see
+// Rules.Replace. It reports whether anything has changed.
+func (n *Notifier) ReplaceRules(set *RuleSet) bool { return n.rules.Replace(set) }
 
 // Blocked names the providers that refuse our credentials, with their reason.
 func (n *Notifier) Blocked() map[devices.Provider]string { return n.dispatcher.Blocked() }

@@ -33,6 +33,7 @@ type Pacer struct {
 	mu       sync.Mutex
 	limiter  *rate.Limiter
 	share    float64 // of full, now
+	unused   int     // taken and given back
 	lastTake time.Time
 	lastRise time.Time
 
@@ -58,7 +59,7 @@ func (p *Pacer) Available(now time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.climb(now)
-	return max(0, int(p.limiter.TokensAt(now)))
+	return max(0, min(int(p.limiter.TokensAt(now))+p.unused, p.limiter.Burst()))
 }
 
 // Take counts n sends, which Available has allowed.
@@ -69,14 +70,24 @@ func (p *Pacer) Take(now time.Time, n int) {
 		p.lastRise = now
 	}
 	p.lastTake = now
-	p.limiter.ReserveN(now, min(n, p.limiter.Burst()))
+	again := min(n, p.unused)
+	p.unused -= again
+	p.limiter.ReserveN(now, min(n-again, p.limiter.Burst()))
+}
+
+// Give takes back a send that Take has counted and that was not made: what the
+// gates stop costs the provider nothing.
+func (p *Pacer) Give() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unused = min(p.unused+1, p.limiter.Burst())
 }
 
 // Wait returns how long until at least one send may start.
 func (p *Pacer) Wait(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	missing := 1 - p.limiter.TokensAt(now)
+	missing := 1 - p.limiter.TokensAt(now) - float64(p.unused)
 	if missing <= 0 {
 		return 0
 	}

@@ -16,23 +16,20 @@ const chunkRows = 500
 // Planner turns one tick of a rule into released notifications: it reads the
 // rows, stages what is new and releases it. It decides nothing about devices.
 type Planner struct {
-	source     Source
-	ledger     RunLedger
-	generation string
-	owner      string
-	lease      time.Duration
-	timeout    time.Duration
-	released   func()
-	metrics    *Metrics
-	log        zerolog.Logger
+	source   Source
+	ledger   RunLedger
+	owner    string
+	lease    time.Duration
+	timeout  time.Duration
+	released func()
+	metrics  *Metrics
+	log      zerolog.Logger
 }
 
 // PlannerConfig is what a Planner needs.
 type PlannerConfig struct {
 	Source Source
 	Ledger RunLedger
-	// Generation is that of the rules, see RuleSet.Generation.
-	Generation string
 	// Owner names this replica.
 	Owner string
 	// Lease is how long a run may stay without a sign of life. Zero means 2 minutes.
@@ -57,26 +54,40 @@ func NewPlanner(c PlannerConfig) *Planner {
 		c.Released = func() {}
 	}
 	return &Planner{
-		source: c.Source, ledger: c.Ledger, generation: c.Generation, owner: c.Owner, lease: c.Lease, timeout: c.Timeout,
+		source: c.Source, ledger: c.Ledger, owner: c.Owner, lease: c.Lease, timeout: c.Timeout,
 		released: c.Released, metrics: c.Metrics, log: c.Log.With().Str("component", "planner").Logger(),
 	}
 }
 
 // Tick does the run of a rule at a nominal tick. It does nothing when another
-// replica has it, or a run of the rule is still going on.
+// replica has it, a run of the rule is still going on, or an operator has
+// paused the rule.
 //
 // An error means that the run failed: its watermark has not moved, and the next
 // run reads the same rows again.
 func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
+	_, _, err := p.run(ctx, rule, tickAt, Actor{})
+	paused := errors.Is(err, ErrRulePaused)
+	p.metrics.ruleIsPaused(rule.ID, paused)
+	if paused {
+		return nil
+	}
+	return err
+}
+
+// run does the run of a rule at a tick, for the schedule or for an operator. It
+// returns false when the tick has its run already or another one is going on,
+// and a run without id when none was begun.
+func (p *Planner) run(ctx context.Context, rule *Rule, tickAt time.Time, by Actor) (Run, bool, error) {
 	run, ok, err := p.ledger.Begin(ctx, BeginRun{
-		Rule: rule.ID, Identity: rule.Identity, TickAt: tickAt, Generation: p.generation, Owner: p.owner, Lease: p.lease,
+		Rule: rule.ID, Identity: rule.Identity, TickAt: tickAt, Generation: rule.generation, Owner: p.owner, Lease: p.lease, By: by,
 		Plan: func(known *Progress) RunWindow { return PlanRun(rule, known, tickAt) },
 	})
 	if err != nil {
-		return fmt.Errorf("begin run of %s: %w", rule.ID, err)
+		return Run{}, false, fmt.Errorf("begin run of %s: %w", rule.ID, err)
 	}
 	if !ok {
-		return nil
+		return Run{}, false, nil
 	}
 	log := p.log.With().Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Time("tick_at", tickAt).Logger()
 	started := time.Now()
@@ -85,7 +96,7 @@ func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error 
 		var rel Release
 		if rel, err = p.ledger.Finish(ctx, run, rule); err == nil {
 			p.finished(log, run, rel, total, time.Since(started))
-			return nil
+			return run, true, nil
 		}
 	}
 	p.metrics.runs.WithLabelValues(rule.ID, string(RunFailed)).Inc()
@@ -96,7 +107,7 @@ func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error 
 	if failErr := p.ledger.Fail(failCtx, run, err.Error()); failErr != nil && !errors.Is(failErr, ErrRunLost) {
 		err = errors.Join(err, fmt.Errorf("fail run: %w", failErr))
 	}
-	return fmt.Errorf("run of %s: %w", rule.ID, err)
+	return run, true, fmt.Errorf("run of %s: %w", rule.ID, err)
 }
 
 func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total StageResult, took time.Duration) {
@@ -132,12 +143,21 @@ func (p *Planner) read(ctx context.Context, run Run, rule *Rule) (StageResult, e
 			return total, err
 		}
 		if !w.Until.After(position) {
-			continue // still in the lookback or the sweep: those rows had their turn before
+			continue // still in the lookback: those rows had their turn before
 		}
 		if err := p.ledger.Advance(ctx, run, position, w.Until); err != nil {
 			return total, fmt.Errorf("advance watermark: %w", err)
 		}
 		position = w.Until
+	}
+	// The sweep comes last and may fail: news must not wait for what is probably known. It reads
+	// the same hours again at its next turn.
+	for _, w := range run.SweepSlices(rule.Watermark.MaxWindow) {
+		if err := p.slice(ctx, run, rule, w, &total); err != nil {
+			p.metrics.sweepsFailed.WithLabelValues(rule.ID).Inc()
+			p.log.Error().Err(err).Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Msg("sweep failed; its rows are swept the next time")
+			break
+		}
 	}
 	return total, nil
 }

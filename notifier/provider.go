@@ -20,6 +20,8 @@ const (
 	breakerFailures = 25
 	// breakerOpen is how long the breaker stays open before it lets a few sends try.
 	breakerOpen = 10 * time.Second
+	// breakerTrials is how many sends may try; as many successes close the breaker.
+	breakerTrials = 5
 	// pruneWindow is the number of sends over which dead targets are judged.
 	pruneWindow = 200
 	// pruneShare is the share of dead targets above which none is retired: a wrong
@@ -63,7 +65,7 @@ func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.
 		log: log.With().Str("sender", string(name)).Logger(),
 	}
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: string(name), Timeout: breakerOpen, MaxRequests: 5,
+		Name: string(name), Timeout: breakerOpen, MaxRequests: breakerTrials,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			open := 0.0
@@ -88,7 +90,11 @@ func (p *provider) ready(now time.Time) (n int, wait time.Duration) {
 	case gobreaker.StateOpen:
 		return 0, time.Second
 	case gobreaker.StateHalfOpen:
-		return 1, 0
+		// What is claimed beyond the trials would only be put back.
+		if p.breaker.Counts().Requests >= breakerTrials {
+			return 0, time.Second
+		}
+		return min(1, p.pacer.Available(now)), p.pacer.Wait(now)
 	case gobreaker.StateClosed:
 	}
 	n = p.pacer.Available(now)

@@ -82,6 +82,7 @@ type Rule struct {
 	params            []boundParam
 	thread            string // the rule id that names the thread
 	canonicalRuleText []byte
+	generation        string // of the set that the rule belongs to
 }
 
 // Watermark bounds what a run reads by arrival time.

@@ -58,6 +58,9 @@ func newRuleSet(rules []*Rule) *RuleSet {
 		parts = append(parts, string(s.byID[id].canonicalRuleText))
 	}
 	s.generation = shortHash(16, parts...)
+	for _, r := range rules {
+		r.generation = s.generation
+	}
 	return s
 }
 

@@ -52,8 +52,9 @@ type RunWindow struct {
 	StartAt time.Time
 	// Baseline runs take what they read as known and announce nothing.
 	Baseline bool
-	// Sweep runs reach back further than the lookback.
-	Sweep bool
+	// Sweep runs read once more what arrived since SweepSince, after the news.
+	Sweep      bool
+	SweepSince time.Time
 }
 
 // PlanRun decides what the run of a rule at a tick has to read. known is nil for a
@@ -73,16 +74,20 @@ func PlanRun(rule *Rule, known *Progress, tickAt time.Time) RunWindow {
 		return w
 	}
 	w.StartAt, w.Baseline = known.StartAt, known.Identity != rule.Identity
-	w.Since = known.Position
+	// A clock that was ahead and has gone back leaves the watermark ahead of the tick; what
+	// arrives now arrives behind it.
+	w.Since = earlier(known.Position, tickAt)
 	if rule.Watermark != nil {
-		w.Since = known.Position.Add(-rule.Watermark.Lookback)
-	}
-	if rule.Sweep != nil && !w.Baseline && tickAt.Sub(known.SweptAt) >= rule.Sweep.Every {
-		w.Sweep = true
-		w.Since = earlier(w.Since, tickAt.Add(-rule.Sweep.Lookback))
+		w.Since = w.Since.Add(-rule.Watermark.Lookback)
 	}
 	if w.Since.Before(w.StartAt) {
 		w.Since = w.StartAt
+	}
+	if rule.Sweep != nil && !w.Baseline && tickAt.Sub(known.SweptAt) >= rule.Sweep.Every {
+		w.Sweep, w.SweepSince = true, tickAt.Add(-rule.Sweep.Lookback)
+		if w.SweepSince.Before(w.StartAt) {
+			w.SweepSince = w.StartAt
+		}
 	}
 	if w.Baseline {
 		w.StartAt = w.Since
@@ -93,14 +98,26 @@ func PlanRun(rule *Rule, known *Progress, tickAt time.Time) RunWindow {
 // Slices cuts the window so that no slice is longer than maxWindow (0: one slice).
 // A window that is empty has no slices.
 func (w RunWindow) Slices(maxWindow time.Duration) []Window {
+	return cutWindow(w.Until, w.Since, w.Until, maxWindow)
+}
+
+// SweepSlices cuts what a sweep reads beyond the news in the same way.
+func (w RunWindow) SweepSlices(maxWindow time.Duration) []Window {
+	if !w.Sweep {
+		return nil
+	}
+	return cutWindow(w.Until, w.SweepSince, w.Since, maxWindow)
+}
+
+func cutWindow(now, since, until time.Time, maxWindow time.Duration) []Window {
 	var out []Window
-	for since := w.Since; since.Before(w.Until); {
-		until := w.Until
-		if maxWindow > 0 && until.Sub(since) > maxWindow {
-			until = since.Add(maxWindow)
+	for since.Before(until) {
+		end := until
+		if maxWindow > 0 && end.Sub(since) > maxWindow {
+			end = since.Add(maxWindow)
 		}
-		out = append(out, Window{Now: w.Until, Since: since, Until: until})
-		since = until
+		out = append(out, Window{Now: now, Since: since, Until: end})
+		since = end
 	}
 	return out
 }
@@ -121,6 +138,8 @@ type BeginRun struct {
 	Owner      string
 	// Lease is how long the run may stay without a sign of life before another replica may fail it.
 	Lease time.Duration
+	// By is the operator who asked for the run, and goes into the audit; zero for the schedule.
+	By Actor
 	// Plan decides the window from the rule's progress, nil for a rule that has never run.
 	Plan func(*Progress) RunWindow
 }
@@ -168,18 +187,21 @@ type Release struct {
 // when the run is no longer this owner's.
 type RunLedger interface {
 	// Begin starts the run unless this tick has one already or another run of the rule is still
-	// running; then it returns false. It fails a running run whose lease has lapsed.
+	// running; then it returns false. It fails a running run whose lease has lapsed. It returns
+	// ErrRulePaused, in the same transaction, while an operator has paused the rule.
 	Begin(ctx context.Context, req BeginRun) (Run, bool, error)
 	// Stage writes a chunk down in one transaction: the newest row per key wins, known versions
 	// change nothing.
 	Stage(ctx context.Context, run Run, rule *Rule, c Chunk) (StageResult, error)
-	// Advance moves the rule's watermark from where it stands to a later time.
+	// Advance moves the rule's watermark from where it stands to a later time. What the run has
+	// staged so far is released by the next run that finishes, whichever that is: its rows are
+	// not read again.
 	Advance(ctx context.Context, run Run, from, to time.Time) error
 	// Finish ends a run that has read everything: what it staged is released, or held when it
 	// would make more deliveries than the rule allows.
 	Finish(ctx context.Context, run Run, rule *Rule) (Release, error)
-	// Fail ends a run that could not read everything. What it staged waits for the next run that
-	// reads the same rows; the watermark stays.
+	// Fail ends a run that could not read everything. What it staged since its last Advance waits
+	// for the next run that reads the same rows; the watermark stays.
 	Fail(ctx context.Context, run Run, reason string) error
 }
 

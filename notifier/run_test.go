@@ -34,7 +34,11 @@ func TestPlanRun(t *testing.T) {
 
 	w = notifier.PlanRun(rule, &notifier.Progress{Identity: "i", StartAt: longAgo, Position: at(time.Minute), SweptAt: at(time.Hour)}, tick)
 	require.True(t, w.Sweep)
-	require.Equal(t, at(24*time.Hour), w.Since)
+	require.Equal(t, at(3*time.Minute), w.Since, "the news is read first, and by itself")
+	require.Equal(t, at(24*time.Hour), w.SweepSince)
+	swept := w.SweepSlices(time.Hour)
+	require.Equal(t, at(24*time.Hour), swept[0].Since)
+	require.Equal(t, w.Since, swept[len(swept)-1].Until)
 
 	w = notifier.PlanRun(rule, &notifier.Progress{Identity: "other", StartAt: longAgo, Position: at(time.Minute), SweptAt: at(2 * time.Hour)}, tick)
 	require.True(t, w.Baseline)

@@ -3,6 +3,7 @@ package notifier
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -13,48 +14,114 @@ import (
 // noticed within it.
 const longestWait = 30 * time.Second
 
+// A failed run is tried again before its next tick when that is far away.
+const (
+	firstRunRetry   = 30 * time.Second
+	longestRunRetry = 10 * time.Minute
+)
+
 // stuckAfter is how many failed runs in a row are more than a hiccup.
 const stuckAfter = 5
 
-// Scheduler fires the ticks of every rule. It does so on every replica: the
-// ledger decides which one runs a tick.
+// Scheduler fires the ticks of every rule in force. It does so on every replica:
+// the ledger decides which one runs a tick.
 type Scheduler struct {
-	rules *RuleSet
+	rules *Rules
 	tick  func(ctx context.Context, rule *Rule, tickAt time.Time) error
 	log   zerolog.Logger
+
+	mu      sync.Mutex
+	running map[string]bool // the rules that have a loop
 }
 
 // NewScheduler returns a Scheduler that calls tick for each tick of each rule,
 // one at a time for one rule.
-func NewScheduler(rules *RuleSet, tick func(context.Context, *Rule, time.Time) error, log zerolog.Logger) *Scheduler {
-	return &Scheduler{rules: rules, tick: tick, log: log.With().Str("component", "scheduler").Logger()}
+func NewScheduler(rules *Rules, tick func(context.Context, *Rule, time.Time) error, log zerolog.Logger) *Scheduler {
+	return &Scheduler{rules: rules, tick: tick, log: log.With().Str("component", "scheduler").Logger(), running: map[string]bool{}}
 }
 
-// Run fires ticks until ctx ends and the last one has returned.
+// Run fires ticks until ctx ends and the last one has returned. Rules that come
+// into force meanwhile get their ticks, and those that are gone get none.
 func (s *Scheduler) Run(ctx context.Context) error {
-	var g errgroup.Group
-	for _, rule := range s.rules.All() {
-		if rule.Mode == ModePaused {
-			s.log.Info().Str("rule_id", rule.ID).Msg("rule is paused")
-			continue
+	var loops errgroup.Group
+	for ctx.Err() == nil {
+		rules := s.rules.now.Load()
+		for _, rule := range s.begin() {
+			loops.Go(func() error {
+				s.runRule(ctx, rule)
+				return nil
+			})
 		}
-		g.Go(func() error {
-			s.runRule(ctx, rule)
-			return nil
-		})
+		select {
+		case <-ctx.Done():
+		case <-rules.replaced:
+		}
 	}
-	return g.Wait()
+	return loops.Wait()
 }
 
-func (s *Scheduler) runRule(ctx context.Context, rule *Rule) {
-	log := s.log.With().Str("rule_id", rule.ID).Logger()
+// begin returns the rules that take ticks and have no loop, which their callers start.
+func (s *Scheduler) begin() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []string
+	for _, rule := range s.rules.All() {
+		switch {
+		case rule.Mode == ModePaused:
+			s.log.Info().Str("rule_id", rule.ID).Msg("rule is paused")
+		case !s.running[rule.ID]:
+			s.running[rule.ID] = true
+			ids = append(ids, rule.ID)
+		}
+	}
+	return ids
+}
+
+// inForce returns a rule and the word that it may have changed, or false when it
+// takes no ticks any more: then its loop has ended. That is decided under the
+// same lock as begin's, so that a rule that comes back is never without a loop.
+func (s *Scheduler) inForce(id string) (*Rule, <-chan struct{}, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.rules.now.Load()
+	rule, ok := now.set.Get(id)
+	if !ok || rule.Mode == ModePaused {
+		delete(s.running, id)
+		return nil, nil, false
+	}
+	return rule, now.replaced, true
+}
+
+func (s *Scheduler) runRule(ctx context.Context, id string) {
+	log := s.log.With().Str("rule_id", id).Logger()
 	failures := 0
+	schedule := ""
 	for last := time.Now(); ; {
-		// The nominal time is what counts; jitter moves the work only. A clock that
-		// went back gives the same tick again, which the ledger refuses.
-		tickAt := rule.Schedule.Next(last)
-		if !s.waitUntil(ctx, tickAt.Add(jitter(rule.Jitter))) {
+		rule, replaced, ok := s.inForce(id)
+		if !ok {
+			log.Info().Msg("rule takes no more ticks")
 			return
+		}
+		if schedule != "" && rule.ScheduleText != schedule {
+			last = time.Now() // the new schedule begins now, not at the old one's last tick
+		}
+		schedule = rule.ScheduleText
+		// The nominal time is what counts; jitter moves the work only. A clock that
+		// went back gives the same ticks again, which the ledger refuses.
+		last = earlier(last, time.Now())
+		tickAt := rule.Schedule.Next(last)
+		if failures > 0 {
+			// A tick of its own: the one that failed has had its run.
+			if again := last.Add(runRetry(failures)).UTC().Truncate(time.Second); again.Before(tickAt) {
+				tickAt = again
+			}
+		}
+		switch s.waitUntil(ctx, last, tickAt.Add(jitter(rule.Jitter)), replaced) {
+		case waitEnded:
+			return
+		case waitReplaced, waitBack:
+			continue
+		case waitDue:
 		}
 		last = tickAt
 		if now := time.Now(); now.Sub(tickAt) > time.Second {
@@ -86,21 +153,49 @@ func (s *Scheduler) runRule(ctx context.Context, rule *Rule) {
 	}
 }
 
-// waitUntil returns true at t by the wall clock, false when ctx ends first.
-func (s *Scheduler) waitUntil(ctx context.Context, t time.Time) bool {
+// waited says why a wait is over.
+type waited uint8
+
+const (
+	waitDue      waited = iota // the time has come
+	waitReplaced               // other rules are in force
+	waitBack                   // the wall clock has gone back behind the last tick
+	waitEnded                  // the context has ended
+)
+
+// waitUntil waits until t by the wall clock as long as that is after last, until
+// other rules are in force, or until ctx ends.
+func (s *Scheduler) waitUntil(ctx context.Context, last, t time.Time, replaced <-chan struct{}) waited {
 	for {
-		d := time.Until(t.Round(0)) // Round strips the monotonic reading: a jump of the clock counts
-		if d <= 0 {
-			return ctx.Err() == nil
+		now := time.Now().Round(0) // Round strips the monotonic reading: a jump of the clock counts
+		d := t.Sub(now)
+		switch {
+		case ctx.Err() != nil:
+			return waitEnded
+		case d <= 0:
+			return waitDue
+		case now.Before(last.Round(0)):
+			return waitBack
 		}
 		timer := time.NewTimer(min(d, longestWait))
 		select {
 		case <-ctx.Done():
+		case <-replaced:
 			timer.Stop()
-			return false
+			return waitReplaced
 		case <-timer.C:
 		}
+		timer.Stop()
 	}
+}
+
+// runRetry is how long after its n-th failure in a row a run is tried again.
+func runRetry(n int) time.Duration {
+	d := firstRunRetry
+	for range min(n, 16) - 1 {
+		d = min(2*d, longestRunRetry)
+	}
+	return d
 }
 
 func jitter(most time.Duration) time.Duration {

@@ -32,8 +32,9 @@ const (
 // The names by which every printed value is wrapped. They cannot be written in
 // a template: the compiler allows the functions of TemplateFunctions only.
 const (
-	printText = "_print_text"
-	printLink = "_print_link"
+	printWords = "_print_words"
+	printText  = "_print_text"
+	printLink  = "_print_link"
 )
 
 // TemplateFunctions returns the names of the functions that a text may use, sorted.
@@ -83,9 +84,13 @@ func (s *textSet) add(path string, kind textKind, text string) (textID, error) {
 	if t.Tree == nil || len(t.Templates()) > 1 {
 		return noText, errStatements
 	}
-	w := treeWalker{allowed: TemplateFunctions(), printer: printText}
-	if kind == kindLink {
+	w := treeWalker{allowed: TemplateFunctions(), printer: printWords}
+	switch kind {
+	case kindLink:
 		w.printer = printLink
+	case kindData:
+		w.printer = printText
+	case kindTitle, kindBody: // read by people
 	}
 	if err := w.list(t.Root); err != nil {
 		return noText, err
@@ -125,7 +130,7 @@ func (s *textSet) render(r *renderer, id textID, row Row) (string, error) {
 	switch s.kinds[id] {
 	case kindTitle:
 		text = cutRunes(oneLine(text), MaxTitleRunes)
-		if strings.TrimSpace(text) == "" {
+		if text == "" {
 			return "", fmt.Errorf("%s: the title is empty", s.names[id])
 		}
 	case kindBody:
@@ -153,6 +158,7 @@ func trimTemplateError(text, path string) string {
 	}
 	return strings.NewReplacer(
 		fmt.Sprintf("executing %q ", path), "",
+		"at <"+printWords+">: error calling "+printWords+": ", "the value ",
 		"at <"+printText+">: error calling "+printText+": ", "the value ",
 		"at <"+printLink+">: error calling "+printLink+": ", "the value ",
 	).Replace(text)
@@ -162,6 +168,7 @@ func trimTemplateError(text, path string) string {
 type renderEnv struct {
 	now    time.Time
 	locale language.Tag
+	rtl    bool // the text runs from right to left
 	zone   string
 	zones  *zones
 }
@@ -175,13 +182,14 @@ func (e *renderEnv) functions() template.FuncMap {
 		"upper":     func(v any) (string, error) { return mapPrinted(v, strings.ToUpper) },
 		"lower":     func(v any) (string, error) { return mapPrinted(v, strings.ToLower) },
 		"url":       wholeURL,
+		printWords:  e.printedInWords,
 		printText:   printed,
 		printLink:   printedInLink,
 	}
 }
 
-// localTime is HH:MM in the device's zone. A device without a known zone gets
-// UTC and is told so. A moment that is farther away than half a day has its
+// localTime is the time of day in the device's zone, written as its language
+// does. A device without a known zone gets UTC and is told so. A moment that is farther away than half a day has its
 // date in front: a postponed race is not always one of today.
 func (e *renderEnv) localTime(v any) (string, error) {
 	t, err := timeValue(v)
@@ -189,11 +197,12 @@ func (e *renderEnv) localTime(v any) (string, error) {
 		return "", err
 	}
 	zone, ok := e.zones.load(e.zone)
-	layout := "15:04"
+	t = t.In(zone)
+	text := clockOf(e.locale).format(t)
 	if away := t.Sub(e.now).Abs(); away > 12*time.Hour {
-		layout = "2006-01-02 15:04"
+		text = t.Format(time.DateOnly) + " " + text // the one order of day and month that nobody misreads
 	}
-	text := t.In(zone).Format(layout)
+	text = localDigits(text, e.locale)
 	if !ok {
 		text += " UTC"
 	}
@@ -208,11 +217,11 @@ func (e *renderEnv) minutes(v any) (string, error) {
 		return "", err
 	}
 	left := t.Sub(e.now)
-	if left <= 0 {
-		return "0 min", nil
+	n := int64(0)
+	if left > 0 {
+		n = max(1, int64(math.Round(left.Minutes())))
 	}
-	n := max(1, int64(math.Round(left.Minutes())))
-	return strconv.FormatInt(n, 10) + " min", nil
+	return localDigits(strconv.FormatInt(n, 10), e.locale) + minuteUnit(e.locale), nil
 }
 
 // rawURL is a URL that its rule declared whole: it is not escaped again.
@@ -249,6 +258,15 @@ func printed(v any) (string, error) {
 		return text, nil
 	}
 	return "", errors.New("is a list or a structure")
+}
+
+// printedInWords is how a value stands in a title or body.
+func (e *renderEnv) printedInWords(v any) (string, error) {
+	text, err := printed(v)
+	if err != nil {
+		return "", err
+	}
+	return isolate(text, e.rtl), nil
 }
 
 // printedInLink escapes a value such that it stays in its place, be that a

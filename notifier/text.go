@@ -128,6 +128,7 @@ func (r *Rule) renderLocal(row Row, base, words *ruleText, l localText, device l
 	}
 	defer r.texts.pool.Put(w)
 	w.env.now, w.env.zone, w.env.locale = c.Now, c.TimeZone, formatLocale(device, l.language)
+	w.env.rtl = rightToLeft(l.language)
 
 	var t Text
 	link, data := words.link, words.data
@@ -212,11 +213,14 @@ func cleanLines(s string) string {
 	return strings.TrimRight(strings.Join(kept, "\n"), "\n")
 }
 
-// cutRunes cuts a text to n runes, the last of them an ellipsis.
+// cutRunes shortens a text to n runes.
 func cutRunes(s string, n int) string {
-	if len(s) <= n || utf8.RuneCountInString(s) <= n {
+	if len(s) <= n {
 		return s
 	}
-	runes := []rune(s)
-	return strings.TrimRightFunc(string(runes[:n-1]), unicode.IsSpace) + "…"
+	if short := Shorten(s, n, utf8.RuneCountInString); short != "" {
+		return short
+	}
+	// One character of more than n runes, which nobody writes: a letter under a heap of accents.
+	return string([]rune(s)[:n-1]) + ellipsis
 }

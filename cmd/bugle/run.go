@@ -93,9 +93,10 @@ concerned through Firebase Cloud Messaging: nothing lost, nothing late.
 Without an account at hand, try the sandbox, a whole world on one machine:
   go run ./cmd/sandbox`),
 		Example: `  bugle serve --config bugle.yaml          run the service
-  bugle serve --config bugle.yaml --check  see the configuration that is in force
+  bugle serve --config bugle.yaml --check  everything that is wrong, and how to mend it
   bugle rules > rules.yaml                 a copy of the built-in rules to change
   bugle rules check rules.yaml             everything that is wrong with it
+  bugle admin-token --name alice           a token for the admin API
   bugle help config                        every key and environment variable`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -103,7 +104,7 @@ Without an account at hand, try the sandbox, a whole world on one machine:
 		PersistentPreRun:  func(*cobra.Command, []string) { c.started = true },
 	}
 	root.PersistentFlags().StringVarP(&c.configFile, "config", "c", "", "configuration file (BUGLE_CONFIG)")
-	root.AddCommand(c.serve(), c.migrate(), c.rules(), c.versionCommand(), &cobra.Command{
+	root.AddCommand(c.serve(), c.migrate(), c.rules(), c.adminToken(), c.versionCommand(), &cobra.Command{
 		Use:   "config",
 		Short: "Every configuration key and environment variable",
 		Long: "Keys stand in the YAML file that --config or BUGLE_CONFIG names; the variable beside\n" +

@@ -42,7 +42,7 @@ func TestServeWithoutConfigurationSaysWhatIsMissing(t *testing.T) {
 
   database.url (BUGLE_DATABASE_URL): missing: the database: sqlite:FILE, for example sqlite:/var/lib/bugle/bugle.db
   ksqldb.url (BUGLE_KSQLDB_URL): missing: URL of the ksqlDB server, for example https://pksqlc-xxxxx.europe-west1.gcp.confluent.cloud:443
-  auth.secret_file (BUGLE_AUTH_SECRET_FILE): missing: file with the secret, for example /run/secrets/auth-secret; or set BUGLE_AUTH_SECRET
+  auth.secret_file (BUGLE_AUTH_SECRET_FILE): missing: file with the secret, for example /run/secrets/auth-secret; or set BUGLE_AUTH_SECRET or BUGLE_AUTH_JWKS_URL
   fcm.project_id (BUGLE_FCM_PROJECT_ID): missing: id of the Firebase project, for example my-firebase-project
   fcm.credentials_file (BUGLE_FCM_CREDENTIALS_FILE): missing: JSON file with the key of the service account, for example /run/secrets/firebase.json; or set BUGLE_FCM_CREDENTIALS
 
@@ -51,21 +51,21 @@ Give them in a YAML file (--config FILE) or as environment variables;
 `, stderr)
 }
 
-func TestServeCheckPrintsWhatIsInForce(t *testing.T) {
+func TestServePrintsWhatIsInForce(t *testing.T) {
 	t.Parallel()
 	environ := []string{
 		"BUGLE_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "bugle.db"), "BUGLE_KSQLDB_URL=https://ksql.example",
 		"BUGLE_AUTH_SECRET=hunter2 hunter2 hunter2 hunter2 hunter2", "BUGLE_FCM_PROJECT_ID=p", `BUGLE_FCM_CREDENTIALS={"key":"hunter2"}`,
 	}
-	code, stdout, stderr := command(t, environ, "serve", "--check")
+	code, stdout, stderr := command(t, environ, "serve", "--print-config")
 	require.Equal(t, exitOK, code, stderr)
 	require.Contains(t, stdout, "url: https://ksql.example")
 	require.Contains(t, stdout, "in_flight: 128")
 	require.NotContains(t, stdout+stderr, "hunter2")
 	require.Contains(t, stderr, "3 rules")
-	require.NoFileExists(t, strings.TrimPrefix(environ[0], "BUGLE_DATABASE_URL=sqlite:"), "a check opens nothing")
+	require.NoFileExists(t, strings.TrimPrefix(environ[0], "BUGLE_DATABASE_URL=sqlite:"), "nothing is opened")
 
-	code, _, stderr = command(t, append(environ, "BUGLE_CATEGORIES={rcae: {opt_in: true}}"), "serve", "--check")
+	code, _, stderr = command(t, append(environ, "BUGLE_CATEGORIES={rcae: {opt_in: true}}"), "serve", "--print-config")
 	require.Equal(t, exitFailure, code)
 	require.Contains(t, stderr, "categories.rcae")
 }

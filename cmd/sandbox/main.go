@@ -1,6 +1,6 @@
 // Command sandbox is the whole world on one machine, without any account: a
-// racing world, stand-ins for ksqlDB and FCM that speak the real wire and fail
-// now and then, and the very same service as `bugle serve`. It tells what
+// racing world, stand-ins for ksqlDB, FCM and Ably that speak the real wire and
+// fail now and then, and the very same service as `bugle serve`. It tells what
 // happens, and at the end whether anything was lost, repeated or late.
 //
 //	go run ./cmd/sandbox                      until Ctrl-C

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 )
@@ -23,7 +24,8 @@ const (
 const usualUsers = 40
 
 // mostUsers is how many users can all be told before a race starts, at the pace
-// that the service begins with: a tenth of fcm.rate, as Google asks for a ramp.
+// that the service begins with: a tenth of each provider's rate, as Google asks
+// for a ramp.
 const mostUsers = 500
 
 // options are the flags.
@@ -45,7 +47,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most 20 s (default: until Ctrl-C)")
 	f.StringVar(&o.report, "report", "", "file for a report as JSON; - is standard output, with no other text there")
 	f.StringVar(&o.faults, "faults", faultsMild, "how the stand-ins fail: none, mild (nothing is accepted and then failed) or harsh")
-	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM) or auto")
+	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably) or auto")
 	f.Uint64Var(&o.seed, "seed", 0, "repeats the same races, bets and lives (default: another one each time)")
 	f.IntVar(&o.users, "users", usualUsers, "number of users, 10 to 500; forty have about 55 devices")
 	f.BoolVar(&o.verbose, "v", false, "show the service's log")
@@ -77,7 +79,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// fcmFaults returns the provider's faults. A 429 says that we send too fast,
+// fcmFaults returns FCM's faults. A 429 says that we send too fast,
 // and the service halves its rate as Google asks; the presets draw them by
 // chance, however slow it has become. So their number, not their share, stays
 // what it is with the usual users: else a large world would throttle itself
@@ -95,7 +97,29 @@ func (o options) fcmFaults() fcm.Faults {
 	f.MaxPerMessage = 1
 	for i, r := range f.Rules {
 		if r.Kind == fcm.QuotaFCM || r.Kind == fcm.QuotaProject {
-			f.Rules[i].Probability *= min(1, float64(usualUsers)/float64(max(1, o.users)))
+			f.Rules[i].Probability *= o.shareOf429()
+		}
+	}
+	return f
+}
+
+// shareOf429 is what is left of the presets' share of 429.
+func (o options) shareOf429() float64 { return min(1, float64(usualUsers)/float64(max(1, o.users))) }
+
+// ablyFaults returns Ably's faults, within the same bounds: none of them has a
+// Retry-After, so that each costs 10 to 12 s.
+func (o options) ablyFaults() ably.Faults {
+	var f ably.Faults
+	switch o.faults {
+	case faultsMild:
+		f = ably.Mild()
+	case faultsHarsh:
+		f = ably.Harsh()
+	}
+	f.MaxPerMessage = 1
+	for i, r := range f.Rules {
+		if r.Kind == ably.RateRequests || r.Kind == ably.RateGeneric || r.Kind == ably.RateEdge {
+			f.Rules[i].Probability *= o.shareOf429()
 		}
 	}
 	return f

@@ -56,6 +56,10 @@ func TestMildNeverAcceptsAndFails(t *testing.T) {
 		for _, r := range (options{faults: level}).fcmFaults().Rules {
 			after = after || r.Kind.AfterAccept()
 		}
+		for _, r := range (options{faults: level}).ablyFaults().Rules {
+			require.False(t, r.Kind.AfterAccept() && !want, level)
+			after = after || r.Kind.AfterAccept()
+		}
 		require.Equal(t, want, after, level)
 	}
 	require.Zero(t, options{faults: faultsNone}.ksqlFaults())
@@ -77,5 +81,5 @@ func TestTakenPortIsAClearError(t *testing.T) {
 
 	p, err := pickPorts(t.Context(), "auto")
 	require.NoError(t, err)
-	require.Equal(t, "127.0.0.1:0", p.fcm)
+	require.Equal(t, ports{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, p)
 }

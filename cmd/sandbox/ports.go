@@ -9,21 +9,23 @@ import (
 	"syscall"
 )
 
-// ports are the addresses that the sandbox listens on. 17084 and 17092 are kept
-// for Ably and Kafka.
+// ports are the addresses that the sandbox listens on. 17092 is kept for Kafka.
 type ports struct {
-	api, admin, ksqldb, fcm string
+	api, admin, ksqldb, fcm, ably string
 }
 
 func pickPorts(ctx context.Context, choice string) (ports, error) {
 	if choice == "auto" {
 		const free = "127.0.0.1:0"
-		return ports{free, free, free, free}, nil
+		return ports{free, free, free, free, free}, nil
 	}
-	p := ports{api: "127.0.0.1:17080", admin: "127.0.0.1:17081", ksqldb: "127.0.0.1:17082", fcm: "127.0.0.1:17083"}
+	p := ports{
+		api: "127.0.0.1:17080", admin: "127.0.0.1:17081", ksqldb: "127.0.0.1:17082", fcm: "127.0.0.1:17083",
+		ably: "127.0.0.1:17084",
+	}
 	var taken []string
 	for _, a := range []struct{ name, addr string }{
-		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm},
+		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm}, {"Ably", p.ably},
 	} {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
 		switch {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
@@ -46,7 +47,16 @@ type report struct {
 	Late                int            `json:"late"`
 	Unexpected          int            `json:"unexpected"`
 	Expired             int            `json:"expired"`
-	Latency             quantiles      `json:"latency_ms"`
+	// AblyDead are the targets that died at Ably; AblyRetired those of them that
+	// the service's API calls retired, AblyMissed those that it does not although
+	// Ably has reported them. A target to which nothing was sent since is neither.
+	AblyDead    int `json:"ably_targets_dead"`
+	AblyRetired int `json:"ably_targets_retired"`
+	AblyMissed  int `json:"ably_targets_missed"`
+	// AcceptedForDead counts pushes that Ably accepted for a dead target. They
+	// are not among Received: nobody saw them.
+	AcceptedForDead int `json:"accepted_for_dead_targets"`
+	Latency         quantiles `json:"latency_ms"`
 
 	// Expected = Accepted + the sum of Excluded + Lost.
 	Expected int            `json:"expected"`
@@ -67,24 +77,30 @@ type report struct {
 // faultCounts are the faults that the stand-ins injected.
 type faultCounts struct {
 	FCM    map[string]uint64 `json:"fcm"`
+	Ably   map[string]uint64 `json:"ably"`
 	KSQLDB map[string]uint64 `json:"ksqldb"`
 }
 
-func newReport(o options, tally *racing.Tally, w racing.Stats, f fcm.Stats, k ksqldb.Stats) *report {
+func newReport(o options, tally *racing.Tally, w racing.Stats, died racing.Deaths, f fcm.Stats, a ably.Stats, k ksqldb.Stats) *report {
 	r := &report{
-		Users: w.Users, Devices: byProvider{FCM: w.Devices}, Races: w.Races, Bets: w.Bets, LateRows: w.LateRows,
+		Users: w.Users, Races: w.Races, Bets: w.Bets, LateRows: w.LateRows,
+		Devices:     byProvider{FCM: w.Devices - w.AblyDevices, Ably: w.AblyDevices},
 		Corrections: tally.CorrectionPushes,
-		Received:    byProvider{FCM: tally.Received["fcm"]},
+		Received:    byProvider{FCM: tally.Received[fcmProvider], Ably: tally.Received[ablyProvider]},
 		Duplicates:  tally.Duplicates, RepeatsAfterUnknown: tally.RepeatsAfterUnknown,
 		Lost: tally.Lost, Late: tally.Late, Unexpected: tally.Unexpected, Expired: tally.Expired,
+		AblyDead: died.Dead, AblyRetired: died.Retired, AblyMissed: len(died.Missed), AcceptedForDead: tally.AcceptedForDead,
 		Expected: tally.Expected, Accepted: tally.Accepted,
 		Excluded: tally.Excluded, Announced: tally.Announced, Problems: tally.Reasons,
 		Latency: quantiles{tally.P50.Milliseconds(), tally.P95.Milliseconds(), tally.P99.Milliseconds()},
 		Seed:    o.seed, Level: o.faults,
-		Faults: faultCounts{FCM: map[string]uint64{}, KSQLDB: map[string]uint64{}},
+		Faults: faultCounts{FCM: map[string]uint64{}, Ably: map[string]uint64{}, KSQLDB: map[string]uint64{}},
 	}
 	for kind, n := range f.Faults {
 		r.Faults.FCM[string(kind)] = n
+	}
+	for kind, n := range a.Faults {
+		r.Faults.Ably[string(kind)] = n
 	}
 	for kind, n := range map[string]uint64{
 		"forbidden": k.Forbidden, "initialising": k.Initialising, "rate_limited": k.RateLimited, "hung": k.Hung,

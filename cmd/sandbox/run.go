@@ -14,6 +14,7 @@ import (
 
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
@@ -28,8 +29,8 @@ const (
 )
 
 // run is the command. It returns the exit code: 0 when nothing was lost,
-// repeated, late or unexpected, 1 when something was or could not run, 2 for
-// wrong flags.
+// repeated, late or unexpected and no dead target was missed, 1 when something
+// was or could not run, 2 for wrong flags.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
 	switch {
@@ -68,6 +69,7 @@ type sandbox struct {
 	oracle *racing.Oracle
 	world  *racing.World
 	fcm    *fcm.Server
+	ably   *ably.Server
 	ksqldb *ksqldb.Server
 	cfg    config.Config
 	secret []byte
@@ -125,18 +127,27 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing
 	life := time.Since(began)
 	s.story.tell("the world stands still; draining")
 	drained := s.drain(lasting, served)
+	died, deathErr := s.world.Deaths(lasting)
+	if err == nil { // else there may be nobody left to ask
+		err = deathErr
+	}
+	if len(died.Missed) > 0 {
+		err = errors.Join(err, fmt.Errorf("not retired, although Ably reported their targets dead: %v", died.Missed))
+	}
 	err = errors.Join(err, stop())
 
 	tally := s.oracle.Tally(true)
-	r := newReport(s.options, &tally, s.world.Stats(), s.fcm.Stats(), s.ksqldb.Stats())
+	r := newReport(s.options, &tally, s.world.Stats(), died, s.fcm.Stats(), s.ably.Stats(), s.ksqldb.Stats())
 	r.DurationSeconds, r.DrainedSeconds = life.Seconds(), drained.Seconds()
 	written, tableErr := readTables(lasting, s.cfg.Database.URL)
 	if tableErr != nil {
 		err = errors.Join(err, fmt.Errorf("read the service's tables: %w", tableErr))
 	}
 	r.Notifications, r.Deliveries = written.notifications, written.deliveries
-	s.story.print(fmt.Sprintf("%d races, %d bets, %d pushes received on %d devices; %d repeats after a lost answer; from settled or due to accepted: p50 %d ms, p95 %d ms, p99 %d ms\n",
-		r.Races, r.Bets, r.Received.FCM, r.Devices.FCM, r.RepeatsAfterUnknown, r.Latency.P50, r.Latency.P95, r.Latency.P99))
+	s.story.print(fmt.Sprintf("%d races, %d bets; pushes received: %d through FCM on %d devices, %d through Ably on %d; %d repeats after a lost answer\n",
+		r.Races, r.Bets, r.Received.FCM, r.Devices.FCM, r.Received.Ably, r.Devices.Ably, r.RepeatsAfterUnknown))
+	s.story.print(fmt.Sprintf("targets that died at Ably: %d, retired: %d; from settled or due to accepted: p50 %d ms, p95 %d ms, p99 %d ms\n",
+		r.AblyDead, r.AblyRetired, r.Latency.P50, r.Latency.P95, r.Latency.P99))
 	if s.report != "" {
 		err = errors.Join(err, r.write(s.report, stdout))
 	}
@@ -162,7 +173,19 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("start FCM stand-in: %w", err)
 	}
 	s.guest = s.fcm.MintToken(fcm.Android)
-	s.world, err = racing.New(racing.Config{Seed: s.seed, Users: s.users, Targets: s.fcm, Oracle: s.oracle, Tell: s.story.tell})
+	// It takes what Ably's Standard plan takes, and what it drops beyond that
+	// would not be forgiven.
+	s.ably, err = ably.Start(ctx, ably.Config{
+		Addr: addr.ably, Seed: s.seed, Faults: s.ablyFaults(), OnAccept: s.acceptedByAbly,
+		PushRate: ably.StandardRequestRate, RequestRate: ably.StandardRequestRate,
+		OnAnswerLost: func(a ably.Accepted) { s.oracle.AnswerLost(ablyProvider, a.Seq) },
+	})
+	if err != nil {
+		return "", fmt.Errorf("start Ably stand-in: %w", err)
+	}
+	s.world, err = racing.New(racing.Config{
+		Seed: s.seed, Users: s.users, Targets: s.fcm, Ably: s.ably, Oracle: s.oracle, Tell: s.story.tell,
+	})
 	if err != nil {
 		return "", err
 	}
@@ -173,7 +196,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	s.secret = newSecret()
 	text, cfg, err := writeConfig(dir, backends{
 		ports: addr, ksqlURL: s.ksqldb.URL(), fcmURL: s.fcm.URL(), project: s.fcm.ProjectID(),
-		credentials: s.fcm.CredentialsJSON(), secret: s.secret,
+		ablyURL: s.ably.URL(), ablyKey: s.ably.Key(), credentials: s.fcm.CredentialsJSON(), secret: s.secret,
 	})
 	s.cfg = cfg
 	return text, err
@@ -189,9 +212,16 @@ func (s *sandbox) close(ctx context.Context) {
 	if s.fcm != nil {
 		_ = s.fcm.Shutdown(ctx) // it cuts what does not end in time
 	}
+	if s.ably != nil {
+		_ = s.ably.Shutdown(ctx)
+	}
 }
 
-const fcmProvider = "fcm"
+// Names of the providers for the oracle.
+const (
+	fcmProvider  = "fcm"
+	ablyProvider = "ably"
+)
 
 // accepted takes what the FCM stand-in accepted to the oracle, or to the
 // story when it is for the guest, of whom the oracle knows nothing.
@@ -207,11 +237,25 @@ func (s *sandbox) accepted(a fcm.Accepted) {
 	})
 }
 
+// acceptedByAbly takes what the Ably stand-in accepted for one device to the
+// oracle.
+func (s *sandbox) acceptedByAbly(a ably.Accepted) {
+	s.oracle.Accepted(racing.Push{
+		Seq: a.Seq, Provider: ablyProvider, Token: a.Target(), NID: a.NID, Tag: a.Tag, CollapseID: a.CollapseID + a.CollapseKey,
+		Title: a.Title, Body: a.Body, Data: a.Data, At: a.At, Attempt: a.Attempt, AnswerLost: a.AnswerLost, Code: a.Code,
+	})
+}
+
 // strikes counts what the stand-ins refused, dropped or cut so far.
 func (s *sandbox) strikes() racing.Strikes {
 	var n racing.Strikes
 	for kind, count := range s.fcm.Stats().Faults {
 		if !kind.AfterAccept() && kind != fcm.GoAway {
+			n.Provider += count
+		}
+	}
+	for kind, count := range s.ably.Stats().Faults {
+		if !kind.AfterAccept() && kind != ably.GoAway {
 			n.Provider += count
 		}
 	}
@@ -257,10 +301,10 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}
-	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (the token lives for a day):\n\n", service.AdminAddr())
-	fmt.Fprintf(&b, "    TOKEN=%s\n", token)
+	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (TOKEN is good for a day, TARGET is a phone that the FCM here knows):\n\n", service.AdminAddr())
+	fmt.Fprintf(&b, "    TOKEN=%s\n    TARGET=%s\n", token, s.guest)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())
-	fmt.Fprintf(&b, "      -d '{\"platform\":\"android\",\"target\":{\"kind\":\"fcm_token\",\"value\":\"%s\"},\"locale\":\"en-GB\",\"time_zone\":\"Europe/London\"}'\n", s.guest)
+	fmt.Fprintln(&b, `      -d '{"platform":"android","target":{"kind":"fcm_token","value":"'"$TARGET"'"},"locale":"en-GB","time_zone":"Europe/London"}'`)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
 	s.story.print(b.String())
 	return nil

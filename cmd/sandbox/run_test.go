@@ -28,6 +28,10 @@ func TestSandboxEndToEnd(t *testing.T) {
 		Corrections   int
 		Deliveries    map[string]int
 		Received      map[string]int
+		AblyDead      int  `json:"ably_targets_dead"`
+		AblyRetired   int  `json:"ably_targets_retired"`
+		AblyMissed    *int `json:"ably_targets_missed"`
+		ForDead       int  `json:"accepted_for_dead_targets"`
 		Duplicates    *int
 		Repeats       *int `json:"repeats_after_unknown"`
 		Lost, Late    *int
@@ -38,7 +42,7 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.InDelta(t, 31, r.DurationS, 2)
 	require.Positive(t, r.Users)
 	require.Positive(t, r.Devices["fcm"])
-	require.Contains(t, r.Devices, "ably")
+	require.InDelta(t, r.Devices["fcm"], r.Devices["ably"], float64(r.Devices["fcm"])/2)
 	require.Positive(t, r.Races)
 	require.Positive(t, r.Bets)
 	for _, name := range []string{"bet-settled/WON", "bet-settled/LOST", "race-soon/default"} {
@@ -48,7 +52,11 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.Positive(t, r.Corrections)
 	require.Positive(t, r.Deliveries["sent"])
 	require.Positive(t, r.Received["fcm"])
-	for _, n := range []*int{r.Duplicates, r.Lost, r.Late} {
+	require.Positive(t, r.Received["ably"])
+	require.Positive(t, r.AblyRetired)
+	require.GreaterOrEqual(t, r.AblyDead, r.AblyRetired)
+	require.GreaterOrEqual(t, r.ForDead, r.AblyRetired)
+	for _, n := range []*int{r.Duplicates, r.Lost, r.Late, r.AblyMissed} {
 		require.NotNil(t, n)
 		require.Zero(t, *n)
 	}
@@ -59,4 +67,6 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.Regexp(t, `(?m)^lost 0 · duplicates 0 · late 0\n$`, stderr.String())
 	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
 	require.Contains(t, stderr.String(), "rules_file:")
+	require.Regexp(t, `(?m)^    TOKEN=\S+\n    TARGET=\S+$`, stderr.String())
+	require.Contains(t, stderr.String(), "its target is retired")
 }

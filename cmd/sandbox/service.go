@@ -63,8 +63,14 @@ type backends struct {
 	ksqlURL             string
 	fcmURL              string
 	project             string
+	ablyURL, ablyKey    string
 	credentials, secret []byte
 }
+
+// ablyRate is below what Ably's Standard plan takes, which is what the stand-in
+// takes too. The default is that of the Free plan, where 500 users cannot all be
+// told of a race before it starts.
+const ablyRate = 300
 
 // serviceYAML are the keys of the service's configuration that the sandbox
 // sets; everything else has its default.
@@ -88,6 +94,11 @@ type serviceYAML struct {
 		CredentialsFile string `yaml:"credentials_file"`
 		URL             string `yaml:"url"`
 	} `yaml:"fcm"`
+	Ably struct {
+		KeyFile string  `yaml:"key_file"`
+		URL     string  `yaml:"url"`
+		Rate    float64 `yaml:"rate"`
+	} `yaml:"ably"`
 	RulesFile string `yaml:"rules_file"`
 }
 
@@ -101,7 +112,7 @@ func writeConfig(dir string, b backends) (string, config.Config, error) {
 	if err != nil {
 		return "", config.Config{}, err
 	}
-	files := map[string][]byte{"rules.yaml": rules, "firebase.json": b.credentials, "auth-secret": b.secret}
+	files := map[string][]byte{"rules.yaml": rules, "firebase.json": b.credentials, "auth-secret": b.secret, "ably-key": []byte(b.ablyKey)}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			return "", config.Config{}, fmt.Errorf("write configuration: %w", err)
@@ -109,12 +120,13 @@ func writeConfig(dir string, b backends) (string, config.Config, error) {
 	}
 	path := func(name string) string { return filepath.ToSlash(filepath.Join(dir, name)) }
 	var c serviceYAML
-	c.Env = string(config.Dev) // http:// to ksqlDB and another FCM need it
+	c.Env = string(config.Dev) // http:// to ksqlDB and Ably, and another FCM, need it
 	c.Listen, c.Admin.Listen = b.ports.api, b.ports.admin
 	c.Database.URL = "sqlite:" + path("bugle.db")
 	c.KSQLDB.URL = b.ksqlURL
 	c.Auth.SecretFile = path("auth-secret")
 	c.FCM.ProjectID, c.FCM.CredentialsFile, c.FCM.URL = b.project, path("firebase.json"), b.fcmURL
+	c.Ably.KeyFile, c.Ably.URL, c.Ably.Rate = path("ably-key"), b.ablyURL, ablyRate
 	c.RulesFile = path("rules.yaml")
 	text, err := yaml.Marshal(c)
 	if err != nil {

@@ -48,11 +48,15 @@ func TestConfigurationIsWhatServeTakes(t *testing.T) {
 	text, cfg, err := writeConfig(t.TempDir(), backends{
 		ports:   ports{api: "127.0.0.1:17080", admin: "127.0.0.1:17081"},
 		ksqlURL: "http://127.0.0.1:17082", fcmURL: "http://127.0.0.1:17083/v1", project: "p",
+		ablyURL: "http://127.0.0.1:17084", ablyKey: "bugle0.root:hunter2",
 		credentials: []byte(`{"type":"service_account"}`), secret: secret,
 	})
 	require.NoError(t, err)
 	require.NotContains(t, text, string(secret))
 	require.NotContains(t, text, "service_account")
+	require.NotContains(t, text, "hunter2")
+	require.Equal(t, "bugle0.root:hunter2", cfg.Ably.Key.Reveal())
+	require.Equal(t, "http://127.0.0.1:17084", cfg.Ably.URL)
 	require.Equal(t, "127.0.0.1:17080", cfg.Listen)
 	require.Equal(t, string(secret), cfg.Auth.Secret.Reveal())
 	rules, err := app.Rules(cfg)

@@ -162,6 +162,33 @@ func (r *Registry) Retire(ctx context.Context, id devices.ID, generation int64, 
 	return n > 0, nil
 }
 
+// RetireTarget marks the active device that is reached at target retired,
+// because its provider reported the target dead in an event of before or later,
+// and tells whether it did. It does nothing when there is no such device, or
+// when anything about the device has changed, or its app has confirmed it, at
+// before or later: then the event may be about what is no longer so. A target
+// that is still dead fails again at the next push, with a later event.
+//
+// The reason is a word of a closed set. Asking again is harmless.
+func (r *Registry) RetireTarget(ctx context.Context, target devices.Target, before time.Time, reason string) (bool, error) {
+	const q = `UPDATE devices SET state = $1, retired_reason = $2, updated_at = $3
+		WHERE provider = $4 AND target_value = $5 AND target_kind = $6 AND state = 'active' AND updated_at < $7`
+	var n int64
+	err := r.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, q, string(devices.Retired), reason, sqldb.Micros(r.stamp()),
+			string(target.Provider()), target.Value.Reveal(), string(target.Kind), sqldb.Micros(before))
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("retire target: %w", err)
+	}
+	return n > 0, nil
+}
+
 // Device returns the user's device, devices.ErrUnknownDevice when there is none
 // or it belongs to somebody else.
 func (r *Registry) Device(ctx context.Context, user devices.UserID, id devices.ID) (devices.Device, error) {

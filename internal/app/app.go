@@ -19,13 +19,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-push/bugle/api"
-	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/internal/sqldb"
-	"github.com/bugle-push/bugle/ksqlclient"
 	"github.com/bugle-push/bugle/notifier"
-	"github.com/bugle-push/bugle/notifier/fcm"
 	"github.com/bugle-push/bugle/notifier/ksqlsource"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
@@ -40,6 +37,9 @@ type App struct {
 	notifier *notifier.Notifier
 	api      *server
 	admin    *server
+	reloader *reloader
+	// beside is what runs beside the notifier, by name, until the work is done.
+	beside   map[string]func(context.Context) error
 	stopping atomic.Bool
 
 	closeOnce sync.Once
@@ -57,20 +57,24 @@ type cleanup struct {
 // been checked (config.Load). It makes no request to ksqlDB or FCM: a backend
 // that is down now is a matter of readiness, not of starting.
 func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, err error) {
-	a := &App{log: log.With().Str("component", "app").Logger()}
+	a := &App{log: log.With().Str("component", "app").Logger(), beside: map[string]func(context.Context) error{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
 
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Before the rules are read, so that no change of them is missed.
+	if a.reloader, err = newReloader(cfg, metrics, log); err != nil {
+		return nil, err
+	}
 	rules, err := Rules(cfg)
 	if err != nil {
 		return nil, err
 	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
 	db, err := sqldb.Open(ctx, cfg.Database.URL)
 	if err != nil {
 		return nil, err
@@ -93,30 +97,26 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	a.onStop("ksqldb", func(context.Context) error { ksql.Close(); return nil })
 	source := ksqlsource.New(ksql)
 
-	sender, err := fcm.New(ctx, fcmConfig(cfg, metrics, log))
+	senders, err := a.senders(ctx, cfg, registry, metrics, log)
 	if err != nil {
 		return nil, err
 	}
-	a.onStop("fcm", sender.Close)
-
 	owner, err := ownerName()
 	if err != nil {
 		return nil, err
 	}
 	a.notifier, err = notifier.New(notifier.Config{
 		Rules: rules, Source: source, Ledger: ledger, Retirer: registry, OptIn: optIn(cfg),
-		Senders: map[devices.Provider]notifier.SenderConfig{
-			devices.FCM: {Sender: sender, RatePerSecond: cfg.FCM.Rate, InFlight: cfg.FCM.InFlight},
-		},
-		Owner: owner, Log: log, Registerer: metrics,
+		Senders: senders, Owner: owner, Log: log, Registerer: metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make notifier: %w", err)
 	}
 
-	auth, err := api.NewHS256(api.HS256Config{
-		Secret: []byte(cfg.Auth.Secret.Reveal()), Issuer: cfg.Auth.Issuer, Audience: cfg.Auth.Audience,
-	})
+	a.reloader.replace = a.notifier.ReplaceRules
+	a.beside["rule watcher"] = a.reloader.run
+
+	auth, keys, err := a.authenticator(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +125,20 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	database := api.Check{Name: "database", Do: db.Ping}
 	apiHandler, err := api.New(api.Config{
 		Registry: registry, Preferences: registry, Auth: auth, Log: log, Registerer: metrics, Version: Version(),
+		Inbox:     notifier.NewInbox(ledger, a.notifier.Rules),
+		UserLimit: limit(cfg.Limits.PerUser), IPLimit: limit(cfg.Limits.PerIP), TrustedProxies: cfg.Limits.Proxies,
 		Checks: []api.Check{a.runningCheck(), database},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make api: %w", err)
 	}
+	operations, err := a.operations(cfg, ledger, registry, senders, log)
+	if err != nil {
+		return nil, fmt.Errorf("make operations: %w", err)
+	}
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
-		Gatherer: metrics, Registerer: metrics, Log: log,
-		Checks: []api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()},
+		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
+		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, keys...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make admin api: %w", err)
@@ -145,7 +151,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	}
 	a.admin.WriteTimeout = 0 // a CPU profile takes as long as asked
 	a.log.Info().Str("version", Version()).Str("owner", owner).Str("api", a.Addr()).Str("admin", a.AdminAddr()).
-		Int("rules", len(rules.All())).Msg("service opened")
+		Int("rules", len(rules.All())).Str("generation", rules.Generation()).Msg("service opened")
 	return a, nil
 }
 
@@ -176,6 +182,14 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	for name, run := range a.beside {
+		g.Go(func() error {
+			if err := run(work); err != nil {
+				return fmt.Errorf("run %s: %w", name, err)
+			}
+			return nil
+		})
+	}
 	g.Go(func() error {
 		<-ended.Done()
 		a.stopping.Store(true)
@@ -226,39 +240,6 @@ func ownerName() (string, error) {
 		return "", fmt.Errorf("read host name: %w", err)
 	}
 	return host + "-" + rand.Text()[:8], nil
-}
-
-func newKSQLClient(cfg config.Config) (*ksqlclient.Client, error) {
-	client, err := ksqlclient.New(ksqlclient.Config{
-		URL: cfg.KSQLDB.URL, Username: cfg.KSQLDB.Username, Password: ksqlclient.Secret(cfg.KSQLDB.Password.Reveal()),
-		CA: cfg.KSQLDB.CA, UserAgent: "bugle/" + Version(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make ksqldb client: %w", err)
-	}
-	return client, nil
-}
-
-func fcmConfig(cfg config.Config, metrics prometheus.Registerer, log zerolog.Logger) fcm.Config {
-	c := fcm.Config{
-		ProjectID: cfg.FCM.ProjectID, URL: cfg.FCM.URL, Registerer: metrics, Log: log,
-		// The lanes of both urgencies share the sender.
-		MaxInFlight: 2 * cfg.FCM.InFlight,
-	}
-	if cfg.FCM.CredentialsFile != "" {
-		c.CredentialsFile = cfg.FCM.CredentialsFile // read again at each token, so that a rotated key is taken
-	} else {
-		c.CredentialsJSON = []byte(cfg.FCM.Credentials.Reveal())
-	}
-	return c
-}
-
-func optIn(cfg config.Config) map[string]bool {
-	out := make(map[string]bool, len(cfg.Categories))
-	for name, c := range cfg.Categories {
-		out[name] = c.OptIn
-	}
-	return out
 }
 
 // server is one listener with its handler.

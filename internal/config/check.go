@@ -3,8 +3,10 @@ package config
 import (
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -23,7 +25,7 @@ const (
 	NeedDatabase Need = "database"
 	// NeedKSQLDB wants ksqldb.url.
 	NeedKSQLDB Need = "ksqldb"
-	// NeedAuth wants the secret for the apps' tokens.
+	// NeedAuth wants the secret or the keys for the apps' tokens.
 	NeedAuth Need = "auth"
 	// NeedFCM wants the project and its credentials.
 	NeedFCM Need = "fcm"
@@ -53,10 +55,10 @@ func (r *reader) check(c *Config, needs []Need) {
 	}
 	r.readSecrets(c)
 	r.ksqldb(c)
-	if n := len(c.Auth.Secret); n > 0 && n < minSecret {
-		r.addf("auth.secret", "has %d bytes, HS256 needs %d or more (openssl rand -base64 48)", n, minSecret)
-	}
+	r.auth(c)
+	r.limits(c)
 	r.fcm(c)
+	r.ably(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
 			r.addf("categories."+name, "wants a name of 1 to 64 of a-z, 0-9, _ and -")
@@ -92,13 +94,17 @@ func (r *reader) missing(c *Config, needs []Need) {
 			text += ", for example " + k.Example
 		}
 		if len(alternatives) > 0 {
-			text += "; or set " + envName(alternatives[0])
+			names := make([]string, len(alternatives))
+			for i, a := range alternatives {
+				names[i] = envName(a)
+			}
+			text += "; or set " + strings.Join(names, " or ")
 		}
 		r.addf(path, "%s", text)
 	}
 	want(NeedDatabase, "database.url", c.Database.URL)
 	want(NeedKSQLDB, "ksqldb.url", c.KSQLDB.URL)
-	want(NeedAuth, "auth.secret_file", c.Auth.Secret.Reveal(), "auth.secret")
+	want(NeedAuth, "auth.secret_file", c.Auth.Secret.Reveal()+c.Auth.JWKSURL, "auth.secret", "auth.jwks_url")
 	want(NeedFCM, "fcm.project_id", c.FCM.ProjectID)
 	want(NeedFCM, "fcm.credentials_file", c.FCM.Credentials.Reveal(), "fcm.credentials")
 }
@@ -211,6 +217,83 @@ func (r *reader) fcm(c *Config) {
 	}
 	if f.InFlight < 1 || f.InFlight > 10_000 {
 		r.addf("fcm.in_flight", "wants 1 to 10000")
+	}
+}
+
+// auth checks that the apps' tokens are verified in one way.
+func (r *reader) auth(c *Config) {
+	a := c.Auth
+	if n := len(a.Secret); n > 0 && n < minSecret {
+		r.addf("auth.secret", "has %d bytes, HS256 needs %d or more (openssl rand -base64 48)", n, minSecret)
+	}
+	if a.JWKSURL == "" {
+		return
+	}
+	if a.Secret != "" || a.SecretFile != "" {
+		r.addf("auth.jwks_url", "excludes the secret: give one of the two")
+	}
+	u, err := url.Parse(a.JWKSURL)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "":
+		r.addf("auth.jwks_url", "wants a URL such as https://login.example.com/.well-known/jwks.json, without credentials")
+	case u.Scheme == "http" && c.Env != Dev:
+		r.addf("auth.jwks_url", "is http: whoever sits in between could sign tokens; use https, unless env is dev")
+	}
+}
+
+func (r *reader) limits(c *Config) {
+	const most = 1_000_000
+	for _, l := range []struct {
+		path string
+		n    int
+	}{{"limits.per_user", c.Limits.PerUser}, {"limits.per_ip", c.Limits.PerIP}} {
+		if l.n < 0 || l.n > most {
+			r.addf(l.path, "wants 1 to %d requests a minute, or 0 for no limit", most)
+		}
+	}
+	c.Limits.Proxies = nil
+	for i, text := range c.Limits.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(text)
+			if addrErr != nil || addr.Zone() != "" {
+				r.addf(fmt.Sprintf("limits.trusted_proxies[%d]", i), "wants an address or a network such as 10.0.0.0/8")
+				continue
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if prefix.Bits() == 0 {
+			r.addf(fmt.Sprintf("limits.trusted_proxies[%d]", i), "trusts the whole world: anybody could invent the address that is limited")
+		}
+		c.Limits.Proxies = append(c.Limits.Proxies, prefix.Masked())
+	}
+}
+
+// ablyKey is "appId.keyId:secret" (Ably: "API keys").
+var ablyKey = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+:[^\s:]+$`)
+
+func (r *reader) ably(c *Config) {
+	a := c.Ably
+	if a.Key != "" && !ablyKey.MatchString(a.Key.Reveal()) {
+		path := "ably.key"
+		if a.KeyFile != "" {
+			path = "ably.key_file"
+		}
+		r.addf(path, "is not of the form appId.keyId:secret: copy the whole key from the API keys tab of the app in Ably's dashboard")
+	}
+	if a.Key == "" && a.KeyFile == "" && a != Default().Ably {
+		r.addf("ably.key_file", "missing: the other keys of ably do nothing without it; or set %s", envName("ably.key"))
+	}
+	if a.URL != "" {
+		if u := r.webURL("ably.url", a.URL); u != nil && u.Scheme == "http" && c.Env != Dev {
+			r.addf("ably.url", "is http: the key would travel in the clear, and Ably refuses it (40103); use https, unless env is dev")
+		}
+	}
+	if a.Rate <= 0 || a.Rate > 1e6 {
+		r.addf("ably.rate", "wants more than 0 and at most 1000000 pushes a second")
+	}
+	if a.InFlight < 1 || a.InFlight > 10_000 {
+		r.addf("ably.in_flight", "wants 1 to 10000")
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 
 	"github.com/rs/zerolog"
 	"go.yaml.in/yaml/v3"
@@ -24,22 +25,28 @@ const (
 // key tagged secret comes from the environment or a file of its own, never
 // from the configuration file.
 type Config struct {
-	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address"`
+	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, http:// to Ably and to auth.jwks_url"`
 	Listen     string              `yaml:"listen" doc:"address of the API for apps, host:port"`
 	Admin      Admin               `yaml:"admin"`
 	Database   Database            `yaml:"database"`
 	KSQLDB     KSQLDB              `yaml:"ksqldb"`
 	Auth       Auth                `yaml:"auth"`
+	Limits     Limits              `yaml:"limits"`
 	FCM        FCM                 `yaml:"fcm"`
+	Ably       Ably                `yaml:"ably"`
 	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
 	Log        Log                 `yaml:"log"`
+
+	// Origin is how Load made it, so that it can be read anew; nil when there was no file.
+	Origin *Options `yaml:"-" json:"-"`
 }
 
-// Admin is the listener for operators: health and metrics.
+// Admin is the listener for operators: health, metrics and the admin API.
 type Admin struct {
-	Listen string `yaml:"listen" doc:"address of the listener for operators, host:port: /metrics, /healthz, /readyz. Keep it private"`
+	Listen     string `yaml:"listen" doc:"address of the listener for operators, host:port: /admin/v1, /metrics, /healthz, /readyz. Keep it private"`
+	TokensFile string `yaml:"tokens_file,omitempty" example:"/var/lib/bugle/admin-tokens" doc:"file with the hashes of the operators' tokens, which bugle admin-token writes and the service reads again when it changes; without it /admin/v1 answers nobody"`
 }
 
 // Database is where Bugle keeps its state.
@@ -59,11 +66,13 @@ type KSQLDB struct {
 	CA []byte `yaml:"-"`
 }
 
-// Auth is how apps prove which user they act for: a JSON Web Token signed with
-// HS256, whose subject is the user.
+// Auth is how apps prove which user they act for: a JSON Web Token whose subject
+// is the user, signed with a shared secret or with one of the keys that an
+// issuer publishes. Exactly one of the two is given.
 type Auth struct {
 	Secret     Secret `yaml:"secret,omitempty" secret:"secret_file" doc:"the secret that signs the apps' tokens (HS256), at least 32 bytes"`
 	SecretFile string `yaml:"secret_file,omitempty" example:"/run/secrets/auth-secret" doc:"file with the secret"`
+	JWKSURL    string `yaml:"jwks_url,omitempty" example:"https://login.example.com/.well-known/jwks.json" doc:"where the issuer publishes the keys that sign the apps' tokens (JWKS: RS256, PS256, ES256, EdDSA), instead of a secret"`
 	Issuer     string `yaml:"issuer,omitempty" doc:"the iss claim that a token must have; empty for any"`
 	Audience   string `yaml:"audience,omitempty" doc:"the aud claim that a token must have; empty for any"`
 }
@@ -76,6 +85,28 @@ type FCM struct {
 	URL             string  `yaml:"url,omitempty" doc:"base URL of another FCM, such as the sandbox's; only with env: dev"`
 	Rate            float64 `yaml:"rate" doc:"most messages a second. Google's default quota is 600,000 a minute for a project, which is 10,000 a second; stay below"`
 	InFlight        int     `yaml:"in_flight" doc:"most messages in flight at once on each lane: about rate times FCM's latency in seconds"`
+}
+
+// Ably is Ably's push notifications. Without a key nothing is sent through them.
+type Ably struct {
+	Key      Secret  `yaml:"key,omitempty" secret:"key_file" doc:"API key with the capability push-admin, and subscribe and history on [meta]log:push, for devices that are reached through Ably"`
+	KeyFile  string  `yaml:"key_file,omitempty" example:"/run/secrets/ably-key" doc:"file with the API key; without a key nothing is sent through Ably"`
+	URL      string  `yaml:"url,omitempty" doc:"base URL of another Ably, such as a dedicated cluster's; http:// only with env: dev"`
+	Rate     float64 `yaml:"rate" doc:"most pushes a second. Each is one API request, of which Ably's plans allow 50 (Free), 362 (Standard) or 1,447 (Pro) a second; stay below"`
+	InFlight int     `yaml:"in_flight" doc:"most pushes in flight at once on each lane: about rate times Ably's latency in seconds"`
+}
+
+// Enabled tells whether anything is sent through Ably.
+func (a Ably) Enabled() bool { return a.Key != "" }
+
+// Limits are how much the API for apps takes from one user and one address.
+type Limits struct {
+	PerUser        int      `yaml:"per_user" doc:"most requests a minute of one user, on each replica; 0 for no limit"`
+	PerIP          int      `yaml:"per_ip" doc:"most requests a minute from one address, on each replica; 0 for no limit. A mobile carrier puts thousands of phones behind one address"`
+	TrustedProxies []string `yaml:"trusted_proxies,omitempty" doc:"addresses or networks (10.0.0.0/8) of the proxies whose X-Forwarded-For is believed"`
+
+	// Proxies holds what TrustedProxies says, after Load.
+	Proxies []netip.Prefix `yaml:"-"`
 }
 
 // Category is what is known of a category of notifications.
@@ -102,7 +133,9 @@ func Default() Config {
 		Env:    Prod,
 		Listen: "127.0.0.1:8080",
 		Admin:  Admin{Listen: "127.0.0.1:8081"},
+		Limits: Limits{PerUser: 120, PerIP: 3000},
 		FCM:    FCM{Rate: 1000, InFlight: 128},
+		Ably:   Ably{Rate: 40, InFlight: 32},
 		Log:    Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
 }
@@ -146,6 +179,8 @@ func (c Config) redacted() Config {
 	c.Database.URL = redactURL(c.Database.URL)
 	c.KSQLDB.URL = redactURL(c.KSQLDB.URL)
 	c.FCM.URL = redactURL(c.FCM.URL)
+	c.Ably.URL = redactURL(c.Ably.URL)
+	c.Auth.JWKSURL = redactURL(c.Auth.JWKSURL)
 	for _, s := range c.secrets() {
 		if *s.file != "" {
 			*s.value = ""
@@ -166,5 +201,6 @@ func (c *Config) secrets() []secretKey {
 		{"ksqldb.password", &c.KSQLDB.Password, &c.KSQLDB.PasswordFile},
 		{"auth.secret", &c.Auth.Secret, &c.Auth.SecretFile},
 		{"fcm.credentials", &c.FCM.Credentials, &c.FCM.CredentialsFile},
+		{"ably.key", &c.Ably.Key, &c.Ably.KeyFile},
 	}
 }

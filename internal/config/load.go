@@ -56,7 +56,12 @@ func Load(o Options) (Config, error) {
 				fault.Field{Path: "--config (" + fileVariable + ")", Message: err.Error()})
 		}
 	}
-	return Parse(text, o.Environ, o.Needs...)
+	c, err := Parse(text, o.Environ, o.Needs...)
+	if err == nil && file != "" {
+		o.File = file
+		c.Origin = &o
+	}
+	return c, err
 }
 
 // Parse is Load for the text of a file.

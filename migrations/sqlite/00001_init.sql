@@ -64,6 +64,7 @@ CREATE UNIQUE INDEX runs_reading ON runs (rule_id) WHERE state = 'reading';
 CREATE TABLE notifications (
   id           INTEGER PRIMARY KEY AUTOINCREMENT, -- grows, and is the sequence number that an app sees
   rule_id      TEXT    NOT NULL,
+  identity     TEXT    NOT NULL DEFAULT '',     -- of the rule then; versions of another one cannot be compared
   key          TEXT    NOT NULL,
   version      BIGINT  NOT NULL,
   version_hash TEXT    NOT NULL,
@@ -77,7 +78,8 @@ CREATE TABLE notifications (
   category     TEXT    NOT NULL,
   class        TEXT    NOT NULL,
   urgency      TEXT    NOT NULL,
-  state        TEXT    NOT NULL,                -- staged | baseline | released | held | discarded
+  state        TEXT    NOT NULL,                -- staged | passed | baseline | released | held | discarded | superseded
+  shadow       BOOLEAN NOT NULL DEFAULT FALSE,  -- its rule did not send then: it takes nothing's place
   run_id       BIGINT  NOT NULL,
   source_row   TEXT    NOT NULL,                -- JSON
   due_at       BIGINT  NOT NULL DEFAULT 0,      -- when the event happened, where the rule says
@@ -91,6 +93,8 @@ CREATE TABLE notifications (
 CREATE UNIQUE INDEX notifications_latest ON notifications (rule_id, key) WHERE latest;
 CREATE INDEX notifications_thread ON notifications (thread, id);
 CREATE INDEX notifications_run ON notifications (run_id);
+-- Staged, and the watermark has passed its row: the next run that ends well releases it.
+CREATE INDEX notifications_passed ON notifications (rule_id) WHERE state = 'passed';
 CREATE INDEX notifications_user ON notifications (user_id, id) WHERE user_id <> '';
 CREATE INDEX notifications_fan ON notifications (audience, id) WHERE state = 'released' AND fanned_at = 0;
 

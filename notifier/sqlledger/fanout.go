@@ -88,11 +88,14 @@ func (l *Ledger) fanBroad(ctx context.Context, limit int) (made int, more bool, 
 		}
 		last := ""
 		if !over {
-			if made, last, err = l.fanChunk(ctx, tx, b, limit, now); err != nil {
+			if last, err = l.fanBound(ctx, tx, b, limit); err != nil {
+				return err
+			}
+			if made, err = l.fanChunk(ctx, tx, b, last, now); err != nil {
 				return err
 			}
 		}
-		if made < limit {
+		if last == "" {
 			_, err = tx.ExecContext(ctx, `UPDATE notifications SET fanned_at = $1 WHERE id = $2`, now, b.id)
 		} else {
 			_, err = tx.ExecContext(ctx, `UPDATE notifications SET fan_cursor = $1 WHERE id = $2`, last, b.id)
@@ -111,7 +114,8 @@ func (l *Ledger) overtaken(ctx context.Context, tx *sql.Tx, b broad, now int64) 
 	if b.expires <= now {
 		return true, nil
 	}
-	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM notifications WHERE thread = $1 AND id > $2 AND state = 'released')`,
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM notifications x JOIN notifications n ON n.id = $2
+		WHERE x.thread = $1 AND x.id > $2 AND x.state = 'released' AND (n.shadow OR NOT x.shadow))`,
 		b.thread, b.id).Scan(&over)
 	if err != nil {
 		return false, fmt.Errorf("look for newer: %w", err)
@@ -119,28 +123,49 @@ func (l *Ledger) overtaken(ctx context.Context, tx *sql.Tx, b broad, now int64) 
 	return over, nil
 }
 
-// fanChunk makes deliveries for the next devices behind the cursor, and returns
-// the last of them.
-func (l *Ledger) fanChunk(ctx context.Context, tx *sql.Tx, b broad, limit int, now int64) (made int, last string, err error) {
+// fanBound returns the last device of the next step, empty when that is the
+// last step. The step is bounded by what it has to look at, not by what it makes
+// of that, and the order of ids is the database's.
+func (l *Ledger) fanBound(ctx context.Context, tx *sql.Tx, b broad, limit int) (last string, err error) {
+	query := `SELECT COALESCE((SELECT id FROM devices WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2), '')`
+	args := []any{b.cursor, limit - 1}
+	if b.audience == notifier.AudienceFollows {
+		query = `SELECT COALESCE(MIN(u.id), '') FROM (SELECT (SELECT x.device_id FROM deliveries x
+			WHERE x.notification_id = o.id AND x.device_id > $1 ORDER BY x.device_id LIMIT 1 OFFSET $2) AS id
+			FROM notifications o WHERE o.thread = $3 AND o.id < $4) u`
+		args = append(args, b.thread, b.id)
+	}
+	if err := tx.QueryRowContext(ctx, query, args...).Scan(&last); err != nil {
+		return "", fmt.Errorf("read the bound of a step: %w", err)
+	}
+	return last, nil
+}
+
+// fanChunk makes deliveries for the devices behind the cursor, up to last or,
+// when that is empty, to the end.
+func (l *Ledger) fanChunk(ctx context.Context, tx *sql.Tx, b broad, last string, now int64) (made int, err error) {
+	args := []any{now, b.id, b.cursor}
+	bound := func(string) string { return "" }
+	if last != "" {
+		args = append(args, last)
+		bound = func(column string) string { return ` AND ` + column + ` <= $4` }
+	}
 	who := `TRUE`
 	if b.audience == notifier.AudienceFollows {
-		// Those who were told, or may have been: also those who are just being told.
-		who = `EXISTS (SELECT 1 FROM notifications o JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.id
-			WHERE o.thread = n.thread AND o.id < n.id AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0))`
+		// Those who were told, or may have been: also those who are just being told. From them to
+		// the devices, because they may be a few of very many.
+		who = `(d.id, d.user_id) IN (SELECT x.device_id, x.user_id FROM notifications m JOIN notifications o ON o.thread = m.thread AND o.id < m.id
+			JOIN deliveries x ON x.notification_id = o.id
+			WHERE m.id = $2 AND x.device_id > $3` + bound("x.device_id") + ` AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0))`
 	}
-	rows, err := tx.QueryContext(ctx, `INSERT INTO deliveries
+	made, err = exec(ctx, tx, `INSERT INTO deliveries
 		(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 		SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $1, n.expires_at, $1
 		FROM devices d, notifications n
-		WHERE n.id = $2 AND d.id > $3 AND d.state = 'active' AND d.activated_at <= n.created_at AND `+who+`
-		ORDER BY d.id LIMIT $4
-		ON CONFLICT (notification_id, device_id) DO NOTHING RETURNING device_id`, now, b.id, b.cursor, limit)
-	inserted, err := collect(rows, err, func(r *sql.Rows) (id string, err error) { return id, r.Scan(&id) })
+		WHERE n.id = $2 AND d.id > $3`+bound("d.id")+` AND d.state = 'active' AND d.activated_at <= n.created_at AND `+who+`
+		ON CONFLICT (notification_id, device_id) DO NOTHING`, args...)
 	if err != nil {
-		return 0, "", fmt.Errorf("insert deliveries: %w", err)
+		return 0, fmt.Errorf("insert deliveries: %w", err)
 	}
-	for _, id := range inserted {
-		last = max(last, id)
-	}
-	return len(inserted), last, nil
+	return made, nil
 }

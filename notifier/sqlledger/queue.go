@@ -74,10 +74,11 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
 		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
 		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'),
-		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released'),
+		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
 		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
-			WHERE o.thread = n.thread AND o.id < n.id AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END
+			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
+			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END
 		FROM `+l.each+` CROSS JOIN deliveries d
 		CROSS JOIN notifications n
 		LEFT JOIN devices v ON v.id = d.device_id

@@ -14,12 +14,19 @@ import (
 // Begin implements notifier.RunLedger.
 func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier.Run, ok bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		control, err := l.control(ctx, tx, req.Rule)
+		if err != nil {
+			return err
+		}
+		if control.Paused {
+			return notifier.ErrRulePaused
+		}
 		now := l.now()
 		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = 'lease lapsed', finished_at = $1
 			WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
 			return fmt.Errorf("fail lapsed run: %w", err)
 		}
-		known, err := l.progress(ctx, tx, req.Rule)
+		known, err := l.progress(ctx, tx, req.Rule, l.db.Dialect().ForUpdate)
 		if err != nil {
 			return err
 		}
@@ -47,17 +54,36 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 			if err != nil {
 				return fmt.Errorf("insert watermark: %w", err)
 			}
+		} else if known.Position.After(req.TickAt) {
+			// The clock was ahead. Reading again changes nothing, so going back is safe.
+			run.Position = req.TickAt
+			_, err = tx.ExecContext(ctx, `UPDATE watermarks SET position = $1, swept_at = CASE WHEN swept_at > $1 THEN $1 ELSE swept_at END
+				WHERE rule_id = $2`, sqldb.Micros(req.TickAt), req.Rule)
+			if err != nil {
+				return fmt.Errorf("take watermark back: %w", err)
+			}
 		}
-		return nil
+		if req.By.Name == "" {
+			return nil
+		}
+		return l.note(ctx, tx, req.By, notifier.ActionRun, notifier.SubjectRule(req.Rule), nil, ranNow{Run: run.ID, TickAt: req.TickAt})
 	})
-	return run, ok && err == nil, err
+	if err != nil {
+		return notifier.Run{}, false, err
+	}
+	return run, ok, nil
 }
 
-func (l *Ledger) progress(ctx context.Context, tx *sql.Tx, rule string) (*notifier.Progress, error) {
+// queryer is a transaction, or the handle for reads outside of one.
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// progress returns nil for a rule that has never run.
+func (l *Ledger) progress(ctx context.Context, q queryer, rule, lock string) (*notifier.Progress, error) {
 	var p notifier.Progress
 	var start, position, swept int64
-	err := tx.QueryRowContext(ctx, `SELECT identity, start_at, position, swept_at FROM watermarks WHERE rule_id = $1`+
-		l.db.Dialect().ForUpdate, rule).Scan(&p.Identity, &start, &position, &swept)
+	err := q.QueryRowContext(ctx, `SELECT identity, start_at, position, swept_at FROM watermarks WHERE rule_id = $1`+lock, rule).Scan(&p.Identity, &start, &position, &swept)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -95,6 +121,11 @@ func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Ti
 		if n == 0 {
 			return notifier.ErrWatermarkMoved
 		}
+		// Nobody reads these rows again: what they made is released by the next run that ends
+		// well, even when this one does not.
+		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET state = 'passed' WHERE run_id = $1 AND state = 'staged'`, run.ID); err != nil {
+			return fmt.Errorf("note passed notifications: %w", err)
+		}
 		return nil
 	})
 }
@@ -106,6 +137,11 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 			return err
 		}
 		rel = notifier.Release{State: notifier.RunReleased}
+		// What the watermark has passed, in this run or in one that failed afterwards, is released now.
+		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET state = 'staged', run_id = $1 WHERE rule_id = $2 AND state = 'passed'`,
+			run.ID, run.Rule); err != nil {
+			return fmt.Errorf("take over passed notifications: %w", err)
+		}
 		if rule.MaxDeliveries > 0 {
 			if rel.Planned, err = l.planned(ctx, tx, run.ID); err != nil {
 				return err
@@ -144,17 +180,21 @@ func (l *Ledger) setStaged(ctx context.Context, tx *sql.Tx, run notifier.RunID, 
 	return n, nil
 }
 
-// planned counts the deliveries that releasing a run would make.
+// planned counts the deliveries that releasing a run would make. The devices are
+// counted only when there is something for all of them.
 func (l *Ledger) planned(ctx context.Context, tx *sql.Tx, run notifier.RunID) (n int, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM notifications n JOIN devices d ON d.user_id = n.user_id
-			WHERE n.run_id = $1 AND n.state = 'staged' AND n.audience = 'user' AND d.state = 'active')
-		+ (SELECT COUNT(*) FROM notifications n WHERE n.run_id = $1 AND n.state = 'staged' AND n.audience = 'all')
-			* (SELECT COUNT(*) FROM devices d WHERE d.state = 'active')
-		+ (SELECT COUNT(*) FROM notifications n JOIN notifications o ON o.thread = n.thread AND o.id < n.id
+			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'user' AND d.state = 'active')
+		+ COALESCE((SELECT s.n * (SELECT COUNT(*) FROM devices d WHERE d.state = 'active') FROM (SELECT COUNT(*) AS n FROM notifications
+			WHERE run_id = $1 AND state = 'staged' AND expires_at > $2 AND audience = 'all') s WHERE s.n > 0), 0)
+		+ (SELECT COUNT(*) FROM (SELECT DISTINCT n.id, x.device_id FROM notifications n
+			JOIN notifications o ON o.thread = n.thread AND o.id < n.id
 			JOIN deliveries x ON x.notification_id = o.id
-			WHERE n.run_id = $1 AND n.state = 'staged' AND n.audience = 'follows' AND x.state IN ('sent', 'leased', 'unconfirmed'))`,
-		run).Scan(&n)
+			JOIN devices d ON d.id = x.device_id AND d.state = 'active'
+			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'follows'
+			  AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0)) f)`,
+		run, l.now()).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count planned deliveries: %w", err)
 	}
@@ -169,31 +209,6 @@ func (l *Ledger) Fail(ctx context.Context, run notifier.Run, reason string) erro
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = $1, finished_at = $2 WHERE id = $3`,
 			reason, l.now(), run.ID)
-		return err
-	})
-}
-
-// ReleaseHeld releases what a held run holds: an operator has looked at it.
-func (l *Ledger) ReleaseHeld(ctx context.Context, id notifier.RunID) error {
-	return l.endHeld(ctx, id, notifier.RunReleased)
-}
-
-// DiscardHeld drops what a held run holds, for good: the same version is never announced.
-func (l *Ledger) DiscardHeld(ctx context.Context, id notifier.RunID) error {
-	return l.endHeld(ctx, id, notifier.RunDiscarded)
-}
-
-func (l *Ledger) endHeld(ctx context.Context, id notifier.RunID, state notifier.RunState) error {
-	return l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		n, err := exec(ctx, tx, `UPDATE runs SET state = $1 WHERE id = $2 AND state = 'held'`, state, id)
-		if err != nil {
-			return fmt.Errorf("end held run: %w", err)
-		}
-		if n == 0 {
-			return notifier.ErrRunLost
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'held'`,
-			state, l.now(), id)
 		return err
 	})
 }

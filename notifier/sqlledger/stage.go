@@ -16,12 +16,13 @@ import (
 
 // known is the latest version of a key.
 type known struct {
-	id      notifier.NotificationID
-	version int
-	hash    string
-	order   int64
-	state   string
-	run     notifier.RunID
+	id       notifier.NotificationID
+	identity string
+	version  int
+	hash     string
+	order    int64
+	state    string
+	run      notifier.RunID
 }
 
 // staged is a row of notifications on its way in.
@@ -118,6 +119,8 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 	version := 1
 	if k != nil {
 		switch {
+		case k.identity != p.rule.Identity:
+			// Its hash and order are of other columns: they say nothing about this row.
 		case k.hash == d.VersionHash:
 			if k.state == "staged" && k.run != p.run.ID {
 				p.adopt = append(p.adopt, k.id)
@@ -178,11 +181,11 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 		key string
 		known
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.version, n.version_hash, n.order_value, n.state, n.run_id
+	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id
 		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.value ->> 'key' FROM `+l.each+`)`+
 		l.db.Dialect().ForUpdate, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.id, &p.version, &p.hash, &p.order, &p.state, &p.run)
+		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)
@@ -213,7 +216,7 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if len(p.replaced) > 0 {
 		// A version that a failed run staged and nobody adopted has been overtaken unsent.
 		if err := l.onIDs(ctx, tx, p.replaced, `UPDATE notifications SET latest = FALSE,
-			state = CASE WHEN state = 'staged' THEN 'superseded' ELSE state END WHERE id IN `); err != nil {
+			state = CASE WHEN state IN ('staged', 'passed') THEN 'superseded' ELSE state END WHERE id IN `); err != nil {
 			return fmt.Errorf("replace versions: %w", err)
 		}
 	}
@@ -232,14 +235,14 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 		state = "baseline"
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
-		(rule_id, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
-		 class, urgency, state, run_id, source_row, due_at, expires_at, created_at)
-		SELECT $2, j.value ->> 'key', CAST(j.value ->> 'version' AS BIGINT), j.value ->> 'hash', CAST(j.value ->> 'order' AS BIGINT),
+		(rule_id, identity, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
+		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at)
+		SELECT $2, $9, j.value ->> 'key', CAST(j.value ->> 'version' AS BIGINT), j.value ->> 'hash', CAST(j.value ->> 'order' AS BIGINT),
 		 TRUE, j.value ->> 'thread', CAST(j.value ->> 'follow_up' AS BIGINT) = 1, $3, j.value ->> 'user', j.value ->> 'variant',
-		 j.value ->> 'category', $4, $5, $6, $7, j.value ->> 'row', CAST(j.value ->> 'due_at' AS BIGINT),
+		 j.value ->> 'category', $4, $5, $10, $6, $7, j.value ->> 'row', CAST(j.value ->> 'due_at' AS BIGINT),
 		 CAST(j.value ->> 'expires_at' AS BIGINT), $8
 		FROM `+l.each+` WHERE TRUE`,
-		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, state, p.run.ID, p.now)
+		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, state, p.run.ID, p.now, p.rule.Identity, p.rule.Mode == notifier.ModeShadow)
 	if err != nil {
 		return fmt.Errorf("insert notifications: %w", err)
 	}

@@ -20,6 +20,8 @@ type bugle struct {
 	// vice changes what is sent: it gets each push that a perfect service would
 	// make or keep back, and returns the pushes to make instead.
 	vice func(want bool, p racing.Push) []racing.Push
+	// deaf is the vice of not reading Ably's push log.
+	deaf bool
 
 	mu      sync.Mutex
 	devices map[racing.DeviceID]*registered
@@ -35,8 +37,11 @@ type bugle struct {
 
 type registered struct {
 	user   racing.UserID
+	kind   string
 	token  string
 	active bool
+	// retired says that the target was found dead.
+	retired bool
 }
 
 func newBugle(o *racing.Oracle) *bugle {
@@ -59,6 +64,34 @@ func (b *bugle) Unregister(token string) {
 	b.dead[token] = true
 }
 
+func (b *bugle) MintDevice(_, platform string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.minted++
+	return fmt.Sprintf("ABLY-%s-%d", platform, b.minted)
+}
+
+func (b *bugle) RemoveDevice(id string) { b.Unregister(id) }
+
+func (b *bugle) KillDevice(id string) error {
+	b.Unregister(id)
+	return nil
+}
+
+func (b *bugle) State(_ context.Context, user racing.UserID, id racing.DeviceID) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch r := b.devices[id]; {
+	case r == nil || r.user != user:
+		return "", fmt.Errorf("device %s is not the user's", id)
+	case r.retired:
+		return "retired", nil
+	case r.active:
+		return "active", nil
+	}
+	return "inactive", nil
+}
+
 func (b *bugle) Activate(_ context.Context, user racing.UserID, d racing.Device) error {
 	time.Sleep(3 * time.Millisecond)
 	b.mu.Lock()
@@ -66,7 +99,7 @@ func (b *bugle) Activate(_ context.Context, user racing.UserID, d racing.Device)
 	if b.devices[d.ID] == nil {
 		b.order = append(b.order, d.ID)
 	}
-	b.devices[d.ID] = &registered{user: user, token: d.Token, active: true}
+	b.devices[d.ID] = &registered{user: user, kind: d.Kind, token: d.Token, active: true}
 	return nil
 }
 
@@ -162,10 +195,18 @@ func (b *bugle) push(thread, category string, data map[string]string, wants func
 	for _, id := range b.order {
 		r := b.devices[id]
 		key := thread + string(id)
-		want := r.active && !b.dead[r.token] && wants(r, b.told[key])
+		ably := r.kind == racing.KindAbly
+		want := r.active && !r.retired && (ably || !b.dead[r.token]) && wants(r, b.told[key])
 		p := racing.Push{
 			Provider: "fcm", Token: r.token, NID: nid, Tag: thread, CollapseID: thread,
 			Title: nid, Data: data, Attempt: 1,
+		}
+		if ably {
+			p.Provider = "ably"
+			if b.dead[r.token] { // Ably accepts it, and says afterwards what became of it
+				p.Code = 103005
+				r.retired = r.retired || want && !b.deaf
+			}
 		}
 		pushes := []racing.Push{}
 		if want {

@@ -83,12 +83,22 @@ func (c *Client) Activate(ctx context.Context, user UserID, d Device) error {
 		Locale     string `json:"locale,omitempty"`
 		TimeZone   string `json:"time_zone,omitempty"`
 		AppVersion string `json:"app_version,omitempty"`
-	}{d.Platform, target{d.Kind, d.Token}, d.Locale, d.TimeZone, d.AppVersion})
+	}{d.Platform, target{d.Kind, d.Token}, d.Locale, d.TimeZone, d.AppVersion}, nil)
 }
 
 // Deactivate stops everything to the device.
 func (c *Client) Deactivate(ctx context.Context, user UserID, id DeviceID) error {
-	return c.do(ctx, user, http.MethodPost, "/v1/devices/"+url.PathEscape(string(id))+"/deactivate", nil)
+	return c.do(ctx, user, http.MethodPost, "/v1/devices/"+url.PathEscape(string(id))+"/deactivate", nil, nil)
+}
+
+// State returns the state of one of the user's devices: active, inactive or
+// retired.
+func (c *Client) State(ctx context.Context, user UserID, id DeviceID) (string, error) {
+	var d struct {
+		State string `json:"state"`
+	}
+	err := c.do(ctx, user, http.MethodGet, "/v1/devices/"+url.PathEscape(string(id)), nil, &d)
+	return d.State, err
 }
 
 // Mute mutes exactly the categories for the user.
@@ -96,12 +106,13 @@ func (c *Client) Mute(ctx context.Context, user UserID, categories []string) err
 	return c.do(ctx, user, http.MethodPut, "/v1/preferences", struct {
 		Muted   []string `json:"muted"`
 		OptedIn []string `json:"opted_in"`
-	}{append([]string{}, slices.Sorted(slices.Values(categories))...), []string{}})
+	}{append([]string{}, slices.Sorted(slices.Values(categories))...), []string{}}, nil)
 }
 
 // do sends one request, and again when the service was busy or not reached: all
-// three operations may be repeated.
-func (c *Client) do(ctx context.Context, user UserID, method, path string, body any) error {
+// operations may be repeated. It reads the answer into the given value, unless
+// that is nil.
+func (c *Client) do(ctx context.Context, user UserID, method, path string, body, into any) error {
 	const tries = 4
 	var err error
 	for n := range tries {
@@ -113,14 +124,14 @@ func (c *Client) do(ctx context.Context, user UserID, method, path string, body 
 			}
 		}
 		var again bool
-		if again, err = c.once(ctx, user, method, path, body); err == nil || !again {
+		if again, err = c.once(ctx, user, method, path, body, into); err == nil || !again {
 			break
 		}
 	}
 	return err
 }
 
-func (c *Client) once(ctx context.Context, user UserID, method, path string, body any) (again bool, err error) {
+func (c *Client) once(ctx context.Context, user UserID, method, path string, body, into any) (again bool, err error) {
 	var payload io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -153,6 +164,11 @@ func (c *Client) once(ctx context.Context, user UserID, method, path string, bod
 	if res.StatusCode/100 != 2 {
 		again := res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500
 		return again, &StatusError{Operation: method + " " + path, Status: res.StatusCode, Problem: string(text[:min(len(text), 300)])}
+	}
+	if into != nil {
+		if err := json.Unmarshal(text, into); err != nil {
+			return false, fmt.Errorf("unmarshal answer of %s %s: %w", method, path, err)
+		}
 	}
 	return false, nil
 }

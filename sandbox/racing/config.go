@@ -16,14 +16,29 @@ type Service interface {
 	Deactivate(ctx context.Context, user UserID, id DeviceID) error
 	// Mute mutes exactly the categories for the user.
 	Mute(ctx context.Context, user UserID, categories []string) error
+	// State returns the state of one of the user's devices: active, inactive or
+	// retired.
+	State(ctx context.Context, user UserID, id DeviceID) (string, error)
 }
 
-// Targets is the provider as an app sees it.
+// Targets is FCM as an app sees it.
 type Targets interface {
 	// MintToken registers an installation on a platform: android, ios or web.
 	MintToken(platform string) string
 	// Unregister makes a token dead.
 	Unregister(token string)
+}
+
+// AblyDevices is Ably's registry of push devices as an app sees it.
+type AblyDevices interface {
+	// MintDevice registers an installation on a platform, for a client or for
+	// nobody, and returns its id.
+	MintDevice(clientID, platform string) string
+	// RemoveDevice removes a registration: pushes to it are refused.
+	RemoveDevice(id string)
+	// KillDevice makes a registration's push token dead: pushes to it are
+	// accepted, and only Ably's push log says that they failed.
+	KillDevice(id string) error
 }
 
 // Config configures a World.
@@ -43,8 +58,11 @@ type Config struct {
 	// an uninstall, a new phone). Zero means 3 s.
 	LifeEvery time.Duration
 
-	// Targets mints and kills the devices' tokens. Required.
+	// Targets mints and kills the tokens of the devices that use FCM. Required.
 	Targets Targets
+	// Ably registers and kills the devices that use Ably push, about half of
+	// all. Required.
+	Ably AblyDevices
 	// Oracle hears everything. Required.
 	Oracle *Oracle
 	// Tell takes the story, a line at a time. Nil keeps quiet.
@@ -52,8 +70,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Targets == nil || c.Oracle == nil {
-		return c, errors.New("a racing world needs targets and an oracle")
+	if c.Targets == nil || c.Ably == nil || c.Oracle == nil {
+		return c, errors.New("a racing world needs both providers' targets and an oracle")
 	}
 	c.Users = cmp.Or(c.Users, 40)
 	c.RaceEvery = cmp.Or(c.RaceEvery, 20*time.Second)

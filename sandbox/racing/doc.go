@@ -2,10 +2,11 @@
 // that knows what had to be announced to whom.
 //
 // The [World] is seeded. Races are entered, run, get postponed or abandoned;
-// users activate devices through the service's own API, bet, mute, deactivate,
-// uninstall and change phones; bets settle, some rows become visible late, and
-// stewards change results afterwards. Two ksqlDB views, SETTLED_BETS and
-// UPCOMING_RACES, show it to whoever polls.
+// users activate devices through the service's own API, half of them reached by
+// FCM and half by Ably push, bet, mute, deactivate, uninstall and change phones;
+// bets settle, some rows become visible late, and stewards change results
+// afterwards. Two ksqlDB views, SETTLED_BETS and UPCOMING_RACES, show it to
+// whoever polls.
 //
 // The [Oracle] hears every fact from the world, just before the fact becomes
 // visible, and every message that a provider accepted. It keys what it expects

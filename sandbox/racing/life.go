@@ -23,6 +23,7 @@ type life struct {
 // if it does not apply.
 func (w *World) lives() []life {
 	return []life{
+		{"vanish", w.vanish},
 		{"mute", w.mute},
 		{"uninstall", w.uninstall},
 		{"rotate", w.rotate},
@@ -86,7 +87,7 @@ func (w *World) cross(ctx context.Context) error {
 			continue
 		}
 		line, err := w.deactivate(ctx, u)
-		if err == nil && line == "" && len(u.muted) == 0 {
+		if err == nil && line == "" && len(u.muted) == 0 && !u.grieves {
 			line = u.name + " mutes everything"
 			err = w.setMuted(ctx, u, []string{CategoryWin, CategoryLoss, CategoryRace})
 		}
@@ -119,8 +120,13 @@ func (w *World) quiet(u *user) bool {
 
 // pick returns one of the user's devices in the given state, nil if there is none.
 func (u *user) pick(active bool) *device {
+	return u.pickBy(func(d *device) bool { return d.active == active })
+}
+
+// pickBy returns one of the user's devices that are so, nil if there is none.
+func (u *user) pickBy(is func(*device) bool) *device {
 	for _, d := range u.devices {
-		if d.active == active && !d.gone {
+		if !d.gone && is(d) {
 			return d
 		}
 	}
@@ -139,7 +145,7 @@ func (w *World) atMost(percent int, is func(*user) bool) bool {
 }
 
 func (w *World) mute(ctx context.Context, u *user) (string, error) {
-	if len(u.muted) > 0 || u.pick(true) == nil || !w.atMost(25, func(u *user) bool { return len(u.muted) > 0 }) {
+	if len(u.muted) > 0 || u.grieves || u.pick(true) == nil || !w.atMost(25, func(u *user) bool { return len(u.muted) > 0 }) {
 		return "", nil
 	}
 	categories := []string{CategoryLoss, CategoryRace, CategoryWin, CategoryLoss}
@@ -165,11 +171,16 @@ func (w *World) setMuted(ctx context.Context, u *user, categories []string) erro
 	return nil
 }
 
+// hasLost reports whether the user has uninstalled the app from any device.
+func (u *user) hasLost() bool {
+	return slices.ContainsFunc(u.devices, func(d *device) bool { return d.gone })
+}
+
+// uninstall removes the app from a device that FCM reaches: FCM says so when it
+// is next sent to.
 func (w *World) uninstall(_ context.Context, u *user) (string, error) {
-	d := u.pick(true)
-	if d == nil || len(u.devices) < 2 || !w.atMost(20, func(u *user) bool {
-		return slices.ContainsFunc(u.devices, func(d *device) bool { return d.gone })
-	}) {
+	d := u.pickBy(func(d *device) bool { return d.active && d.Kind == KindFCM })
+	if d == nil || len(u.devices) < 2 || !w.atMost(20, (*user).hasLost) {
 		return "", nil
 	}
 	w.cfg.Oracle.Died(d.Token)
@@ -178,20 +189,24 @@ func (w *World) uninstall(_ context.Context, u *user) (string, error) {
 	return fmt.Sprintf("%s uninstalls the app from %s: its token is dead, and nobody tells the service", u.name, d.ID), nil
 }
 
-// rotate gives the app a new token, as providers do now and then; the old one dies.
+// rotate gives the app a new target; the old one ends. FCM gives new tokens now
+// and then. Ably renews a device's token behind its id, but an app whose data
+// was cleared registers anew.
 func (w *World) rotate(ctx context.Context, u *user) (string, error) {
 	d := u.pick(true)
 	if d == nil {
 		return "", nil
 	}
 	old := d.Token
-	d.Token = w.cfg.Targets.MintToken(d.Platform)
-	acknowledged := w.cfg.Oracle.Activating(d.ID, u.id, d.Token)
-	if err := w.service.Activate(context.WithoutCancel(ctx), u.id, d.Device); err != nil {
+	d.Token = w.mint(d)
+	if err := w.present(ctx, d, u); err != nil {
 		return "", err
 	}
-	acknowledged()
 	w.cfg.Oracle.Died(old)
+	if d.Kind == KindAbly {
+		w.cfg.Ably.RemoveDevice(old)
+		return fmt.Sprintf("%s of %s has registered with Ably anew", d.ID, u.name), nil
+	}
 	w.cfg.Targets.Unregister(old)
 	return fmt.Sprintf("%s of %s has a new token", d.ID, u.name), nil
 }
@@ -215,13 +230,7 @@ func (w *World) comeBack(ctx context.Context, u *user) (string, error) {
 	if d == nil {
 		return "", nil
 	}
-	acknowledged := w.cfg.Oracle.Activating(d.ID, u.id, d.Token)
-	if err := w.service.Activate(context.WithoutCancel(ctx), u.id, d.Device); err != nil {
-		return "", err
-	}
-	acknowledged()
-	d.active = true
-	return fmt.Sprintf("%s activates %s again", u.name, d.ID), nil
+	return fmt.Sprintf("%s activates %s again", u.name, d.ID), w.present(ctx, d, u)
 }
 
 // join activates one more device, perhaps the user's first.
@@ -229,7 +238,7 @@ func (w *World) join(ctx context.Context, u *user) (string, error) {
 	if len(u.devices) >= 3 {
 		return "", nil
 	}
-	d := u.newDevice(w.rng, w.cfg.Targets)
+	d := w.newDevice(u)
 	if err := w.activate(ctx, d, u); err != nil {
 		return "", err
 	}
@@ -247,11 +256,9 @@ func (w *World) handOver(ctx context.Context, u *user) (string, error) {
 	if to == u || len(to.devices) == 0 || len(to.devices) >= 3 || !w.quiet(to) {
 		return "", nil
 	}
-	acknowledged := w.cfg.Oracle.Activating(d.ID, to.id, d.Token)
-	if err := w.service.Activate(context.WithoutCancel(ctx), to.id, d.Device); err != nil {
+	if err := w.present(ctx, d, to); err != nil {
 		return "", err
 	}
-	acknowledged()
 	u.devices = slices.DeleteFunc(u.devices, func(x *device) bool { return x == d })
 	to.devices = append(to.devices, d)
 	d.user = to

@@ -20,7 +20,8 @@ type Strikes struct {
 type OracleConfig struct {
 	// Patience is how long after an announcement fell due a change of the
 	// world still excuses its absence: a provider's longest backoff and some
-	// ticks. Zero means 30 s.
+	// ticks. It is also how long after a provider reported that a target is
+	// dead messages may still be sent there. Zero means 30 s.
 	Patience time.Duration
 	// Grace is how long after the acknowledgement of a deactivation or a mute
 	// a message may still be accepted. Zero means 1 s.
@@ -86,6 +87,7 @@ type Oracle struct {
 	history  []*subject // in order of appearance
 	bySeq    map[seqKey]*arrival
 	received map[string]int
+	toDead   int            // accepted messages for targets that were dead
 	refused  map[string]int // requests that were not accepted, per message that was
 	accepts  map[string]int // acceptances per message
 	stray    []Problem      // messages that belong to nothing
@@ -199,10 +201,8 @@ func (o *Oracle) Died(token string) {
 	if h == nil {
 		return
 	}
-	for i := range h.tokens {
-		if h.tokens[i].token == token && h.tokens[i].deadAt.IsZero() {
-			h.tokens[i].deadAt = time.Now()
-		}
+	if u := h.use(token); u.deadAt.IsZero() {
+		u.deadAt = time.Now()
 	}
 }
 
@@ -271,8 +271,10 @@ func (o *Oracle) subject(key subjectKey, user UserID) *subject {
 func (o *Oracle) Accepted(p Push) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.received[p.Provider]++
 	o.lastPush = time.Now()
+	if p.Code == 0 {
+		o.received[p.Provider]++
+	}
 	message := p.Provider + " " + p.NID + " " + p.Token
 	o.accepts[message]++
 	o.refused[message] = max(o.refused[message], p.Attempt-o.accepts[message])
@@ -285,6 +287,10 @@ func (o *Oracle) Accepted(p Push) {
 		return
 	}
 	problem.Device = h.id
+	if p.Code != 0 {
+		o.failed(p, h.use(p.Token), problem)
+		return
+	}
 	s := o.subjects[key]
 	if !ok || s == nil {
 		problem.Name = "unknown_subject"
@@ -295,13 +301,41 @@ func (o *Oracle) Accepted(p Push) {
 		if c.matches(r) && !p.At.Before(r.due) {
 			a := &arrival{push: p, rev: i}
 			s.arrivals[h.id] = append(s.arrivals[h.id], a)
-			slices.SortStableFunc(s.arrivals[h.id], func(a, b *arrival) int { return cmp.Compare(a.push.Seq, b.push.Seq) })
+			slices.SortStableFunc(s.arrivals[h.id], func(a, b *arrival) int { return a.push.compare(b.push) })
 			o.bySeq[seqKey{p.Provider, p.Seq}] = a
 			return
 		}
 	}
 	problem.Name = "unknown_content"
 	o.stray = append(o.stray, problem)
+}
+
+// failed takes a message that a provider accepted and then reported to have
+// failed. Nobody saw it, so it is neither an arrival nor a repeat. Only a target
+// that is dead may cause that, and only until the sender has had the time to
+// hear of it. o.mu must be held.
+func (o *Oracle) failed(p Push, u *tokenUse, problem Problem) {
+	if p.Code != codeTargetDead || u.deadAt.IsZero() || p.At.Add(o.cfg.Slack).Before(u.deadAt) {
+		problem.Name = "failed_after_acceptance"
+		o.stray = append(o.stray, problem)
+		return
+	}
+	o.toDead++
+	switch {
+	case u.reportedAt.IsZero():
+		u.reportedAt = p.At
+	case p.At.Sub(u.reportedAt) > o.cfg.Patience:
+		problem.Name = "dead_target"
+		o.stray = append(o.stray, problem)
+	}
+}
+
+// reportedDead says whether a provider has reported that the target is dead.
+func (o *Oracle) reportedDead(token string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.byToken[token]
+	return h != nil && !h.use(token).reportedAt.IsZero()
 }
 
 // AnswerLost says that an accepted message turned out to be answered to nobody.

@@ -40,6 +40,16 @@ func (b *bench) push(token, link string, data ...string) uint64 {
 	return b.seq
 }
 
+// ably lets Ably accept a message about the bet, which then fails with the code
+// unless that is 0.
+func (b *bench) ably(device string, code int) {
+	b.seq++
+	b.Accepted(racing.Push{
+		Seq: b.seq, Provider: "ably", Token: device, NID: fmt.Sprint(b.seq), At: time.Now(), Attempt: 1, Code: code,
+		Data: map[string]string{"link": "app://bet/b", "outcome": "WON"},
+	})
+}
+
 func (b *bench) soon(token string) uint64 {
 	return b.push(token, "app://race/r", "class", "marketing")
 }
@@ -56,6 +66,7 @@ func TestOracle(t *testing.T) {
 	tests := map[string]struct {
 		do       func(b *bench)
 		accepted int
+		forDead  int
 		reasons  map[string]int
 		excluded map[string]int
 	}{
@@ -365,6 +376,105 @@ func TestOracle(t *testing.T) {
 			},
 			accepted: 1,
 		},
+		"told through Ably": {
+			do:       func(b *bench) { b.BetSeen("b", "ada", racing.Won, 500); b.ably("tok", 0) },
+			accepted: 1,
+		},
+		"told twice through Ably": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 0)
+				b.ably("tok", 0)
+			},
+			accepted: 1,
+			reasons:  map[string]int{"duplicate/answered_before": 1},
+		},
+		"told again through Ably after its answer was lost": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 0)
+				b.AnswerLost("fcm", b.seq) // another provider's
+				b.AnswerLost("ably", b.seq)
+				b.seq-- // the same nid again
+				b.ably("tok", 0)
+			},
+			accepted: 1,
+		},
+		"another provider's lost answer excuses nothing": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 0)
+				b.AnswerLost("fcm", b.seq)
+				b.seq--
+				b.ably("tok", 0)
+			},
+			accepted: 1,
+			reasons:  map[string]int{"duplicate/answered_before": 1},
+		},
+		"accepted for a dead target": {
+			do: func(b *bench) {
+				b.Died("tok")
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 103005)
+			},
+			forDead:  1,
+			excluded: map[string]int{"target_dead": 1},
+		},
+		"accepted for a dead target again and again": {
+			do: func(b *bench) {
+				b.Died("tok")
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 103005)
+				time.Sleep(20 * sec)
+				b.ably("tok", 103005) // it may not have heard yet
+				time.Sleep(11 * sec)
+				b.ably("tok", 103005)
+			},
+			forDead:  3,
+			excluded: map[string]int{"target_dead": 1},
+			reasons:  map[string]int{"unexpected/dead_target": 1},
+		},
+		"told before the target died": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 0)
+				time.Sleep(sec)
+				b.Died("tok")
+				b.ably("tok", 103005)
+			},
+			accepted: 1,
+			forDead:  1,
+		},
+		"reported dead while it lives": {
+			do: func(b *bench) {
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 103005)
+			},
+			reasons: map[string]int{"lost/never_accepted": 1, "unexpected/failed_after_acceptance": 1},
+		},
+		"dropped over the account's rate": {
+			do: func(b *bench) {
+				b.Died("tok")
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok", 42926)
+			},
+			excluded: map[string]int{"target_dead": 1},
+			reasons:  map[string]int{"unexpected/failed_after_acceptance": 1},
+		},
+		"a dead target of nobody": {
+			do:      func(b *bench) { b.ably("nobody", 103005) },
+			reasons: map[string]int{"unexpected/unknown_target": 1},
+		},
+		"a device that registered anew": {
+			do: func(b *bench) {
+				b.Activating("phone", "ada", "tok2")()
+				b.Died("tok")
+				time.Sleep(sec)
+				b.BetSeen("b", "ada", racing.Won, 500)
+				b.ably("tok2", 0)
+			},
+			accepted: 1,
+		},
 		"a change for who was told": {
 			do: func(b *bench) {
 				b.RaceSeen("r", time.Now().Add(20*sec), racing.Scheduled)
@@ -438,6 +548,7 @@ func TestOracle(t *testing.T) {
 				require.Equal(t, want(tt.reasons), tally.Reasons, "%v", tally.Problems)
 				require.Equal(t, want(tt.excluded), tally.Excluded)
 				require.Equal(t, tt.accepted, tally.Accepted)
+				require.Equal(t, tt.forDead, tally.AcceptedForDead)
 				require.Equal(t, len(tt.reasons) == 0, tally.Clean())
 			})
 		})

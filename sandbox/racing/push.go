@@ -1,6 +1,7 @@
 package racing
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -11,7 +12,7 @@ type Push struct {
 	Seq uint64
 	// Provider is "fcm" or "ably".
 	Provider string
-	// Token is the target as sent to.
+	// Token is the target as sent to: FCM's token, or Ably's device id.
 	Token string
 	// NID, Tag and CollapseID are what makes a repeat harmless on a device.
 	NID, Tag, CollapseID string
@@ -28,7 +29,23 @@ type Push struct {
 	// AnswerLost says that the provider accepted the message and then kept the
 	// answer from the sender.
 	AnswerLost bool
+	// Code is 0 if the message reached its device. Else the provider accepted
+	// it and then reported that it failed with this code, as Ably does on its
+	// push log; the sender was told of the acceptance only.
+	Code int
 }
+
+// compare orders messages: those of one provider by acceptance, others by time.
+func (p Push) compare(q Push) int {
+	if p.Provider != q.Provider {
+		return p.At.Compare(q.At)
+	}
+	return cmp.Compare(p.Seq, q.Seq)
+}
+
+// codeTargetDead is Ably's code for a push token that is not valid any more.
+// Source: ably-common, protocol/errors.json.
+const codeTargetDead = 103005
 
 // subjectKind is what a message is about.
 type subjectKind string

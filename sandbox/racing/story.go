@@ -54,7 +54,7 @@ func (w *World) tellProgress(at time.Time, about string, rev int, keys ...subjec
 		var b strings.Builder
 		fmt.Fprintf(&b, "%d pushes about %s", p.told, about)
 		if p.retried > 0 {
-			fmt.Fprintf(&b, " (%d refused first with 429, 500 or 503, retried: one push each)", p.retried)
+			fmt.Fprintf(&b, " (%d refused first with 429 or 5xx, retried: one push each)", p.retried)
 		}
 		m := p.sample.push
 		fmt.Fprintf(&b, "; on %s, attempt %d: %q %q", p.device, max(1, m.Attempt), m.Title, m.Body)

@@ -60,8 +60,12 @@ type Tally struct {
 	// CorrectionPushes counts accepted announcements that replaced an older
 	// revision of a bet on the same device.
 	CorrectionPushes int
-	// Received counts accepted messages by provider, repeats included.
+	// Received counts accepted messages by provider, repeats included, without
+	// those that the provider then reported to have failed.
 	Received map[string]int
+	// AcceptedForDead counts messages that a provider accepted for a target that
+	// was dead, and that nobody saw. What they announced is excluded.
+	AcceptedForDead int
 	// Reasons counts problems by "kind/name".
 	Reasons map[string]int
 	// Problems holds the first hundred problems.
@@ -127,6 +131,7 @@ func (o *Oracle) Tally(final bool) Tally {
 		j.tally.Outstanding += n
 	}
 	maps.Copy(j.tally.Received, o.received)
+	j.tally.AcceptedForDead = o.toDead
 	slices.Sort(j.latencies)
 	j.tally.P50, j.tally.P95, j.tally.P99 = quantile(j.latencies, 50), quantile(j.latencies, 95), quantile(j.latencies, 99)
 	return j.tally

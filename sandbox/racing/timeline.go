@@ -38,6 +38,9 @@ type tokenUse struct {
 	token  string
 	asked  time.Time
 	deadAt time.Time
+	// reportedAt is when a provider first accepted a message for the dead
+	// target and reported that it failed.
+	reportedAt time.Time
 }
 
 // holder is what the oracle knows about one device.
@@ -45,6 +48,16 @@ type holder struct {
 	id     DeviceID
 	spans  []span
 	tokens []tokenUse
+}
+
+// use returns what is known about one of the device's targets, nil for others.
+func (h *holder) use(token string) *tokenUse {
+	for i := range h.tokens {
+		if h.tokens[i].token == token {
+			return &h.tokens[i]
+		}
+	}
+	return nil
 }
 
 // owner returns who held the device at t and how surely. It prefers the surest span.

@@ -14,8 +14,8 @@ import (
 type Stats struct {
 	// Users have at least one device that was activated.
 	Users int
-	// Devices were activated at least once.
-	Devices int
+	// Devices were activated at least once; AblyDevices of them use Ably push.
+	Devices, AblyDevices int
 	// Races became visible.
 	Races int
 	Bets  int
@@ -41,7 +41,8 @@ type World struct {
 	stats   Stats
 	all     time.Time // when something last became visible that concerns everybody
 	bets    int
-	acted   int // life events so far
+	acted   int       // life events so far
+	dead    []*device // at Ably, in the order of their deaths
 	// outstanding is what users wait for, as of the present action.
 	outstanding map[UserID]int
 }
@@ -150,7 +151,7 @@ func stopped(ctx context.Context, err error) error {
 
 // begin activates the first devices and plans the rest.
 func (w *World) begin(ctx context.Context) error {
-	byPlatform := map[string]int{}
+	by := map[string]int{} // by platform and by kind of target
 	var names []string
 	active, devices := 0, 0
 	// One in eight comes later.
@@ -162,12 +163,16 @@ func (w *World) begin(ctx context.Context) error {
 		if w.rng.IntN(3) == 0 {
 			n += 1 + w.rng.IntN(2)
 		}
+		if i == 0 {
+			n = max(n, 2) // somebody has a device at both providers
+		}
 		for range n {
-			d := u.newDevice(w.rng, w.cfg.Targets)
+			d := w.newDevice(u)
 			if err := w.activate(ctx, d, u); err != nil {
 				return err
 			}
-			byPlatform[d.Platform]++
+			by[d.Platform]++
+			by[d.Kind]++
 			devices++
 		}
 		active++
@@ -175,8 +180,8 @@ func (w *World) begin(ctx context.Context) error {
 			names = append(names, u.name)
 		}
 	}
-	w.tellf("%s, %s, %s and %d more activated %d devices: %d Android, %d iOS, %d web",
-		names[0], names[1], names[2], active-3, devices, byPlatform["android"], byPlatform["ios"], byPlatform["web"])
+	w.tellf("%s, %s, %s and %d more activated %d devices: %d Android, %d iOS, %d web; %d are reached by FCM, %d by Ably",
+		names[0], names[1], names[2], active-3, devices, by["android"], by["ios"], by["web"], by[KindFCM], by[KindAbly])
 	now := time.Now()
 	w.planRace(now)
 	w.plan(action{at: now.Add(6 * time.Second), do: w.live})
@@ -201,12 +206,20 @@ func (w *World) activate(ctx context.Context, d *device, u *user) error {
 		w.stats.Users++
 	}
 	w.stats.Devices++
+	if d.Kind == KindAbly {
+		w.stats.AblyDevices++
+	}
+	return w.present(ctx, d, u)
+}
+
+// present activates a device as it is now, for the first time or again.
+func (w *World) present(ctx context.Context, d *device, u *user) error {
 	acknowledged := w.cfg.Oracle.Activating(d.ID, u.id, d.Token)
 	if err := w.service.Activate(context.WithoutCancel(ctx), u.id, d.Device); err != nil {
 		return fmt.Errorf("activate device %s: %w", d.ID, err)
 	}
 	acknowledged()
-	d.active = true
+	d.active, d.since = true, time.Now()
 	return nil
 }
 

@@ -17,12 +17,27 @@ import (
 // returns the verdict.
 func play(t *testing.T, seed uint64, long time.Duration, vice func(want bool, p racing.Push) []racing.Push) (racing.Tally, racing.Stats, []string) {
 	t.Helper()
+	o := playWith(t, racing.Config{Seed: seed}, long, func(b *bugle) { b.vice = vice })
+	require.Empty(t, o.deaths.Missed)
+	return o.tally, o.stats, o.story
+}
+
+// outcome is what a run came to.
+type outcome struct {
+	tally  racing.Tally
+	stats  racing.Stats
+	deaths racing.Deaths
+	story  []string
+}
+
+func playWith(t *testing.T, cfg racing.Config, long time.Duration, change func(*bugle)) outcome {
+	t.Helper()
 	oracle := racing.NewOracle(racing.OracleConfig{})
 	b := newBugle(oracle)
-	b.vice = vice
+	change(b)
 	var story []string
 	world, err := racing.New(racing.Config{
-		Seed: seed, Targets: b, Oracle: oracle,
+		Seed: cfg.Seed, Users: cfg.Users, Targets: b, Ably: b, Oracle: oracle,
 		Tell: func(line string) { story = append(story, line) },
 	})
 	require.NoError(t, err)
@@ -35,9 +50,11 @@ func play(t *testing.T, seed uint64, long time.Duration, vice func(want bool, p 
 	require.NoError(t, world.Run(living, b))
 	cancel()
 	time.Sleep(3 * time.Second)
+	deaths, err := world.Deaths(t.Context())
+	require.NoError(t, err)
 	stop()
 	wg.Wait()
-	return oracle.Tally(true), world.Stats(), story
+	return outcome{oracle.Tally(true), world.Stats(), deaths, story}
 }
 
 func TestWorldWithPerfectServiceIsClean(t *testing.T) {
@@ -59,6 +76,37 @@ func TestWorldWithPerfectServiceIsClean(t *testing.T) {
 	}
 }
 
+// Whatever the seed and however few the users: within a minute somebody whom
+// Ably reaches uninstalls the app, Ably reports it, and the target is retired.
+func TestEveryMinuteShowsADeathAtAbly(t *testing.T) {
+	t.Parallel()
+	for _, users := range []int{10, 40} {
+		for seed := range uint64(12) {
+			synctest.Test(t, func(t *testing.T) {
+				o := playWith(t, racing.Config{Seed: seed, Users: users}, 45*time.Second, func(*bugle) {})
+				require.True(t, o.tally.Clean(), "seed %d: %s\n%v", seed, &o.tally, o.tally.Problems)
+				require.Positive(t, o.deaths.Retired, "seed %d", seed)
+				require.Positive(t, o.tally.AcceptedForDead)
+				require.Positive(t, o.stats.AblyDevices)
+				require.Greater(t, o.stats.Devices, o.stats.AblyDevices)
+				require.Contains(t, strings.Join(o.story, "\n"), "its target is retired")
+			})
+		}
+	}
+}
+
+// A service that does not read the push log goes on sending to the dead.
+func TestDeafServiceIsFound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := playWith(t, racing.Config{Seed: 3}, 2*time.Minute, func(b *bugle) { b.deaf = true })
+		require.NotEmpty(t, o.deaths.Missed)
+		require.Zero(t, o.deaths.Retired)
+		require.Positive(t, o.tally.Reasons["unexpected/dead_target"], "%v", o.tally.Reasons)
+		require.Zero(t, o.tally.Lost+o.tally.Duplicates+o.tally.Late)
+	})
+}
+
 // Half an hour shows every fate of a race and every change in lives.
 func TestWorldOverTimeIsClean(t *testing.T) {
 	t.Parallel()
@@ -73,6 +121,10 @@ func TestWorldOverTimeIsClean(t *testing.T) {
 			for _, name := range []string{"muted", "target_dead"} {
 				require.Positive(t, tally.Excluded[name], name)
 			}
+			require.InDelta(t, stats.Devices/2, stats.AblyDevices, float64(stats.Devices)/8)
+			require.Positive(t, tally.Received["fcm"])
+			require.Positive(t, tally.Received["ably"])
+			require.Positive(t, tally.AcceptedForDead)
 			// What is excused because a change crossed an announcement has to be rare.
 			require.Less(t, tally.Excluded["activation_in_flight"], tally.Expected/200)
 			require.Less(t, tally.Excluded["deactivated"], tally.Expected/100)
@@ -82,7 +134,7 @@ func TestWorldOverTimeIsClean(t *testing.T) {
 			all := strings.Join(story, "\n")
 			for _, want := range []string{
 				"mutes", "wants to hear", "uninstalls", "has a new token", "deactivates", "again", " gives ",
-				"just when a push was on its way", "stewards", "on again", "abandoned", "did not come to the start",
+				"has registered with Ably anew", "its target is retired", "just when a push was on its way", "stewards", "on again", "abandoned", "did not come to the start",
 			} {
 				require.Contains(t, all, want)
 			}
@@ -223,6 +275,9 @@ func TestRepeatAfterLostAnswerIsCountedApart(t *testing.T) {
 			if !want {
 				return nil
 			}
+			if p.Code != 0 {
+				return []racing.Push{p}
+			}
 			if n++; n%10 == 0 {
 				lost := p
 				lost.AnswerLost = true
@@ -232,6 +287,6 @@ func TestRepeatAfterLostAnswerIsCountedApart(t *testing.T) {
 		})
 		require.True(t, tally.Clean(), "%v", tally.Problems)
 		require.Equal(t, n/10, tally.RepeatsAfterUnknown)
-		require.Equal(t, n+n/10, tally.Received["fcm"])
+		require.Equal(t, n+n/10, tally.Received["fcm"]+tally.Received["ably"])
 	})
 }

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// AdminAuditEntry is one change that an operator made.
+type AdminAuditEntry struct {
+	ID        int64           `json:"id"`
+	At        time.Time       `json:"at"`
+	Actor     string          `json:"actor" example:"alice"`
+	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,test_send"`
+	Subject   string          `json:"subject" example:"rule/bet-settled"`
+	Before    json.RawMessage `json:"before" doc:"What was; null where there was nothing."`
+	After     json.RawMessage `json:"after" doc:"What is since."`
+	RequestID string          `json:"request_id"`
+}
+
+// AdminAuditList is a page of the audit.
+type AdminAuditList struct {
+	Entries []AdminAuditEntry `json:"entries" nullable:"false"`
+	Next    *int64            `json:"next" doc:"Ask again with this as the same parameter (before, when there was none) for the next page; null at the end."`
+}
+
+type (
+	auditInput struct {
+		Limit  int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"The most entries to answer."`
+		After  int64 `query:"after" minimum:"-1" default:"-1" doc:"Those with larger ids, oldest first; 0 begins at the first. -1: newest first."`
+		Before int64 `query:"before" minimum:"1" doc:"Those with smaller ids, newest first."`
+	}
+	exportInput struct {
+		After int64 `query:"after" minimum:"0" doc:"Only those with larger ids: the last id of the export before."`
+	}
+	auditOutput struct{ Body AdminAuditList }
+)
+
+// exportPage is how many entries an export reads at once.
+const exportPage = 500
+
+func (a *adminServer) registerAudit(api huma.API) {
+	tags := []string{"audit"}
+	handle(a.server, api, huma.Operation{
+		OperationID: "list-audit", Method: http.MethodGet, Path: "/admin/v1/audit", Tags: tags,
+		Summary:     "List what operators did",
+		Description: "Newest first, or with after from there on.",
+	}, a.listAudit)
+	handle(a.server, api, lasting(huma.Operation{
+		OperationID: "export-audit", Method: http.MethodGet, Path: "/admin/v1/audit/export", Tags: tags,
+		Summary:     "Export the audit",
+		Description: "Every entry on a line of its own (application/x-ndjson), oldest first. An export that is cut off ends without its closing chunk.",
+	}, exportTimeout), a.exportAudit)
+}
+
+func (a *adminServer) listAudit(ctx context.Context, in *auditInput) (*auditOutput, error) {
+	q := notifier.AuditQuery{After: in.After, Before: in.Before, Forward: in.After >= 0, Limit: in.Limit + 1}
+	if q.Forward && q.Before > 0 {
+		return nil, fault.InvalidFields("the request is not valid", fault.Field{Path: "query.before", Message: "excludes after: give one of the two"})
+	}
+	found, err := a.Audit.Audit(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	found, more := page(found, in.Limit)
+	out := &auditOutput{Body: AdminAuditList{Entries: make([]AdminAuditEntry, 0, len(found))}}
+	for _, e := range found {
+		out.Body.Entries = append(out.Body.Entries, auditEntryOf(e))
+	}
+	if more {
+		out.Body.Next = new(found[len(found)-1].ID)
+	}
+	return out, nil
+}
+
+// exportAudit reads the first page before it answers, so that a failure can
+// still be told by the status.
+func (a *adminServer) exportAudit(ctx context.Context, in *exportInput) (*huma.StreamResponse, error) {
+	q := notifier.AuditQuery{After: in.After, Forward: true, Limit: exportPage}
+	found, err := a.Audit.Audit(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		hctx.SetHeader("Content-Type", "application/x-ndjson")
+		hctx.SetStatus(http.StatusOK)
+		lines := json.NewEncoder(hctx.BodyWriter())
+		for {
+			for _, e := range found {
+				if lines.Encode(auditEntryOf(e)) != nil {
+					return // the client has gone
+				}
+				q.After = e.ID
+			}
+			if len(found) < exportPage {
+				return
+			}
+			if found, err = a.Audit.Audit(ctx, q); err != nil {
+				problemOf(ctx, a.log, err)
+				panic(http.ErrAbortHandler) // half an export must not look like a whole one
+			}
+		}
+	}}, nil
+}
+
+func auditEntryOf(e notifier.AuditEntry) AdminAuditEntry {
+	return AdminAuditEntry{
+		ID: e.ID, At: e.At, Actor: e.Actor.Name, Action: string(e.Action), Subject: e.Subject,
+		Before: e.Before, After: e.After, RequestID: e.Actor.RequestID,
+	}
+}

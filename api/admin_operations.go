@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// RuleReader shows the rules in force. Its errors carry a fault.Kind.
+type RuleReader interface {
+	Rules(ctx context.Context) ([]notifier.RuleStatus, error)
+	Rule(ctx context.Context, id string) (notifier.RuleStatus, error)
+	// Preview runs the rule's query now and renders what it finds; it sends and writes nothing.
+	Preview(ctx context.Context, id string, req notifier.PreviewRequest) (notifier.Preview, error)
+}
+
+// RuleOperator changes what rules do. Its changes are audited.
+type RuleOperator interface {
+	Pause(ctx context.Context, by notifier.Actor, id, reason string) (notifier.RuleStatus, error)
+	Resume(ctx context.Context, by notifier.Actor, id, reason string) (notifier.RuleStatus, error)
+	// RunNow runs the rule out of turn and returns the run when it has ended.
+	RunNow(ctx context.Context, by notifier.Actor, id string) (notifier.RunRecord, error)
+}
+
+// RunReader shows what runs did.
+type RunReader interface {
+	Runs(ctx context.Context, q notifier.RunQuery) ([]notifier.RunRecord, error)
+	Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error)
+}
+
+// RunOperator decides about held runs. Its changes are audited.
+type RunOperator interface {
+	Release(ctx context.Context, by notifier.Actor, id notifier.RunID) (notifier.RunRecord, error)
+	Discard(ctx context.Context, by notifier.Actor, id notifier.RunID) (notifier.RunRecord, error)
+}
+
+// DeliveryReader shows what became of deliveries.
+type DeliveryReader interface {
+	Deliveries(ctx context.Context, q notifier.DeliveryQuery) ([]notifier.DeliveryRecord, error)
+	Delivery(ctx context.Context, id notifier.DeliveryID) (notifier.DeliveryRecord, error)
+}
+
+// Requeuer makes a delivery that has ended try again. It is audited.
+type Requeuer interface {
+	Requeue(ctx context.Context, by notifier.Actor, id notifier.DeliveryID) (notifier.DeliveryRecord, error)
+}
+
+// NotificationReader shows notifications, and rows that none could be made of.
+type NotificationReader interface {
+	Notification(ctx context.Context, id notifier.NotificationID) (notifier.NotificationRecord, error)
+	BadRows(ctx context.Context, q notifier.BadRowQuery) ([]notifier.BadRowRecord, error)
+}
+
+// DeviceReader shows the devices of any user.
+type DeviceReader interface {
+	Devices(ctx context.Context, user devices.UserID) ([]devices.Device, error)
+	Find(ctx context.Context, id devices.ID) (devices.Device, error)
+}
+
+// TestSender sends one test push to one device now. It is audited.
+type TestSender interface {
+	TestSend(ctx context.Context, by notifier.Actor, id devices.ID, title, body string) (notifier.TestResult, error)
+}
+
+// AuditReader shows what operators did.
+type AuditReader interface {
+	Audit(ctx context.Context, q notifier.AuditQuery) ([]notifier.AuditEntry, error)
+}
+
+// Operations are what the admin API works with; all of them are required.
+// *notifier.Control, *sqlledger.Ledger, *sqldevices.Registry and
+// *notifier.Tester serve them.
+type Operations struct {
+	// Tokens say who may come in.
+	Tokens        *AdminTokens
+	Rules         RuleReader
+	RuleControl   RuleOperator
+	Runs          RunReader
+	RunControl    RunOperator
+	Deliveries    DeliveryReader
+	Requeue       Requeuer
+	Notifications NotificationReader
+	Devices       DeviceReader
+	TestSend      TestSender
+	Audit         AuditReader
+}
+
+func (o *Operations) complete() bool {
+	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
+		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil
+}

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// AdminRun is what one tick of a rule did.
+type AdminRun struct {
+	ID         int64      `json:"id" example:"12"`
+	Rule       string     `json:"rule" example:"bet-settled"`
+	TickAt     time.Time  `json:"tick_at"`
+	State      string     `json:"state" enum:"reading,released,held,discarded,failed"`
+	Baseline   bool       `json:"baseline" doc:"It took what it read as known and announced nothing."`
+	Since      time.Time  `json:"since" doc:"The lower bound of the rows' arrival."`
+	Until      time.Time  `json:"until" doc:"The upper bound, not included."`
+	Generation string     `json:"generation" doc:"Of the rules that it was made with."`
+	Owner      string     `json:"owner" doc:"The replica that ran it."`
+	Rows       int64      `json:"rows" doc:"How many rows were read."`
+	Staged     int64      `json:"staged" doc:"New versions."`
+	Adopted    int64      `json:"adopted" doc:"Versions that a failed run had staged."`
+	Swept      int64      `json:"swept" doc:"New versions that only the sweep could find."`
+	BadRows    int64      `json:"bad_rows"`
+	Planned    int64      `json:"planned" doc:"The deliveries that it would make, where the rule limits them."`
+	Error      string     `json:"error,omitempty" doc:"Why it failed."`
+	StartedAt  time.Time  `json:"started_at"`
+	FinishedAt *time.Time `json:"finished_at" doc:"Null while it is reading."`
+	// Counts is only there when one run is asked for.
+	Counts *AdminRunCounts `json:"counts,omitempty" doc:"Only when one run is asked for."`
+}
+
+// AdminRunCounts says what became of a run's notifications.
+type AdminRunCounts struct {
+	Notifications map[string]int64 `json:"notifications" nullable:"false" doc:"By state."`
+	Deliveries    map[string]int64 `json:"deliveries" nullable:"false" doc:"By state."`
+}
+
+// AdminRunList is a page of runs.
+type AdminRunList struct {
+	Runs []AdminRun `json:"runs" nullable:"false"`
+	Next *int64     `json:"next" doc:"Ask again with before= this for the next page; null at the end."`
+}
+
+type (
+	runInput struct {
+		ID int64 `path:"id" minimum:"1" doc:"The run's id." example:"12"`
+	}
+	runsInput struct {
+		Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"The most entries to answer."`
+		Rule   string `query:"rule" maxLength:"64" doc:"Only this rule's."`
+		State  string `query:"state" enum:"reading,released,held,discarded,failed" doc:"Only those in this state."`
+		Before int64  `query:"before" minimum:"1" doc:"Only those with smaller ids."`
+	}
+	runOutput  struct{ Body AdminRun }
+	runsOutput struct{ Body AdminRunList }
+)
+
+func (a *adminServer) registerRuns(api huma.API) {
+	tags := []string{"runs"}
+	handle(a.server, api, huma.Operation{
+		OperationID: "list-runs", Method: http.MethodGet, Path: "/admin/v1/runs", Tags: tags,
+		Summary: "List runs, newest first",
+	}, a.listRuns)
+	handle(a.server, api, huma.Operation{
+		OperationID: "get-run", Method: http.MethodGet, Path: "/admin/v1/runs/{id}", Tags: tags,
+		Summary: "Get a run and what became of its notifications",
+	}, a.getRun)
+	handle(a.server, api, huma.Operation{
+		OperationID: "release-run", Method: http.MethodPost, Path: "/admin/v1/runs/{id}/release", Tags: tags,
+		Summary:     "Release a held run",
+		Description: "What it holds goes out now. 409 unless the run is held.",
+	}, a.releaseRun)
+	handle(a.server, api, huma.Operation{
+		OperationID: "discard-run", Method: http.MethodPost, Path: "/admin/v1/runs/{id}/discard", Tags: tags,
+		Summary:     "Discard a held run",
+		Description: "What it holds is dropped for good: the same versions are never announced. 409 unless the run is held.",
+	}, a.discardRun)
+}
+
+func (a *adminServer) listRuns(ctx context.Context, in *runsInput) (*runsOutput, error) {
+	found, err := a.Runs.Runs(ctx, notifier.RunQuery{
+		Rule: in.Rule, State: notifier.RunState(in.State), Before: notifier.RunID(in.Before), Limit: in.Limit + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	found, more := page(found, in.Limit)
+	out := &runsOutput{Body: AdminRunList{Runs: make([]AdminRun, 0, len(found))}}
+	for _, r := range found {
+		out.Body.Runs = append(out.Body.Runs, adminRunOf(r))
+	}
+	if more {
+		out.Body.Next = new(int64(found[len(found)-1].ID))
+	}
+	return out, nil
+}
+
+func (a *adminServer) getRun(ctx context.Context, in *runInput) (*runOutput, error) {
+	return runAnswer(a.Runs.Run(ctx, notifier.RunID(in.ID)))
+}
+
+func (a *adminServer) releaseRun(ctx context.Context, in *runInput) (*runOutput, error) {
+	return runAnswer(a.RunControl.Release(ctx, actorOf(ctx), notifier.RunID(in.ID)))
+}
+
+func (a *adminServer) discardRun(ctx context.Context, in *runInput) (*runOutput, error) {
+	return runAnswer(a.RunControl.Discard(ctx, actorOf(ctx), notifier.RunID(in.ID)))
+}
+
+func runAnswer(r notifier.RunRecord, err error) (*runOutput, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &runOutput{Body: adminRunOf(r)}, nil
+}
+
+func adminRunOf(r notifier.RunRecord) AdminRun {
+	out := AdminRun{
+		ID: int64(r.ID), Rule: r.Rule, TickAt: r.TickAt, State: string(r.State), Baseline: r.Baseline, Since: r.Since, Until: r.Until,
+		Generation: r.Generation, Owner: r.Owner, Rows: r.Rows, Staged: r.Staged, Adopted: r.Adopted, Swept: r.Swept, BadRows: r.Bad,
+		Planned: r.Planned, Error: r.Error, StartedAt: r.StartedAt, FinishedAt: optionalTime(r.FinishedAt),
+	}
+	if r.Notifications != nil {
+		out.Counts = &AdminRunCounts{Notifications: r.Notifications, Deliveries: byName(r.Deliveries)}
+	}
+	return out
+}
+
+// byName spells the keys of a count; it is never nil.
+func byName[K ~string](m map[K]int64) map[string]int64 {
+	out := make(map[string]int64, len(m))
+	for k, n := range m {
+		out[string(k)] = n
+	}
+	return out
+}
+
+// page cuts what was asked for with one more than the limit, and tells whether
+// there is a next page.
+func page[T any](found []T, limit int) ([]T, bool) {
+	if len(found) <= limit {
+		return found, false
+	}
+	return found[:limit], true
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/internal/fault"
+)
+
+// tokensLook is how often the tokens file is looked at, when requests come.
+const tokensLook = time.Second
+
+// AdminTokens are the tokens of a file, read again when it changes: a new token
+// works, and a removed one ends, within about a second and without a restart.
+//
+// A file that is not there has no tokens. A file that has become unreadable or
+// wrong is refused as a whole: the tokens read before stay good, and the log
+// tells it once.
+type AdminTokens struct {
+	file string
+	log  zerolog.Logger
+
+	mu     sync.Mutex
+	looked time.Time
+	stat   fs.FileInfo // nil when there is no file
+	failed string      // the last failure that was logged
+	tokens []AdminToken
+}
+
+// NewAdminTokens reads a tokens file, which need not exist yet. An empty name is
+// a file that never will. It returns an error when the file is there and cannot
+// be used.
+func NewAdminTokens(file string, log zerolog.Logger) (*AdminTokens, error) {
+	t := &AdminTokens{file: file, log: log.With().Str("component", "admin").Logger()}
+	if file == "" {
+		return t, nil
+	}
+	if err := t.read(); err != nil {
+		return nil, err
+	}
+	t.looked = time.Now()
+	return t, nil
+}
+
+// current returns the tokens that are good now, as far as the file says.
+func (t *AdminTokens) current(now time.Time) []AdminToken {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// A clock that went back must not keep a removed token good.
+	if since := now.Sub(t.looked); t.file == "" || since >= 0 && since < tokensLook {
+		return t.tokens
+	}
+	t.looked = now
+	before := len(t.tokens)
+	changed, err := t.refresh()
+	switch {
+	case err != nil:
+		if text := err.Error(); text != t.failed {
+			t.failed = text
+			t.log.Error().Err(err).Msg("admin tokens not reloaded; those read before stay good")
+		}
+	case changed:
+		t.failed = ""
+		t.log.Info().Int("count", len(t.tokens)).Int("before", before).Msg("admin tokens reloaded")
+	}
+	return t.tokens
+}
+
+// refresh reads the file when it is not the one that was read.
+func (t *AdminTokens) refresh() (bool, error) {
+	stat, err := os.Stat(t.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		stat = nil
+	case err != nil:
+		return false, fmt.Errorf("look at admin tokens: %w", err)
+	}
+	if same(stat, t.stat) && t.failed == "" {
+		return false, nil
+	}
+	return true, t.read()
+}
+
+// same tells whether nothing points at a change. A mounted secret is replaced by
+// another file of the same name, an edited one grows or gets a new time.
+func same(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+func (t *AdminTokens) read() error {
+	f, err := os.Open(t.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.tokens, t.stat = nil, nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read admin tokens: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	// The state of what is read, and not of a file that may have come since.
+	stat, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("read admin tokens: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, MaxAdminTokensFile+1))
+	if err != nil {
+		return fmt.Errorf("read admin tokens: %w", err)
+	}
+	tokens, err := ParseAdminTokens(text)
+	if err != nil {
+		return fmt.Errorf("read admin tokens from %s: %w", t.file, err)
+	}
+	t.tokens, t.stat = tokens, stat
+	return nil
+}
+
+// actor finds out whose token it is. It returns a Forbidden fault when there are
+// no tokens at all, and an Unauthorized one for a token that is not good.
+func (t *AdminTokens) actor(token string, now time.Time) (string, error) {
+	tokens := t.current(now)
+	if len(tokens) == 0 {
+		return "", fault.New(fault.Forbidden, "nobody may come in yet: make a token with `bugle admin-token` and name its file by admin.tokens_file")
+	}
+	found, ok := matchAdminToken(tokens, token)
+	switch {
+	case !ok:
+		return "", fault.New(fault.Unauthorized, "the token is not valid")
+	case !found.Expires.IsZero() && !now.Before(found.Expires):
+		return "", fault.New(fault.Unauthorized, "the token has expired")
+	}
+	return found.Name, nil
+}

@@ -1,0 +1,39 @@
+package app
+
+import (
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
+)
+
+// operations are what operators work with on the admin listener.
+func (a *App) operations(
+	cfg config.Config, ledger *sqlledger.Ledger, registry *sqldevices.Registry,
+	senders map[devices.Provider]notifier.SenderConfig, log zerolog.Logger,
+) (*api.Operations, error) {
+	tokens, err := api.NewAdminTokens(cfg.Admin.TokensFile, log)
+	if err != nil {
+		return nil, err
+	}
+	control, err := notifier.NewControl(notifier.ControlConfig{Notifier: a.notifier, Ledger: ledger, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	bare := make(map[devices.Provider]notifier.Sender, len(senders))
+	for name, s := range senders {
+		bare[name] = s.Sender
+	}
+	tester, err := notifier.NewTester(notifier.TesterConfig{Devices: registry, Senders: bare, Audit: ledger, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return &api.Operations{
+		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
+		Requeue: control, Notifications: ledger, Devices: registry, TestSend: tester, Audit: ledger,
+	}, nil
+}

@@ -1,0 +1,93 @@
+package config_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/internal/config"
+)
+
+const ablyKey = "hKx3Qw.Ab12Cd:hunter2-of-ably"
+
+func TestATokenIsVerifiedInExactlyOneWay(t *testing.T) {
+	t.Parallel()
+	const jwks = "BUGLE_AUTH_JWKS_URL=https://login.example/keys?tenant=a"
+	c, err := config.Parse(nil, []string{jwks}, config.NeedAuth)
+	require.NoError(t, err)
+	require.Equal(t, "https://login.example/keys?tenant=a", c.Auth.JWKSURL)
+
+	_, err = config.Parse(nil, []string{jwks, "BUGLE_AUTH_SECRET=" + longSecret}, config.NeedAuth)
+	require.Equal(t, map[string]string{"auth.jwks_url (BUGLE_AUTH_JWKS_URL)": "excludes the secret: give one of the two"}, fields(t, err))
+	_, err = config.Parse(nil, nil, config.NeedAuth)
+	require.Contains(t, fields(t, err)["auth.secret_file (BUGLE_AUTH_SECRET_FILE)"], "or set BUGLE_AUTH_SECRET or BUGLE_AUTH_JWKS_URL")
+
+	for url, want := range map[string]string{
+		"http://login.example/keys":          "use https, unless env is dev",
+		"https://u:hunter2@login.example/k":  "without credentials",
+		"login.example/keys":                 "wants a URL",
+		"ftp://login.example/keys":           "wants a URL",
+		"https://login.example/keys#hunter2": "wants a URL",
+	} {
+		_, err := config.Parse(nil, []string{"BUGLE_AUTH_JWKS_URL=" + url}, config.NeedAuth)
+		got := fields(t, err)
+		require.Len(t, got, 1, url)
+		require.Contains(t, got["auth.jwks_url (BUGLE_AUTH_JWKS_URL)"], want)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	_, err = config.Parse(nil, []string{"BUGLE_AUTH_JWKS_URL=http://127.0.0.1:1/keys", "BUGLE_ENV=dev"}, config.NeedAuth)
+	require.NoError(t, err)
+}
+
+func TestAbly(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse(nil, nil)
+	require.NoError(t, err)
+	require.False(t, c.Ably.Enabled())
+
+	c, err = config.Parse([]byte("ably: {key_file: "+write(t, "key", ablyKey+"\n")+", rate: 300}"), nil)
+	require.NoError(t, err)
+	require.True(t, c.Ably.Enabled())
+	require.Equal(t, ablyKey, c.Ably.Key.Reveal())
+	require.InEpsilon(t, 300.0, c.Ably.Rate, 1e-9)
+	require.NotContains(t, c.String(), "hunter2")
+
+	_, err = config.Parse([]byte("ably: {rate: 300}"), nil)
+	require.Contains(t, fields(t, err)["ably.key_file (BUGLE_ABLY_KEY_FILE)"], "the other keys of ably do nothing without it")
+	for _, key := range []string{"hunter2", "app.key", "app:hunter2", "app.key:", "app.key:hun ter2", ".key:hunter2", "app.key:a:hunter2"} {
+		_, err = config.Parse(nil, []string{"BUGLE_ABLY_KEY=" + key})
+		require.Contains(t, fields(t, err)["ably.key (BUGLE_ABLY_KEY)"], "appId.keyId:secret", key)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	_, err = config.Parse([]byte("ably: {url: 'http://h', rate: 0, in_flight: 0}"), []string{"BUGLE_ABLY_KEY=" + ablyKey})
+	got := fields(t, err)
+	require.Contains(t, got["ably.url (BUGLE_ABLY_URL)"], "40103")
+	require.Contains(t, got["ably.rate (BUGLE_ABLY_RATE)"], "more than 0")
+	require.Contains(t, got["ably.in_flight (BUGLE_ABLY_IN_FLIGHT)"], "1 to 10000")
+	require.Len(t, got, 3)
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte("limits: {per_ip: 0, trusted_proxies: [10.1.2.3/8, 192.0.2.1, '2001:db8::/32', '::1']}"),
+		[]string{"BUGLE_LIMITS_PER_USER=7"})
+	require.NoError(t, err)
+	require.Equal(t, 7, c.Limits.PerUser)
+	require.Equal(t, 0, c.Limits.PerIP)
+	require.Equal(t, []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"),
+		netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128"),
+	}, c.Limits.Proxies)
+
+	_, err = config.Parse([]byte("limits: {per_user: -1, per_ip: 9999999, trusted_proxies: [10.0.0.1, proxy, 0.0.0.0/0, 'fe80::1%eth0']}"), nil)
+	got := fields(t, err)
+	require.Contains(t, got["limits.per_user (BUGLE_LIMITS_PER_USER)"], "0 for no limit")
+	require.Contains(t, got["limits.per_ip (BUGLE_LIMITS_PER_IP)"], "0 for no limit")
+	require.Contains(t, got["limits.trusted_proxies[1]"], "10.0.0.0/8")
+	require.Contains(t, got["limits.trusted_proxies[2]"], "the whole world")
+	require.Contains(t, got["limits.trusted_proxies[3]"], "10.0.0.0/8")
+	require.Len(t, got, 5)
+	_, err = config.Parse([]byte("limits: {trusted_proxies: [[a], 3]}"), nil)
+	require.Error(t, err)
+}

@@ -1,0 +1,33 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// Versions returns the version of the database's schema, 0 for a database
+// without one, and the newest one that this binary knows. Unlike the other
+// functions about migrations it writes nothing, not even goose's own table.
+func Versions(ctx context.Context, db *DB) (current, newest int64, err error) {
+	provider, err := newProvider(db)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, s := range provider.ListSources() {
+		newest = max(newest, s.Version)
+	}
+	var tables int
+	const versioned = `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`
+	if err := db.read.QueryRowContext(ctx, versioned).Scan(&tables); err != nil {
+		return 0, 0, fmt.Errorf("read schema: %w", err)
+	}
+	if tables == 0 {
+		return 0, newest, nil
+	}
+	var version sql.NullInt64
+	if err := db.read.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version); err != nil {
+		return 0, 0, fmt.Errorf("read schema version: %w", err)
+	}
+	return version.Int64, newest, nil
+}

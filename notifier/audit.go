@@ -1,0 +1,76 @@
+package notifier
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+// Actor is who asks for a change, and by which request. The zero value is the
+// service itself, whose doings are not audited.
+type Actor struct {
+	// Name is the name of the operator's token.
+	Name string
+	// RequestID is the request by which they asked.
+	RequestID string
+}
+
+// Action names what an operator did. The set is closed.
+type Action string
+
+// The actions.
+const (
+	// ActionPause: a rule takes no ticks until it is resumed.
+	ActionPause Action = "pause"
+	// ActionResume: a paused rule takes ticks again.
+	ActionResume Action = "resume"
+	// ActionRun: a rule ran out of turn.
+	ActionRun Action = "run"
+	// ActionRelease: what a held run holds goes out.
+	ActionRelease Action = "release"
+	// ActionDiscard: what a held run holds is dropped for good.
+	ActionDiscard Action = "discard"
+	// ActionRequeue: a delivery that had ended is tried again.
+	ActionRequeue Action = "requeue"
+	// ActionTestSend: one push went to one device outside of the ledger.
+	ActionTestSend Action = "test_send"
+)
+
+// AuditEntry is one change that an operator made. Entries are never changed.
+type AuditEntry struct {
+	// ID grows with each entry.
+	ID     int64
+	At     time.Time
+	Actor  Actor
+	Action Action
+	// Subject is what was changed: "rule/bet-settled", "run/12", "delivery/7", "device/phone-1".
+	Subject string
+	// Before and After are JSON; null where there was nothing. They hold no target and no text of a message.
+	Before, After json.RawMessage
+}
+
+// AuditQuery asks for a page of the audit.
+type AuditQuery struct {
+	// After asks for the entries with larger ids, oldest first.
+	After int64
+	// Before asks for those with smaller ids, newest first; 0 begins at the newest. It counts unless Forward is set.
+	Before int64
+	// Forward chooses After.
+	Forward bool
+	// Limit is the most entries to return.
+	Limit int
+}
+
+// SubjectRule names a rule in the audit.
+func SubjectRule(id string) string { return "rule/" + id }
+
+// SubjectRun names a run in the audit.
+func SubjectRun(id RunID) string { return "run/" + strconv.FormatInt(int64(id), 10) }
+
+// SubjectDelivery names a delivery in the audit.
+func SubjectDelivery(id DeliveryID) string { return "delivery/" + strconv.FormatInt(int64(id), 10) }
+
+// SubjectDevice names a device in the audit.
+func SubjectDevice(id devices.ID) string { return "device/" + string(id) }

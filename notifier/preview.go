@@ -1,0 +1,255 @@
+package notifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+)
+
+// The bounds of a preview.
+const (
+	// DefaultPreviewLimit is how many notifications are rendered when nobody says.
+	DefaultPreviewLimit = 10
+	// MaxPreviewLimit is how many are rendered at most.
+	MaxPreviewLimit = 100
+	// maxPreviewRows bounds what is read: a preview is for looking, and holds what it has read.
+	maxPreviewRows = 20_000
+)
+
+// PreviewLedger is what a preview asks the ledger.
+type PreviewLedger interface {
+	// Standing returns what is known of a rule; of an unknown one, nothing.
+	Standing(ctx context.Context, rule string) (RuleStanding, error)
+	// Known returns the latest version of each key that the rule has one of.
+	Known(ctx context.Context, rule string, keys []string) (map[string]KnownVersion, error)
+	// Reach counts the devices that a notification would go to if it were released now.
+	Reach(ctx context.Context, q ReachQuery) (int, error)
+}
+
+// KnownVersion is the latest version of a key on record.
+type KnownVersion struct {
+	Version     int
+	VersionHash string
+	Order       int64
+	State       string
+}
+
+// ReachQuery asks how many devices would get a notification.
+type ReachQuery struct {
+	Audience AudienceKind
+	// Thread and Follows name the notifications that are followed, for AudienceFollows.
+	Thread, Follows string
+	// User is the addressee, for AudienceUser.
+	User     devices.UserID
+	Category string
+	// OptIn says that the category is off until a user chooses it.
+	OptIn bool
+}
+
+// News says what a row would be, compared with what is on record.
+type News string
+
+// The kinds of news.
+const (
+	// NewsNew: the key is not known; it would be announced.
+	NewsNew News = "new"
+	// NewsChanged: the key is known in another version; it would be announced as a change.
+	NewsChanged News = "changed"
+	// NewsKnown: this version is on record; nothing would be announced.
+	NewsKnown News = "known"
+	// NewsStale: a newer version is on record; nothing would be announced.
+	NewsStale News = "stale"
+)
+
+// PreviewRequest says what to preview.
+type PreviewRequest struct {
+	// Since is the lower bound of the arrival times; zero means what a tick would read now.
+	Since time.Time
+	// Limit is how many notifications are rendered, the others are counted; 0 means DefaultPreviewLimit.
+	Limit int
+}
+
+// Preview is what a rule would announce now. Nothing of it is sent or written down.
+type Preview struct {
+	Window Window
+	// Baseline says that the rule's key, version or order has changed: the next run announces nothing.
+	Baseline bool
+	// Rows counts what was read; Truncated says that there is more than a preview reads.
+	Rows      int
+	Truncated bool
+	// News counts the notifications by what they would be; of several rows with one key the newest counts.
+	News map[News]int
+	// Expired counts those that are worth nothing any more.
+	Expired       int
+	Notifications []PreviewNotification
+	// Bad are the first of the rows that no notification can be made of, BadRows counts them all.
+	Bad     []*BadRow
+	BadRows int
+}
+
+// PreviewNotification is one notification as it would be shown.
+type PreviewNotification struct {
+	Draft
+	News      News
+	ExpiresAt time.Time
+	// Texts are by locale; "" is the default text.
+	Texts map[string]Text
+	// Devices is how many active devices would get it, mutes and opt-ins considered.
+	Devices int
+}
+
+// Preview runs a rule's query now and renders what it finds. It returns
+// ErrUnknownRule, and the source's error when the result is not complete.
+func (c *Control) Preview(ctx context.Context, id string, req PreviewRequest) (Preview, error) {
+	rule, ok := c.n.Rules().Get(id)
+	if !ok {
+		return Preview{}, ErrUnknownRule
+	}
+	standing, err := c.ledger.Standing(ctx, id)
+	if err != nil {
+		return Preview{}, fmt.Errorf("read standing of rule %s: %w", id, err)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	plan := PlanRun(rule, standing.Progress, now)
+	p := Preview{Window: Window{Now: now, Since: plan.Since, Until: now}, Baseline: plan.Baseline, News: map[News]int{}}
+	if !req.Since.IsZero() {
+		p.Window.Since = earlier(req.Since.UTC(), now)
+	}
+	drafts, err := p.read(ctx, c.n.source, rule)
+	if err != nil {
+		return Preview{}, fmt.Errorf("preview rule %s: %w", id, err)
+	}
+	if req.Limit <= 0 {
+		req.Limit = DefaultPreviewLimit
+	}
+	return p, c.render(ctx, &p, rule, drafts, min(req.Limit, MaxPreviewLimit))
+}
+
+// read collects the drafts, the newest of each key.
+func (p *Preview) read(ctx context.Context, source Source, rule *Rule) ([]Draft, error) {
+	const badShown = 10
+	at := map[string]int{}
+	var drafts []Draft
+	for row, err := range source.Read(ctx, rule.Query, rule.Params(p.Window)) {
+		if err != nil {
+			return nil, err
+		}
+		if p.Rows == maxPreviewRows {
+			p.Truncated = true
+			break
+		}
+		p.Rows++
+		d, err := rule.Draft(row)
+		if err == nil {
+			err = rule.Check(d)
+		}
+		if err != nil {
+			p.BadRows++
+			if bad, ok := errors.AsType[*BadRow](err); ok && len(p.Bad) < badShown {
+				p.Bad = append(p.Bad, bad)
+			}
+			continue
+		}
+		i, seen := at[d.Key]
+		switch {
+		case !seen:
+			at[d.Key] = len(drafts)
+			drafts = append(drafts, d)
+		case !rule.Ordered() || d.Order > drafts[i].Order:
+			drafts[i] = d
+		}
+	}
+	return drafts, nil
+}
+
+func (c *Control) render(ctx context.Context, p *Preview, rule *Rule, drafts []Draft, limit int) error {
+	keys := make([]string, len(drafts))
+	for i, d := range drafts {
+		keys[i] = d.Key
+	}
+	known, err := c.ledger.Known(ctx, rule.ID, keys)
+	if err != nil {
+		return fmt.Errorf("read known versions of rule %s: %w", rule.ID, err)
+	}
+	news := make([]News, len(drafts))
+	for i, d := range drafts {
+		k, ok := known[d.Key]
+		news[i] = rule.newsOf(d, k, ok)
+	}
+	// What would be announced is shown first.
+	for _, wanted := range []bool{true, false} {
+		for i, d := range drafts {
+			announced := news[i] == NewsNew || news[i] == NewsChanged
+			if announced != wanted {
+				continue
+			}
+			expires := rule.Expiry(d, p.Window.Now)
+			if !expires.After(p.Window.Now) {
+				p.Expired++
+				continue
+			}
+			p.News[news[i]]++
+			if len(p.Notifications) == limit {
+				continue
+			}
+			n, err := c.renderOne(ctx, rule, d, news[i], p.Window.Now)
+			if err != nil {
+				return err
+			}
+			n.ExpiresAt = expires
+			p.Notifications = append(p.Notifications, n)
+		}
+	}
+	return nil
+}
+
+func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
+	switch {
+	case !known:
+		return NewsNew
+	case k.VersionHash == d.VersionHash && k.State == "staged":
+		return NewsNew // staged by a run that failed: the next one adopts it
+	case k.VersionHash == d.VersionHash:
+		return NewsKnown
+	case r.Ordered() && d.Order <= k.Order:
+		return NewsStale
+	}
+	return NewsChanged
+}
+
+func (c *Control) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time) (PreviewNotification, error) {
+	n := PreviewNotification{Draft: d, News: news, Texts: map[string]Text{}}
+	for _, locale := range append([]string{""}, rule.locales(d.Variant)...) {
+		text, err := rule.Render(d, RenderContext{Locale: locale, Now: now, Correction: news == NewsChanged})
+		if err != nil {
+			return n, fmt.Errorf("render notification of rule %s: %w", rule.ID, err)
+		}
+		n.Texts[locale] = text
+	}
+	var err error
+	n.Devices, err = c.ledger.Reach(ctx, ReachQuery{
+		Audience: rule.Audience.Kind, Thread: rule.Thread(d.Key), Follows: rule.Audience.Rule, User: d.User,
+		Category: d.Category, OptIn: c.n.optIn[d.Category],
+	})
+	if err != nil {
+		return n, fmt.Errorf("count devices: %w", err)
+	}
+	return n, nil
+}
+
+// locales lists the locales that a variant, or the correction, has texts for, sorted.
+func (r *Rule) locales(variant string) []string {
+	set := map[string]localText{}
+	if t := r.variants[variant]; t != nil {
+		maps.Copy(set, t.locales)
+	}
+	if r.correction != nil {
+		maps.Copy(set, r.correction.locales)
+	}
+	return slices.Sorted(maps.Keys(set))
+}

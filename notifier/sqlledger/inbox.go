@@ -1,0 +1,165 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+var _ notifier.InboxStore = (*Ledger)(nil)
+
+// readBatch is how many items one transaction marks as read at most, so that a
+// large inbox does not hold the writer.
+const readBatch = 1000
+
+// told is true of a delivery x that reached its device, or may have. The text
+// is that of the partial index deliveries_told.
+const told = `(x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)`
+
+// ownItem is true of a notification n that is for the user $2 alone. The empty
+// user stands in the text because the partial index notifications_user has it.
+const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released'
+	AND NOT EXISTS (SELECT 1 FROM deliveries s WHERE s.notification_id = n.id AND s.state = 'suppressed' AND s.reason = 'shadow')
+	AND n.rule_id NOT IN (SELECT j.value ->> 'rule' FROM {each})`
+
+// inboxPage is the ids of at most $4 items of the user $2 below $3, newest
+// first; the rules in $1 are hidden. Either branch steps down an index of its
+// own, and what was told of the user's own is in both.
+const inboxPage = `own AS (SELECT n.id FROM notifications n
+		WHERE ` + ownItem + ` AND n.id < $3 {unread n.id} ORDER BY n.id DESC LIMIT $4),
+	told AS (SELECT DISTINCT x.notification_id AS id FROM deliveries x
+		WHERE x.user_id = $2 AND ` + told + ` AND x.notification_id < $3 {unread x.notification_id}
+		ORDER BY x.notification_id DESC LIMIT $4),
+	page AS (SELECT id FROM own UNION SELECT id FROM told ORDER BY id DESC LIMIT $4)`
+
+const inboxEntries = `WITH ` + inboxPage + `
+	SELECT n.id, n.rule_id, n.key, n.version, n.version_hash, n.order_value, n.user_id, n.variant, n.category, n.class, n.thread,
+		n.source_row, n.due_at, n.expires_at, n.created_at, n.released_at, COALESCE(r.read_at, 0),
+		EXISTS (SELECT 1 FROM notifications o WHERE o.thread = n.thread AND o.id > n.id AND o.state = 'released'),
+		CASE WHEN n.follow_up THEN EXISTS (SELECT 1 FROM notifications o
+			JOIN deliveries x ON x.notification_id = o.id AND x.user_id = $2
+			WHERE o.thread = n.thread AND o.id < n.id AND ` + told + `) ELSE FALSE END
+	FROM page p CROSS JOIN notifications n
+	LEFT JOIN inbox_reads r ON r.user_id = $2 AND r.notification_id = p.id
+	WHERE n.id = p.id ORDER BY p.id DESC`
+
+// inboxQuery fills in what a query leaves open.
+func (l *Ledger) inboxQuery(query string, unread bool) string {
+	only := func(string) string { return "" }
+	if unread {
+		only = func(id string) string {
+			return `AND NOT EXISTS (SELECT 1 FROM inbox_reads u WHERE u.user_id = $2 AND u.notification_id = ` + id + `)`
+		}
+	}
+	return strings.NewReplacer(
+		"{each}", l.each,
+		"{unread n.id}", only("n.id"), "{unread x.notification_id}", only("x.notification_id"),
+	).Replace(query)
+}
+
+// Inbox implements notifier.InboxStore.
+func (l *Ledger) Inbox(ctx context.Context, user devices.UserID, sel notifier.InboxSelection) (rec notifier.InboxRecord, err error) {
+	hidden, err := rulesBatch(sel.Hidden)
+	if err != nil {
+		return rec, err
+	}
+	before := int64(sel.Before)
+	if before <= 0 {
+		before = maxID
+	}
+	rows, err := l.db.SQL().QueryContext(ctx, l.inboxQuery(inboxEntries, sel.Unread), hidden, string(user), before, sel.Limit)
+	if rec.Entries, err = collect(rows, err, scanInboxEntry); err != nil {
+		return rec, fmt.Errorf("read inbox: %w", err)
+	}
+	err = l.db.SQL().QueryRowContext(ctx, `SELECT locale, time_zone FROM devices WHERE user_id = $1 AND state = 'active'
+		ORDER BY activated_at DESC, id LIMIT 1`, string(user)).Scan(&rec.Locale, &rec.TimeZone)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return rec, fmt.Errorf("read locale: %w", err)
+	}
+	return rec, nil
+}
+
+// maxID is above every id.
+const maxID = 1<<63 - 1
+
+func scanInboxEntry(r *sql.Rows) (e notifier.InboxEntry, err error) {
+	var row string
+	var due, expires, created, released, read int64
+	err = r.Scan(&e.ID, &e.Rule, &e.Key, &e.Version, &e.VersionHash, &e.Order, &e.User, &e.Variant, &e.Category, &e.Class, &e.Thread,
+		&row, &due, &expires, &created, &released, &read, &e.Superseded, &e.Told)
+	if err != nil {
+		return e, err
+	}
+	e.DueAt, e.ExpiresAt, e.CreatedAt = sqldb.Time(due), sqldb.Time(expires), sqldb.Time(created)
+	e.ReleasedAt, e.ReadAt = sqldb.Time(released), sqldb.Time(read)
+	dec := json.NewDecoder(strings.NewReader(row))
+	dec.UseNumber() // BIGINT and DECIMAL stay exact
+	if err := dec.Decode(&e.Row); err != nil {
+		return e, fmt.Errorf("decode row of notification %d: %w", e.ID, err)
+	}
+	return e, nil
+}
+
+// MarkRead implements notifier.InboxStore.
+func (l *Ledger) MarkRead(ctx context.Context, user devices.UserID, id notifier.NotificationID, hidden []string) (found bool, err error) {
+	rules, err := rulesBatch(hidden)
+	if err != nil {
+		return false, err
+	}
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, l.inboxQuery(`SELECT EXISTS (SELECT 1 FROM notifications n WHERE n.id = $3 AND `+ownItem+`)
+			OR EXISTS (SELECT 1 FROM deliveries x WHERE x.user_id = $2 AND x.notification_id = $3 AND `+told+`)`, false),
+			rules, string(user), int64(id)).Scan(&found)
+		if err != nil || !found {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO inbox_reads (user_id, notification_id, read_at) VALUES ($1, $2, $3)
+			ON CONFLICT (user_id, notification_id) DO NOTHING`, string(user), int64(id), l.now())
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("note read: %w", err)
+	}
+	return found, nil
+}
+
+// MarkReadUpTo implements notifier.InboxStore.
+func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notifier.NotificationID, hidden []string) error {
+	rules, err := rulesBatch(hidden)
+	if err != nil {
+		return err
+	}
+	query := l.inboxQuery(`WITH `+inboxPage+` INSERT INTO inbox_reads (user_id, notification_id, read_at)
+		SELECT $2, p.id, $5 FROM page p WHERE TRUE ON CONFLICT (user_id, notification_id) DO NOTHING`, true)
+	below := min(int64(id), maxID-1) + 1
+	now := l.now()
+	for marked := readBatch; marked == readBatch; {
+		err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+			marked, err = exec(ctx, tx, query, rules, string(user), below, readBatch, now)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("note read: %w", err)
+		}
+	}
+	return nil
+}
+
+// rulesBatch is a batch of rule ids.
+func rulesBatch(rules []string) (string, error) {
+	type item struct {
+		Rule string `json:"rule"`
+	}
+	items := make([]item, len(rules))
+	for i, r := range rules {
+		items[i].Rule = r
+	}
+	return batch(items)
+}

@@ -1,0 +1,105 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// plan returns SQLite's plan of a query, without the tree.
+func plan(t *testing.T, l *Ledger, query string, args ...any) []string {
+	t.Helper()
+	rows, err := l.db.SQL().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	steps, err := collect(rows, err, func(r *sql.Rows) (string, error) {
+		var id, parent, unused int
+		var detail string
+		return detail, r.Scan(&id, &parent, &unused, &detail)
+	})
+	require.NoError(t, err)
+	return steps
+}
+
+func TestTheInboxStepsDownItsIndexes(t *testing.T) {
+	t.Parallel()
+	l := New(sqldbtest.SQLite(t))
+	for _, unread := range []bool{false, true} {
+		steps := plan(t, l, l.inboxQuery(inboxEntries, unread), "[]", "ann", int64(maxID), 50)
+		all := strings.Join(steps, "\n")
+		for _, want := range []string{
+			"SEARCH n USING INDEX notifications_user (user_id=? AND id<?)",
+			"SEARCH x USING INDEX deliveries_told (user_id=? AND notification_id<?)",
+			"SEARCH o USING INDEX notifications_thread (thread=? AND id>?)",
+			"SEARCH x USING INDEX deliveries_told (user_id=? AND notification_id=?)",
+			"SEARCH n USING INTEGER PRIMARY KEY (rowid=?)",
+		} {
+			require.Contains(t, all, want)
+		}
+		for _, step := range steps {
+			if !strings.HasPrefix(step, "SCAN") {
+				continue
+			}
+			// What may be read as a whole: pages of at most a limit, and the rules in the parameter.
+			require.Regexp(t, `^SCAN (own|told|page|p|j)\b`, step, all)
+		}
+	}
+}
+
+// A page of an inbox, all read or all unread, must not become slower with what
+// lies behind it. The bound is generous: a scan of 10,000 rows with their
+// sub-queries takes several times as long.
+func TestALargeInboxStaysFast(t *testing.T) {
+	t.Parallel()
+	const size = 10_000
+	l := New(sqldbtest.SQLite(t))
+	require.NoError(t, l.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		for i := range size {
+			audience, user := notifier.AudienceUser, "ann"
+			if i%2 == 1 {
+				audience, user = notifier.AudienceAll, ""
+			}
+			var id int64
+			if err := tx.QueryRowContext(ctx, `INSERT INTO notifications (rule_id, key, version, version_hash, order_value, latest, thread,
+				follow_up, audience, user_id, category, class, urgency, state, run_id, source_row, expires_at, created_at, released_at)
+				VALUES ('r', $1, 1, '', 0, TRUE, $1, $2, $3, $4, 'win', 'service', 'high', 'released', 1, '{}', 1, 1, 1) RETURNING id`,
+				fmt.Sprint(i), i%3 == 0, audience, user).Scan(&id); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency,
+				follow_up, state, due_at, expires_at, created_at)
+				VALUES ($1, 'd', 'ann', 'r', 'fcm', 'high', FALSE, 'sent', 1, 1, 1)`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	measure := func(unread bool, want int) time.Duration {
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			rec, err := l.Inbox(t.Context(), "ann", notifier.InboxSelection{Limit: 50, Unread: unread})
+			require.NoError(t, err)
+			require.Len(t, rec.Entries, want)
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	all, unread := measure(false, 50), measure(true, 50)
+	start := time.Now()
+	require.NoError(t, l.MarkReadUpTo(t.Context(), devices.UserID("ann"), maxID, nil))
+	marked := time.Since(start)
+	read := measure(true, 0)
+	t.Logf("page %s, unread page %s, mark %d read %s, empty unread page %s", all, unread, size, marked, read)
+	require.Less(t, all, 100*time.Millisecond)
+	require.Less(t, unread, 100*time.Millisecond)
+	require.Less(t, read, 500*time.Millisecond)
+	require.Less(t, marked, 20*time.Second)
+}

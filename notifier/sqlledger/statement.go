@@ -1,0 +1,46 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+)
+
+// statement puts a SELECT together from constant pieces; values are parameters
+// only. The zero value is empty.
+type statement struct {
+	sql  strings.Builder
+	args []any
+}
+
+// text adds a piece without values.
+func (s *statement) text(piece string) { s.sql.WriteString(piece) }
+
+// add adds a piece; each ? becomes the number of the next value.
+func (s *statement) add(piece string, values ...any) {
+	for _, v := range values {
+		before, after, _ := strings.Cut(piece, "?")
+		s.args = append(s.args, v)
+		s.sql.WriteString(before + "$" + strconv.Itoa(len(s.args)))
+		piece = after
+	}
+	s.sql.WriteString(piece)
+}
+
+// and adds a condition.
+func (s *statement) and(condition string, values ...any) {
+	s.add(" AND "+condition, values...)
+}
+
+// limit ends the statement.
+func (s *statement) limit(n int) *statement {
+	s.add(` LIMIT ?`, n)
+	return s
+}
+
+// list runs a statement outside of any transaction.
+func list[T any](ctx context.Context, l *Ledger, s *statement, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	rows, err := l.db.SQL().QueryContext(ctx, s.sql.String(), s.args...)
+	return collect(rows, err, scan)
+}

@@ -1,0 +1,323 @@
+package ably
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// attachment is a connection's tie to a channel.
+type attachment struct {
+	conn  *connection
+	ch    *channel
+	name  string // as the client writes it, with qualifiers
+	modes int64
+}
+
+// send queues a frame about the channel. s.mu must be held.
+func (a *attachment) send(f frame) {
+	if a.conn.t == nil {
+		return
+	}
+	f.Channel = a.name
+	a.conn.t.send(f)
+}
+
+// handle does what a client's frame asks for. s.mu must be held.
+func (t *transport) handle(f object) {
+	switch f.int("action") {
+	case actionHeartbeat:
+		t.send(frame{Action: actionHeartbeat, ID: f.str("id")})
+	case actionClose:
+		t.s.detachAll(t.conn)
+		t.s.leaveAll(t.conn)
+		delete(t.s.conns, t.conn.id)
+		t.finish(frame{Action: actionClosed})
+	case actionDisconnect:
+		t.finish(frame{Action: actionDisconnected})
+	case actionAttach:
+		t.attach(f)
+	case actionDetach:
+		t.detach(f)
+	case actionMessage, actionPresence:
+		t.receive(f)
+	case actionAuth:
+		t.reauthorize(f)
+	}
+}
+
+// refuseChannel fails a channel. s.mu must be held.
+func (t *transport) refuseChannel(channel string, e *errorInfo) {
+	t.send(frame{Action: actionError, Channel: channel, Error: e})
+}
+
+// permitted says which modes the principal may have on a channel.
+func permitted(who *principal, name string) int64 {
+	var modes int64
+	if who.may(opSubscribe, name) {
+		modes |= modeSubscribe | modePresenceSubscribe
+	}
+	if who.may(opPublish, name) && !isMeta(name) {
+		modes |= modePublish
+	}
+	if who.may(opPresence, name) && !isMeta(name) {
+		modes |= modePresence
+	}
+	return modes
+}
+
+func (t *transport) attach(f object) {
+	s, c := t.s, t.conn
+	wireName := f.str("channel")
+	name, params := splitChannel(wireName)
+	for k, v := range f.sub("params") {
+		if text, isText := v.(string); isText {
+			if params == nil {
+				params = map[string]string{}
+			}
+			params[k] = text
+		}
+	}
+	if e := checkChannelName(name); e != nil {
+		t.refuseChannel(wireName, e)
+		return
+	}
+	modes := permitted(c.who, name)
+	if asked := f.int("flags") & modeMask; asked != 0 {
+		modes &= asked
+	}
+	if modes == 0 {
+		t.refuseChannel(wireName, denied(opSubscribe, "the channel"))
+		return
+	}
+	a := c.attached[wireName]
+	if a == nil && len(c.attached) >= maxAttached {
+		t.refuseChannel(wireName, fail(90010, "maximum number of channels per connection exceeded"))
+		return
+	}
+	ch := s.channel(name)
+	ch.prune(s.cfg.Now(), s.cfg)
+	if a == nil {
+		a = &attachment{conn: c, ch: ch, name: wireName}
+		c.attached[wireName] = a
+	}
+	a.modes = modes
+	ch.attached[a] = struct{}{}
+	t.greet(a, params, f.str("channelSerial"))
+}
+
+// greet answers an ATTACH and sends what the client missed or asks for.
+func (t *transport) greet(a *attachment, params map[string]string, serial string) {
+	s, ch := t.s, a.ch
+	flags := a.modes
+	var backlog []*message
+	if from, isSerial := parseSerial(serial); serial != "" && isSerial {
+		if from >= ch.floor {
+			flags |= flagResumed
+			for _, m := range ch.msgs {
+				if m.pos > from && (a.conn.echo || m.ConnectionID != a.conn.id) {
+					backlog = append(backlog, m)
+				}
+			}
+		}
+	} else if serial == "" {
+		backlog = rewind(ch, params["rewind"], s.cfg.Now())
+		if len(backlog) > 0 {
+			flags |= flagHasBacklog
+		}
+	}
+	members := ch.present()
+	if len(members) > 0 && a.modes&modePresenceSubscribe != 0 {
+		flags |= flagHasPresence
+	}
+	a.send(frame{Action: actionAttached, ChannelSerial: serialText(max(ch.last, ch.floor)), Flags: flags, Params: params})
+	if flags&flagHasPresence != 0 {
+		for i := range members {
+			members[i].Action = presencePresent
+		}
+		a.send(frame{Action: actionSync, ChannelSerial: "sync" + strconv.FormatUint(s.serial, 10) + ":", Presence: members})
+	}
+	if a.modes&modeSubscribe == 0 {
+		return
+	}
+	for _, m := range backlog {
+		a.send(frame{
+			Action: actionMessage, ID: m.ID, ChannelSerial: serialText(m.pos), ConnectionID: m.ConnectionID,
+			Timestamp: m.Timestamp, messages: []*message{m},
+		})
+	}
+}
+
+// rewind picks the last messages by number ("5") or by time ("15s", "2m").
+func rewind(ch *channel, text string, now time.Time) []*message {
+	if n, err := strconv.Atoi(text); err == nil && n > 0 {
+		return ch.msgs[max(0, len(ch.msgs)-min(n, 100)):]
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		i := slices.IndexFunc(ch.msgs, func(m *message) bool { return now.Sub(time.UnixMilli(m.Timestamp)) <= d })
+		if i >= 0 {
+			return ch.msgs[max(i, len(ch.msgs)-100):]
+		}
+	}
+	return nil
+}
+
+func (t *transport) detach(f object) {
+	name := f.str("channel")
+	if a := t.conn.attached[name]; a != nil {
+		delete(t.conn.attached, name)
+		delete(a.ch.attached, a)
+		t.s.leave(a.ch, t.conn)
+	}
+	t.send(frame{Action: actionDetached, Channel: name})
+}
+
+// receive handles a MESSAGE or PRESENCE: exactly one ACK or NACK each. A frame
+// that was handled before a reconnection is answered and does nothing.
+func (t *transport) receive(f object) {
+	c, serial, one := t.conn, f.int("msgSerial"), 1
+	var res []publishResult
+	e, again := c.nacks[serial], serial <= c.lastSerial
+	if !again {
+		c.lastSerial = serial
+		var serials []string
+		if f.int("action") == actionMessage {
+			serials, e = t.publish(f, serial)
+		} else {
+			e = t.enter(f, serial)
+		}
+		res = []publishResult{{serials}}
+		if e != nil {
+			c.nacks[serial] = e
+			delete(c.nacks, serial-1000) // a client has fewer in flight
+		}
+	}
+	if e != nil {
+		t.send(frame{Action: actionNack, MsgSerial: &serial, Count: &one, Error: e})
+		return
+	}
+	t.send(frame{Action: actionAck, MsgSerial: &serial, Count: &one, Res: res})
+}
+
+// publish puts a client's messages on a channel. Being attached is not needed.
+func (t *transport) publish(f object, serial int64) ([]string, *errorInfo) {
+	c := t.conn
+	name, _ := splitChannel(f.str("channel"))
+	if e := checkChannelName(name); e != nil {
+		return nil, e
+	}
+	if a := c.attached[f.str("channel")]; permitted(c.who, name)&modePublish == 0 || a != nil && a.modes&modePublish == 0 {
+		return nil, denied(opPublish, "the channel")
+	}
+	msgs, e := t.s.messagesOf(f.list("messages"), c.who)
+	if e != nil {
+		return nil, e
+	}
+	out, e := t.s.publish(name, msgs, origin{conn: c, frame: c.id + ":" + strconv.FormatInt(serial, 10)})
+	t.pushes = append(t.pushes, out.pushes...)
+	return out.serials, e
+}
+
+// enter changes who is present.
+func (t *transport) enter(f object, serial int64) *errorInfo {
+	c := t.conn
+	a := c.attached[f.str("channel")]
+	switch {
+	case a == nil:
+		return fail(codeNotPresent, "unable to enter presence: the channel is not attached")
+	case a.modes&modePresence == 0:
+		return denied(opPresence, "the channel")
+	}
+	now := t.s.cfg.Now().UnixMilli()
+	id := c.id + ":" + strconv.FormatInt(serial, 10)
+	var out []presence
+	for i, v := range f.list("presence") {
+		o, _ := asObject(v)
+		p := presence{
+			Action: int(o.int("action")), ClientID: cmp.Or(o.str("clientId"), c.who.identity()),
+			ID: id + ":" + strconv.Itoa(i), ConnectionID: c.id, Timestamp: now,
+		}
+		if p.ClientID == "" || p.ClientID == "*" || !c.who.actsAs(p.ClientID) {
+			return fail(codeClientID, "invalid clientId for presence")
+		}
+		if p.Action < presenceEnter || p.Action > presenceUpdate {
+			return fail(codeBadRequest, "invalid presence action")
+		}
+		var e *errorInfo
+		if p.Data, p.Encoding, e = canonical(o["data"], o.str("encoding")); e != nil {
+			return e
+		}
+		out = append(out, p)
+	}
+	for _, p := range out {
+		if p.Action == presenceLeave {
+			delete(a.ch.members, memberKey(p))
+		} else {
+			a.ch.members[memberKey(p)] = p
+		}
+	}
+	a.ch.broadcast(&frame{Action: actionPresence, ID: id, Timestamp: now, ChannelSerial: serialText(max(a.ch.last, a.ch.floor)), Presence: out}, c)
+	return nil
+}
+
+func memberKey(p presence) string { return p.ConnectionID + "\x00" + p.ClientID }
+
+// present lists the members of a channel.
+func (ch *channel) present() []presence {
+	out := make([]presence, 0, len(ch.members))
+	for _, key := range slices.Sorted(maps.Keys(ch.members)) {
+		m := ch.members[key]
+		m.Action = presencePresent
+		out = append(out, m)
+	}
+	return out
+}
+
+// leave takes a connection's members out of a channel. s.mu must be held.
+func (s *Server) leave(ch *channel, c *connection) {
+	now := s.cfg.Now().UnixMilli()
+	for _, p := range ch.present() {
+		if p.ConnectionID != c.id {
+			continue
+		}
+		delete(ch.members, memberKey(p))
+		p.Action, p.Timestamp = presenceLeave, now
+		p.ID = "stand-in:" + s.newID(6) + ":0" // made by the service: clients go by the timestamp
+		ch.broadcast(&frame{Action: actionPresence, ID: strings.TrimSuffix(p.ID, ":0"), Timestamp: now, Presence: []presence{p}}, c)
+	}
+}
+
+// leaveAll takes a connection's members out of every channel. s.mu must be
+// held.
+func (s *Server) leaveAll(c *connection) {
+	for _, ch := range s.channels {
+		if len(ch.members) > 0 {
+			s.leave(ch, c)
+		}
+	}
+}
+
+// reauthorize takes a new token on a living connection.
+func (t *transport) reauthorize(f object) {
+	c := t.conn
+	who, e := t.s.byToken(f.sub("auth").str("accessToken"))
+	if e == nil && who.clientID != c.who.clientID {
+		e = fail(codeIncompatible, "clientId of the token differs from that of the connection")
+	}
+	if e != nil {
+		t.finish(frame{Action: actionError, Error: e})
+		return
+	}
+	c.who = who
+	t.send(frame{Action: actionConnected, ConnectionID: c.id, ConnectionDetails: t.s.details(c)})
+	for name, a := range c.attached {
+		if a.modes &= permitted(who, a.ch.name); a.modes == 0 {
+			delete(c.attached, name)
+			delete(a.ch.attached, a)
+			t.refuseChannel(name, denied(opSubscribe, "the channel"))
+		}
+	}
+}

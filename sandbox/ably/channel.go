@@ -1,0 +1,185 @@
+package ably
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// channel is what is known about one channel.
+type channel struct {
+	name     string
+	msgs     []*message // in order of pos
+	floor    uint64     // no message up to this place is kept
+	last     uint64     // place of the newest message ever
+	seen     map[string]published
+	attached map[*attachment]struct{}
+	members  map[string]presence // by connection and client
+	rate     window
+}
+
+// published is what a repeat of a publish is answered with.
+type published struct {
+	at      time.Time
+	id      string
+	serials []string
+	pushes  []*item // to be accepted when the lock is released; none for a repeat
+}
+
+// channel returns a channel, making it. s.mu must be held.
+func (s *Server) channel(name string) *channel {
+	ch, known := s.channels[name]
+	if !known {
+		ch = &channel{
+			name: name, seen: map[string]published{}, attached: map[*attachment]struct{}{}, members: map[string]presence{},
+		}
+		s.channels[name] = ch
+	}
+	return ch
+}
+
+// prune forgets what is older than is kept.
+func (ch *channel) prune(now time.Time, cfg Config) {
+	n := max(0, len(ch.msgs)-cfg.MaxHistory)
+	for n < len(ch.msgs) && now.Sub(time.UnixMilli(ch.msgs[n].Timestamp)) > cfg.History {
+		n++
+	}
+	if n > 0 {
+		ch.floor = ch.msgs[n-1].pos
+		ch.msgs = slices.Delete(ch.msgs, 0, n)
+	}
+	for id, p := range ch.seen {
+		if now.Sub(p.at) > DefaultHistory {
+			delete(ch.seen, id)
+		}
+	}
+}
+
+// serialText writes a place so that places sort as texts.
+func serialText(pos uint64) string { return fmt.Sprintf("%016d", pos) }
+
+func parseSerial(text string) (uint64, bool) {
+	text, _, _ = strings.Cut(text, ":")
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil
+}
+
+// splitChannel takes the parameters out of a name such as
+// "[?rewind=1]odds" and returns the channel's own name.
+func splitChannel(name string) (string, map[string]string) {
+	q, rest := splitQualifier(name)
+	before, query, found := strings.Cut(q, "?")
+	if before != "" && strings.HasPrefix(before, "filter=") {
+		before = "" // derived channels carry everything here
+	} else if !found {
+		return name, nil
+	}
+	params := map[string]string{}
+	if values, err := url.ParseQuery(query); err == nil {
+		for k := range values {
+			params[k] = values.Get(k)
+		}
+	}
+	if before != "" {
+		rest = "[" + before + "]" + rest
+	}
+	return rest, params
+}
+
+// checkChannelName refuses names that no channel can have.
+func checkChannelName(name string) *errorInfo {
+	_, rest := splitQualifier(name)
+	if rest == "" || strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "[") || strings.ContainsAny(name, "\r\n") {
+		return fail(codeChannelName, "invalid channel name")
+	}
+	return nil
+}
+
+// isMeta reports whether a channel is one of Ably's own, on which nobody can
+// publish or be present.
+func isMeta(name string) bool {
+	q, _ := splitQualifier(name)
+	return q == "meta"
+}
+
+// origin is where a publish comes from.
+type origin struct {
+	conn  *connection // nil for REST
+	frame string      // id of the frame, for messages without ids
+}
+
+// publish puts messages on a channel, all or none, and sends them to who is
+// attached. s.mu must be held.
+func (s *Server) publish(name string, msgs []*message, from origin) (published, *errorInfo) {
+	now := s.cfg.Now()
+	ch := s.channel(name)
+	key, e := dedupeKey(msgs)
+	if e != nil {
+		return published{}, e
+	}
+	if before, again := ch.seen[key]; key != "" && again && now.Sub(before.at) <= DefaultHistory {
+		s.stats.Duplicates++
+		return before, nil
+	}
+	if s.cfg.ChannelRate > 0 && !isMeta(name) && !ch.rate.take(now, s.cfg.ChannelRate, len(msgs)) {
+		return published{}, fail(codeChannelRate, "rate limit exceeded; permitted rate = %d; metric = channel.maxRate", s.cfg.ChannelRate)
+	}
+	base := from.frame
+	if key != "" {
+		base = key
+	} else if base == "" {
+		base = s.newID(9)
+	}
+	out := published{at: now, id: base}
+	for i, m := range msgs {
+		s.serial++
+		m.pos = s.serial
+		m.Timestamp = now.UnixMilli()
+		if !m.given {
+			m.ID = base + ":" + strconv.Itoa(i)
+		}
+		if from.conn != nil {
+			m.ConnectionID = from.conn.id
+		}
+		m.Serial = serialText(m.pos) + ":" + strconv.Itoa(i)
+		out.serials = append(out.serials, m.Serial)
+	}
+	ch.msgs = append(ch.msgs, msgs...)
+	ch.last = s.serial
+	if key != "" {
+		ch.seen[key] = out
+	}
+	s.stats.Messages += uint64(len(msgs))
+	ch.broadcast(&frame{
+		Action: actionMessage, ID: base, ChannelSerial: serialText(ch.last), Timestamp: now.UnixMilli(), messages: msgs,
+	}, from.conn)
+	out.pushes = s.channelPushes(name, msgs)
+	return out, nil
+}
+
+// publishInternal puts a message of the service's own on a channel.
+func (s *Server) publishInternal(name string, m *message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = s.publish(name, []*message{m}, origin{}) // no id, and metachannels have no limit
+}
+
+// broadcast sends a frame to who is attached. Only messages are kept from
+// their own sender, if that asked for no echo.
+func (ch *channel) broadcast(f *frame, from *connection) {
+	if from != nil {
+		f.ConnectionID = from.id
+	}
+	for a := range ch.attached {
+		switch {
+		case f.Action == actionMessage && (a.modes&modeSubscribe == 0 || a.conn == from && from != nil && !from.echo):
+			continue
+		case f.Action == actionPresence && a.modes&modePresenceSubscribe == 0:
+			continue
+		}
+		a.send(*f)
+	}
+}
