@@ -102,8 +102,8 @@ func (a *adminServer) exportAudit(ctx context.Context, in *exportInput) (*huma.S
 				return
 			}
 			if found, err = a.Audit.Audit(ctx, q); err != nil {
-				problemOf(ctx, a.log, err)
-				panic(http.ErrAbortHandler) // half an export must not look like a whole one
+				_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
+				panic(http.ErrAbortHandler)    // half an export must not look like a whole one
 			}
 		}
 	}}, nil

@@ -96,7 +96,7 @@ type adminWorld struct {
 	token   string
 }
 
-func newAdminWorld(t testing.TB) *adminWorld {
+func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	t.Helper()
 	a := &adminWorld{stage: &stage{}, log: &lockedBuffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	a.db = sqldbtest.SQLite(t)
@@ -121,14 +121,15 @@ func newAdminWorld(t testing.TB) *adminWorld {
 	a.token = a.addToken(t, "alice", 0)
 	tokens, err := api.NewAdminTokens(a.tokens, log)
 	require.NoError(t, err)
+	ops := api.Operations{
+		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
+		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger,
+	}
+	for _, c := range change {
+		c(&ops)
+	}
 	reg := prometheus.NewRegistry()
-	a.handler, err = api.NewAdmin(api.AdminConfig{
-		Gatherer: reg, Registerer: reg, Log: log,
-		Operations: &api.Operations{
-			Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
-			Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger,
-		},
-	})
+	a.handler, err = api.NewAdmin(api.AdminConfig{Gatherer: reg, Registerer: reg, Log: log, Operations: &ops})
 	require.NoError(t, err)
 	a.tell(t)
 	return a

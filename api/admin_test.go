@@ -2,8 +2,12 @@ package api_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -269,6 +273,36 @@ func TestTheAuditIsListedAndExported(t *testing.T) {
 	requireProblem(t, a.as(t, "GET", "/admin/v1/audit/export", ""), 500)
 }
 
+// breakingAudit fails at its second page.
+type breakingAudit struct{ reads int }
+
+func (b *breakingAudit) Audit(_ context.Context, q notifier.AuditQuery) ([]notifier.AuditEntry, error) {
+	if b.reads++; b.reads > 1 {
+		return nil, errors.New("the disk is gone")
+	}
+	out := make([]notifier.AuditEntry, q.Limit)
+	for i := range out {
+		out[i] = notifier.AuditEntry{ID: int64(i) + 1, Before: json.RawMessage("null"), After: json.RawMessage("null")}
+	}
+	return out, nil
+}
+
+func TestHalfAnExportDoesNotLookLikeAWholeOne(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t, func(o *api.Operations) { o.Audit = &breakingAudit{} })
+	addr := serve(t, a.handler)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+"/admin/v1/audit/export", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+a.token)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Contains(t, a.log.String(), "the disk is gone")
+}
+
 func TestTheAdminDocumentTellsOfEveryRoute(t *testing.T) {
 	t.Parallel()
 	a := newAdminWorld(t)
@@ -300,4 +334,3 @@ func TestIncompleteOperationsAreRefused(t *testing.T) {
 	_, err := api.NewAdmin(api.AdminConfig{Gatherer: newWorld(t).metrics, Operations: &api.Operations{}})
 	require.Error(t, err)
 }
-

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,8 +15,13 @@ import (
 	"github.com/bugle-push/bugle/internal/fault"
 )
 
-// tokensLook is how often the tokens file is looked at, when requests come.
-const tokensLook = time.Second
+const (
+	// tokensLook is how often the tokens file is looked at, when requests come.
+	tokensLook = time.Second
+	// tokensSettle is how old a file's last change must be to be taken for its
+	// last: file systems count time in steps, and two changes may fall into one.
+	tokensSettle = 2 * time.Second
+)
 
 // AdminTokens are the tokens of a file, read again when it changes: a new token
 // works, and a removed one ends, within about a second and without a restart.
@@ -29,7 +35,8 @@ type AdminTokens struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	stat   fs.FileInfo // nil when there is no file
+	stat   fs.FileInfo // of the file that was read; nil when there was none
+	fresh  bool        // it had just been changed when it was read
 	failed string      // the last failure that was logged
 	tokens []AdminToken
 }
@@ -58,34 +65,34 @@ func (t *AdminTokens) current(now time.Time) []AdminToken {
 		return t.tokens
 	}
 	t.looked = now
-	before := len(t.tokens)
-	changed, err := t.refresh()
-	switch {
-	case err != nil:
+	before := t.tokens
+	if err := t.refresh(); err != nil {
 		if text := err.Error(); text != t.failed {
 			t.failed = text
 			t.log.Error().Err(err).Msg("admin tokens not reloaded; those read before stay good")
 		}
-	case changed:
-		t.failed = ""
-		t.log.Info().Int("count", len(t.tokens)).Int("before", before).Msg("admin tokens reloaded")
+		return t.tokens
+	}
+	t.failed = ""
+	if !slices.EqualFunc(before, t.tokens, func(a, b AdminToken) bool { return a.Line() == b.Line() }) {
+		t.log.Info().Int("count", len(t.tokens)).Int("before", len(before)).Msg("admin tokens reloaded")
 	}
 	return t.tokens
 }
 
-// refresh reads the file when it is not the one that was read.
-func (t *AdminTokens) refresh() (bool, error) {
+// refresh reads the file when it is not, or may not be, the one that was read.
+func (t *AdminTokens) refresh() error {
 	stat, err := os.Stat(t.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		stat = nil
 	case err != nil:
-		return false, fmt.Errorf("look at admin tokens: %w", err)
+		return fmt.Errorf("look at admin tokens: %w", err)
 	}
-	if same(stat, t.stat) && t.failed == "" {
-		return false, nil
+	if same(stat, t.stat) && !t.fresh && t.failed == "" {
+		return nil
 	}
-	return true, t.read()
+	return t.read()
 }
 
 // same tells whether nothing points at a change. A mounted secret is replaced by
@@ -100,7 +107,7 @@ func same(a, b fs.FileInfo) bool {
 func (t *AdminTokens) read() error {
 	f, err := os.Open(t.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.tokens, t.stat = nil, nil
+		t.tokens, t.stat, t.fresh = nil, nil, false
 		return nil
 	}
 	if err != nil {
@@ -120,7 +127,7 @@ func (t *AdminTokens) read() error {
 	if err != nil {
 		return fmt.Errorf("read admin tokens from %s: %w", t.file, err)
 	}
-	t.tokens, t.stat = tokens, stat
+	t.tokens, t.stat, t.fresh = tokens, stat, time.Since(stat.ModTime()) < tokensSettle
 	return nil
 }
 

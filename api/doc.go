@@ -18,6 +18,11 @@
 // runs; /docs shows the same document to people. A user sees and touches only
 // what is their own; another one's answers as if it did not exist.
 //
+// The routes for operators, /admin/v1, stand on the admin listener behind
+// tokens of their own (AdminTokens), whose hashes are in a file that is read
+// again when it changes. Every change that an operator makes carries its
+// notifier.Actor down to where it is written, which is where it is audited.
+//
 // The package refuses to tell a target's value: answers and logs hold its kind
 // and a short hash. Tokens are never logged. Labels of metrics come from closed
 // sets: the router's pattern, a known method, the status.

@@ -153,8 +153,11 @@ func TestPublishedKeysVerify(t *testing.T) {
 	j := newJWKS(t, i, &lockedBuffer{})
 	k := keys()
 	for _, s := range []signer{
-		{"rsa", jwt.SigningMethodRS256, k["rsa"]}, {"rsa", jwt.SigningMethodPS256, k["rsa"]}, {"ps", jwt.SigningMethodPS256, k["rsa2"]},
-		{"ec", jwt.SigningMethodES256, k["ec"]}, {"ed", jwt.SigningMethodEdDSA, k["ed"]},
+		{"rsa", jwt.SigningMethodRS256, k["rsa"]},
+		{"rsa", jwt.SigningMethodPS256, k["rsa"]},
+		{"ps", jwt.SigningMethodPS256, k["rsa2"]},
+		{"ec", jwt.SigningMethodES256, k["ec"]},
+		{"ed", jwt.SigningMethodEdDSA, k["ed"]},
 	} {
 		user, err := j.Authenticate(t.Context(), s.token(t, claims("ada"), nil))
 		require.NoError(t, err, s)
@@ -376,15 +379,17 @@ func TestRotation(t *testing.T) {
 		// Invented key ids make one request a minute, however many they are.
 		time.Sleep(2 * time.Minute)
 		before := i.asked.Load()
+		invented := signer{"invented", jwt.SigningMethodRS256, k["nobody"]}.token(t, claims("eve"), nil)
+		errs := make([]error, 200)
 		var wg sync.WaitGroup
-		for range 200 {
-			wg.Go(func() {
-				_, err := j.Authenticate(ctx, signer{"invented", jwt.SigningMethodRS256, k["nobody"]}.token(t, claims("eve"), nil))
-				require.Equal(t, fault.Unauthorized, fault.KindOf(err)) //nolint:testifylint // FailNow ends the test all the same
-			})
+		for n := range errs {
+			wg.Go(func() { _, errs[n] = j.Authenticate(ctx, invented) })
 		}
 		wg.Wait()
-		require.EqualValues(t, before+1, i.asked.Load())
+		for _, err := range errs {
+			require.Equal(t, fault.Unauthorized, fault.KindOf(err))
+		}
+		require.Equal(t, before+1, i.asked.Load())
 
 		// The issuer goes away: what is known goes on, what is not is not refused for good.
 		i.answer(503, "", nil)
@@ -403,7 +408,7 @@ func TestRotation(t *testing.T) {
 
 		before = i.asked.Load()
 		time.Sleep(time.Hour)
-		require.EqualValues(t, before+4, i.asked.Load(), "every quarter of an hour")
+		require.Equal(t, before+4, i.asked.Load(), "every quarter of an hour")
 		cancel()
 		require.NoError(t, <-done)
 	})

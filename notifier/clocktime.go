@@ -92,7 +92,7 @@ func minuteUnit(locale language.Tag) string {
 	case "hi":
 		return " मि॰"
 	case "hu":
-		return " p"
+		return " perc" // CLDR's long one: the short p is hardly ever seen
 	case "id":
 		return " mnt"
 	case "ja":

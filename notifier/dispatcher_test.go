@@ -177,3 +177,22 @@ func TestABlockedPlatformDoesNotStopTheOthers(t *testing.T) {
 		require.Equal(t, map[string]int{"sent": 30}, w.states())
 	})
 }
+
+func TestOneUnreadableRecordHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.device("b1", "bob")
+		w.device("c1", "cid")
+		w.exec(`INSERT INTO preferences (user_id, muted, updated_at) VALUES ('ann', 'not json', 1)`)
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.settle("bet1", "ann", "WON")
+			w.settle("bet2", "bob", "WON")
+			w.settle("bet3", "cid", "WON")
+		}()
+		w.run(10 * time.Second)
+		require.Equal(t, []string{"won bet2→tok-b1", "won bet3→tok-c1"}, w.accepted())
+		require.Equal(t, map[string]int{"sent": 2, "rejected/unreadable": 1}, w.states())
+	})
+}

@@ -32,6 +32,8 @@ const (
 	ReasonNotOptedIn Reason = "not_opted_in"
 	// ReasonShadow: the rule does everything but the send.
 	ReasonShadow Reason = "shadow"
+	// ReasonUnreadable: what is on record about it makes no sense.
+	ReasonUnreadable Reason = "unreadable"
 	// ReasonUnrenderable: the text could not be made from the row.
 	ReasonUnrenderable Reason = "unrenderable"
 )
@@ -59,6 +61,8 @@ type Gates struct {
 // Decide runs the gates in their order. rule is nil when it has been removed.
 func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 	switch {
+	case v.Unreadable != nil:
+		return Decision{State: Rejected, Reason: ReasonUnreadable}
 	case rule == nil:
 		return Decision{State: Cancelled, Reason: ReasonRuleRemoved}
 	case !now.Before(v.ExpiresAt):

@@ -36,6 +36,10 @@ func TestGatesNameTheirReason(t *testing.T) {
 		"device inactive": {plain, func(v *notifier.View) { v.Device.State = devices.Inactive }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
 		"device retired":  {plain, func(v *notifier.View) { v.Device.State = devices.Retired }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceInactive}},
 		"another user's":  {plain, func(v *notifier.View) { v.Device.User = "eve" }, notifier.Decision{State: notifier.Cancelled, Reason: notifier.ReasonDeviceReassigned}},
+		"unreadable": {
+			plain, func(v *notifier.View) { v.Unreadable = errCut },
+			notifier.Decision{State: notifier.Rejected, Reason: notifier.ReasonUnreadable},
+		},
 		"newer":           {plain, func(v *notifier.View) { v.Newer = true }, notifier.Decision{State: notifier.Superseded, Reason: notifier.ReasonNewer}},
 		"muted":           {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"win"} }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted}},
 		"other muted":     {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"race"} }, pass},

@@ -172,6 +172,9 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 	now := time.Now()
 	rule, _ := l.rules.Get(v.Rule)
 	decision := l.gates.Decide(v, rule, now)
+	if v.Unreadable != nil {
+		l.log.Error().Err(v.Unreadable).Int64("delivery_id", int64(v.Claim.ID)).Msg("what is on record about a delivery cannot be read")
+	}
 	if !decision.Pass() {
 		l.finish(v, decision.State, decision.Reason, nil)
 		return

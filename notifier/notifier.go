@@ -60,7 +60,7 @@ func New(c Config) (*Notifier, error) {
 		Source: c.Source, Ledger: c.Ledger, Owner: c.Owner, Metrics: metrics, Log: c.Log,
 		Released: n.wakeFanout,
 	})
-	n.scheduler = NewScheduler(rules, n.planner.Tick, c.Log)
+	n.scheduler = NewScheduler(rules, n.planner.Tick, n.planner.LastTick, c.Log)
 	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, c.Log)
 	return n, nil
 }

@@ -415,3 +415,19 @@ func TestALapsedLeaseIsTakenOverAndItsOutcomeCountsAsUnknown(t *testing.T) {
 		require.Equal(t, map[string]int{"replica-2": 1}, w.counts(`SELECT owner, COUNT(*) FROM attempts GROUP BY 1`))
 	})
 }
+
+func TestATickThatWasMissedIsMadeUpForAtTheStart(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		daily := strings.Replace(rulesYAML, `schedule: "@every 1s"`, `schedule: "0 12 * * *"`, 1)
+			time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(36*time.Hour - time.Second)))
+		w.runWith(daily, "replica-1", 2*time.Second) // its first tick, at noon, sets the start
+		time.Sleep(time.Hour)
+		w.settle("bet1", "ann", "WON")
+		time.Sleep(23*time.Hour + 30*time.Minute) // nothing runs at the next noon
+		w.settle("bet2", "ann", "WON")            // which this one has missed by half an hour
+		w.runWith(daily, "replica-1", time.Minute)
+		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
+	})
+}

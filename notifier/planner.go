@@ -66,9 +66,11 @@ func NewPlanner(c PlannerConfig) *Planner {
 // An error means that the run failed: its watermark has not moved, and the next
 // run reads the same rows again.
 func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
-	_, _, err := p.run(ctx, rule, tickAt, Actor{})
+	run, _, err := p.run(ctx, rule, tickAt, Actor{})
 	paused := errors.Is(err, ErrRulePaused)
-	p.metrics.ruleIsPaused(rule.ID, paused)
+	if err == nil || run.ID != 0 || paused { // else it is not known
+		p.metrics.ruleIsPaused(rule.ID, paused)
+	}
 	if paused {
 		return nil
 	}
@@ -108,6 +110,27 @@ func (p *Planner) run(ctx context.Context, rule *Rule, tickAt time.Time, by Acto
 		err = errors.Join(err, fmt.Errorf("fail run: %w", failErr))
 	}
 	return run, true, fmt.Errorf("run of %s: %w", rule.ID, err)
+}
+
+// LastTick returns the tick after which a rule goes on: the last one that had a
+// run, so that a tick which was missed while nothing was running is made up for
+// at once and a daily rule does not wait for a day. A rule that reads its whole
+// window at each tick goes on from now: an old tick's window is of no use.
+func (p *Planner) LastTick(ctx context.Context, rule *Rule) time.Time {
+	now := time.Now()
+	if rule.Watermark == nil {
+		return now
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	last, err := p.ledger.LastTick(ctx, rule.ID)
+	if err != nil {
+		p.log.Warn().Err(err).Str("rule_id", rule.ID).Msg("last tick is not known; a missed one is not made up for")
+	}
+	if last.IsZero() {
+		return now
+	}
+	return earlier(last, now)
 }
 
 func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total StageResult, took time.Duration) {

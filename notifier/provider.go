@@ -134,6 +134,7 @@ func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
 		p.unblock(platform)
 		p.count(false)
 	case VerdictGone:
+		p.unblock("") // an answer about the target means that we were let in
 		p.count(true)
 	case VerdictRetry, VerdictRejected, VerdictUnknown:
 	}
@@ -157,6 +158,9 @@ func (p *provider) blocked() string {
 	defer p.mu.Unlock()
 	var out []string
 	for _, scope := range slices.Sorted(maps.Keys(p.blocks)) {
+		if time.Since(p.blocks[scope].until) > blockedPause {
+			continue // nobody has tried since: whether it still holds is not known
+		}
 		reason := p.blocks[scope].code
 		if scope != "" {
 			reason += " (" + string(scope) + ")"

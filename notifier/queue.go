@@ -52,6 +52,9 @@ type View struct {
 	Told bool
 	// ReadAt is when the view was read, by this process's clock.
 	ReadAt time.Time
+	// Unreadable says why what is on record about the delivery makes no sense; nil when it does.
+	// Such a delivery is never sent, and holds up no other.
+	Unreadable error
 }
 
 // Attempt is one call of a provider.

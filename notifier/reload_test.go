@@ -172,7 +172,7 @@ func TestAStormOfReloadsLeavesOneLoopForEachRule(t *testing.T) {
 			mu.Unlock()
 			time.Sleep(100 * time.Millisecond)
 			return nil
-		}, zerolog.Nop())
+		}, nil, zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()

@@ -186,6 +186,8 @@ type Release struct {
 // Every method but Begin is fenced: it returns ErrRunLost and changes nothing
 // when the run is no longer this owner's.
 type RunLedger interface {
+	// LastTick returns the newest tick of the rule that has a run, zero for none.
+	LastTick(ctx context.Context, rule string) (time.Time, error)
 	// Begin starts the run unless this tick has one already or another run of the rule is still
 	// running; then it returns false. It fails a running run whose lease has lapsed. It returns
 	// ErrRulePaused, in the same transaction, while an operator has paused the rule.

@@ -28,6 +28,7 @@ const stuckAfter = 5
 type Scheduler struct {
 	rules *Rules
 	tick  func(ctx context.Context, rule *Rule, tickAt time.Time) error
+	last  func(ctx context.Context, rule *Rule) time.Time
 	log   zerolog.Logger
 
 	mu      sync.Mutex
@@ -35,9 +36,15 @@ type Scheduler struct {
 }
 
 // NewScheduler returns a Scheduler that calls tick for each tick of each rule,
-// one at a time for one rule.
-func NewScheduler(rules *Rules, tick func(context.Context, *Rule, time.Time) error, log zerolog.Logger) *Scheduler {
-	return &Scheduler{rules: rules, tick: tick, log: log.With().Str("component", "scheduler").Logger(), running: map[string]bool{}}
+// one at a time for one rule. last tells after which tick a rule goes on when the
+// scheduler starts; nil means that all begin now.
+func NewScheduler(rules *Rules, tick func(context.Context, *Rule, time.Time) error, last func(context.Context, *Rule) time.Time, log zerolog.Logger) *Scheduler {
+	if last == nil {
+		last = func(context.Context, *Rule) time.Time { return time.Now() }
+	}
+	return &Scheduler{
+		rules: rules, tick: tick, last: last, log: log.With().Str("component", "scheduler").Logger(), running: map[string]bool{},
+	}
 }
 
 // Run fires ticks until ctx ends and the last one has returned. Rules that come
@@ -96,11 +103,14 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 	log := s.log.With().Str("rule_id", id).Logger()
 	failures := 0
 	schedule := ""
-	for last := time.Now(); ; {
+	for last := (time.Time{}); ; {
 		rule, replaced, ok := s.inForce(id)
 		if !ok {
 			log.Info().Msg("rule takes no more ticks")
 			return
+		}
+		if last.IsZero() {
+			last = s.last(ctx, rule)
 		}
 		if schedule != "" && rule.ScheduleText != schedule {
 			last = time.Now() // the new schedule begins now, not at the old one's last tick

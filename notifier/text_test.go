@@ -374,9 +374,9 @@ func TestRenderConcurrently(t *testing.T) {
 	errs := make([]error, 8)
 	for i := range errs {
 		wg.Go(func() {
-			locale, zone, want := "en-GB", "Europe/London", "Ascot, 15:05"
+			locale, zone, want, unit := "en-GB", "Europe/London", "Ascot, 15:05", "min"
 			if i%2 == 0 {
-				locale, zone, want = "de", "Europe/Berlin", "Ascot, Start 16:05"
+				locale, zone, want, unit = "de", "Europe/Berlin", "Ascot, Start 16:05", "Min."
 			}
 			d, err := r.Draft(race("name", fmt.Sprint("race ", i)))
 			for range 300 {
@@ -384,7 +384,7 @@ func TestRenderConcurrently(t *testing.T) {
 				if err == nil {
 					text, err = r.Render(d, notifier.RenderContext{Locale: locale, TimeZone: zone, Now: d.ExpiresAt.Add(-time.Duration(i) * time.Minute)})
 				}
-				if err == nil && (text.Body != want || text.Title != fmt.Sprintf("race %d in %d min", i, i)) {
+				if err == nil && (text.Body != want || text.Title != fmt.Sprintf("race %d in %d %s", i, i, unit)) {
 					err = errors.New(text.Title + ", " + text.Body)
 				}
 			}

@@ -50,12 +50,14 @@ func column(name, kind string) ksqldb.Column { return ksqldb.Column{Name: name, 
 func goodViews() map[string][]ksqldb.Column {
 	return map[string][]ksqldb.Column{
 		"SETTLED_BETS": {
-			{Name: "BET_ID", Type: "STRING", Key: true}, column("USER_ID", "STRING"), column("EVENT_ID", "STRING"),
+			{Name: "BET_ID", Type: "STRING", Key: true},
+			column("USER_ID", "STRING"), column("EVENT_ID", "STRING"),
 			column("EVENT_NAME", "STRING"), column("RUNNER", "STRING"), column("OUTCOME", "STRING"),
 			column("PAYOUT", "DECIMAL(18, 2)"), column("CURRENCY", "STRING"), column("SETTLED_AT", "TIMESTAMP"),
 		},
 		"UPCOMING_RACES": {
-			{Name: "EVENT_ID", Type: "STRING", Key: true}, column("NAME", "STRING"), column("COURSE", "STRING"),
+			{Name: "EVENT_ID", Type: "STRING", Key: true},
+			column("NAME", "STRING"), column("COURSE", "STRING"),
 			column("STARTS_AT", "TIMESTAMP"), column("STATUS", "STRING"),
 		},
 	}
@@ -221,13 +223,19 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 		want  []string // in the output, which must then exit with 1
 		code  int      // 0 where it only warns
 	}{
-		"ksqldb unreachable": {func(t *testing.T, s *seed) { s.environ["BUGLE_KSQLDB_URL"] = "http://" + closedPort(t) },
-			[]string{"ksqldb.url: the server cannot be reached"}, 1},
+		"ksqldb unreachable": {
+			func(t *testing.T, s *seed) { s.environ["BUGLE_KSQLDB_URL"] = "http://" + closedPort(t) },
+			[]string{"ksqldb.url: the server cannot be reached"},
+			1,
+		},
 		"ksqldb is something else": {func(_ *testing.T, s *seed) {
 			s.late = func(_ *testing.T, s *seed) { s.environ["BUGLE_KSQLDB_URL"] = s.ablyServer.URL() }
 		}, []string{"ksqldb.url"}, 1},
-		"ksqldb password": {func(_ *testing.T, s *seed) { s.environ["BUGLE_KSQLDB_PASSWORD"] = "hunter2" },
-			[]string{"ksqldb.username: the server refuses our credentials", "made for this ksqlDB cluster"}, 1},
+		"ksqldb password": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_KSQLDB_PASSWORD"] = "hunter2" },
+			[]string{"ksqldb.username: the server refuses our credentials", "made for this ksqlDB cluster"},
+			1,
+		},
 		"ksqldb certificate": {func(t *testing.T, s *seed) {
 			server := httptest.NewUnstartedServer(nil)
 			server.StartTLS()
@@ -239,26 +247,53 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 				s.environ["BUGLE_KSQLDB_URL"] = strings.Replace(s.ksqlServer.URL(), "http:", "https:", 1)
 			}
 		}, []string{"ksqldb.url: the server does not speak TLS"}, 1},
-		"view missing": {func(_ *testing.T, s *seed) { delete(s.views, "UPCOMING_RACES") },
-			[]string{"rules[race-soon].query: the view upcoming_races does not exist", "rules[race-changed].query: the view"}, 1},
-		"column missing in the view": {func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "PAYOUT", "") },
-			[]string{"rules[bet-settled].version[1]: the view settled_bets has no column payout"}, 1},
-		"column missing in the query": {func(t *testing.T, s *seed) { s.rule(t, "currency, settled_at, ROWTIME", "settled_at, ROWTIME") },
-			[]string{"rules[bet-settled].correction.body: the query's result has no column currency"}, 1},
-		"time of no fit type": {func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "SETTLED_AT", "DOUBLE") },
-			[]string{"rules[bet-settled].ttl.from: the column settled_at is DOUBLE, which is not a time"}, 1},
-		"order of no fit type": {func(t *testing.T, s *seed) { s.rule(t, "order: rowtime", "order: payout") },
-			[]string{"rules[bet-settled].order: the column payout is DECIMAL(18, 2), which is not a whole number or a time"}, 1},
-		"time that is a text": {func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "SETTLED_AT", "STRING") },
-			[]string{"WARNING: rules[bet-settled].ttl.from: the column settled_at is STRING: each value must be an RFC 3339 time"}, 0},
-		"user of no fit type": {func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "USER_ID", "ARRAY<STRING>") },
-			[]string{"rules[bet-settled].audience.user: the column user_id is ARRAY<STRING>"}, 1},
-		"query refused": {func(t *testing.T, s *seed) {
-			s.rule(t, "WHERE ROWTIME >= :since AND", "WHERE NONSENSE(ROWTIME) AND ROWTIME >= :since AND")
+		"view missing": {
+			func(_ *testing.T, s *seed) { delete(s.views, "UPCOMING_RACES") },
+			[]string{"rules[race-soon].query: the view upcoming_races does not exist", "rules[race-changed].query: the view"},
+			1,
 		},
-			[]string{"rules[bet-settled].query: ksqlDB refuses the query"}, 1},
-		"fcm project": {func(_ *testing.T, s *seed) { s.environ["BUGLE_FCM_PROJECT_ID"] = "another-project" },
-			[]string{"ERROR: fcm.project_id: is another-project, but the credentials belong to the project bugle-sandbox"}, 1},
+		"column missing in the view": {
+			func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "PAYOUT", "") },
+			[]string{"rules[bet-settled].version[1]: the view settled_bets has no column payout"},
+			1,
+		},
+		"column missing in the query": {
+			func(t *testing.T, s *seed) { s.rule(t, "currency, settled_at, ROWTIME", "settled_at, ROWTIME") },
+			[]string{"rules[bet-settled].correction.body: the query's result has no column currency"},
+			1,
+		},
+		"time of no fit type": {
+			func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "SETTLED_AT", "DOUBLE") },
+			[]string{"rules[bet-settled].ttl.from: the column settled_at is DOUBLE, which is not a time"},
+			1,
+		},
+		"order of no fit type": {
+			func(t *testing.T, s *seed) { s.rule(t, "order: rowtime", "order: payout") },
+			[]string{"rules[bet-settled].order: the column payout is DECIMAL(18, 2), which is not a whole number or a time"},
+			1,
+		},
+		"time that is a text": {
+			func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "SETTLED_AT", "STRING") },
+			[]string{"WARNING: rules[bet-settled].ttl.from: the column settled_at is STRING: each value must be an RFC 3339 time"},
+			0,
+		},
+		"user of no fit type": {
+			func(_ *testing.T, s *seed) { s.retype("SETTLED_BETS", "USER_ID", "ARRAY<STRING>") },
+			[]string{"rules[bet-settled].audience.user: the column user_id is ARRAY<STRING>"},
+			1,
+		},
+		"query refused": {
+			func(t *testing.T, s *seed) {
+				s.rule(t, "WHERE ROWTIME >= :since AND", "WHERE NONSENSE(ROWTIME) AND ROWTIME >= :since AND")
+			},
+			[]string{"rules[bet-settled].query: ksqlDB refuses the query"},
+			1,
+		},
+		"fcm project": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_FCM_PROJECT_ID"] = "another-project" },
+			[]string{"ERROR: fcm.project_id: is another-project, but the credentials belong to the project bugle-sandbox"},
+			1,
+		},
 		"fcm key of another life": {func(t *testing.T, s *seed) {
 			other, err := fcm.Start(t.Context(), fcm.Config{})
 			require.NoError(t, err)
@@ -283,27 +318,45 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 		"fcm api": {func(_ *testing.T, s *seed) {
 			s.fcm.Faults = fcm.Faults{Rules: []fcm.FaultRule{{Kind: fcm.ServiceDisabled, Probability: 1}}, MaxPerMessage: -1}
 		}, []string{"fcm.project_id: the FCM API is not enabled"}, 1},
-		"fcm unreachable": {func(t *testing.T, s *seed) { s.environ["BUGLE_FCM_URL"] = "http://" + closedPort(t) },
-			[]string{"fcm.url: FCM cannot be reached"}, 1},
+		"fcm unreachable": {
+			func(t *testing.T, s *seed) { s.environ["BUGLE_FCM_URL"] = "http://" + closedPort(t) },
+			[]string{"fcm.url: FCM cannot be reached"},
+			1,
+		},
 		"ably key": {func(_ *testing.T, s *seed) {
 			s.late = func(_ *testing.T, s *seed) { s.environ["BUGLE_ABLY_KEY"] = s.ablyServer.AppID() + ".root:hunter2" }
 		}, []string{"ably.key: Ably refuses the key"}, 1},
-		"ably key of no form": {func(_ *testing.T, s *seed) { s.environ["BUGLE_ABLY_KEY"] = "hunter2" },
-			[]string{"ably.key (BUGLE_ABLY_KEY): is not of the form appId.keyId:secret"}, 1},
+		"ably key of no form": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_ABLY_KEY"] = "hunter2" },
+			[]string{"ably.key (BUGLE_ABLY_KEY): is not of the form appId.keyId:secret"},
+			1,
+		},
 		"ably push-admin": {func(_ *testing.T, s *seed) {
 			s.ably.Keys[0].Capability = map[string][]string{"*": {"publish"}, "[meta]log:push": {"subscribe", "history"}}
 		}, []string{"ably.key: the key lacks the capability push-admin"}, 1},
-		"ably push log": {func(_ *testing.T, s *seed) { s.ably.Keys[0].Capability = map[string][]string{"*": {"*"}} },
-			[]string{"ably.key: the key lacks the capability subscribe and history on [meta]log:push", "does not cover metachannels"}, 1},
+		"ably push log": {
+			func(_ *testing.T, s *seed) { s.ably.Keys[0].Capability = map[string][]string{"*": {"*"}} },
+			[]string{"ably.key: the key lacks the capability subscribe and history on [meta]log:push", "does not cover metachannels"},
+			1,
+		},
 		"ably history": {func(_ *testing.T, s *seed) {
 			s.ably.Keys[0].Capability = map[string][]string{"*": {"*"}, "[meta]log:push": {"subscribe"}}
 		}, []string{"ably.key: the key lacks the capability history on [meta]log:push"}, 1},
-		"ably unreachable": {func(t *testing.T, s *seed) { s.environ["BUGLE_ABLY_URL"] = "http://" + closedPort(t) },
-			[]string{"ably.url: Ably cannot be reached"}, 1},
-		"issuer unreachable": {func(t *testing.T, s *seed) { useJWKS(s, "http://"+closedPort(t)+"/jwks.json") },
-			[]string{"auth.jwks_url: the issuer's keys cannot be used"}, 1},
-		"issuer's key too weak": {func(t *testing.T, s *seed) { useJWKS(s, jwks(t, rsaKey(t, 1024))) },
-			[]string{"auth.jwks_url: the issuer's keys cannot be used", "2048 bits"}, 1},
+		"ably unreachable": {
+			func(t *testing.T, s *seed) { s.environ["BUGLE_ABLY_URL"] = "http://" + closedPort(t) },
+			[]string{"ably.url: Ably cannot be reached"},
+			1,
+		},
+		"issuer unreachable": {
+			func(t *testing.T, s *seed) { useJWKS(s, "http://"+closedPort(t)+"/jwks.json") },
+			[]string{"auth.jwks_url: the issuer's keys cannot be used"},
+			1,
+		},
+		"issuer's key too weak": {
+			func(t *testing.T, s *seed) { useJWKS(s, jwks(t, rsaKey(t, 1024))) },
+			[]string{"auth.jwks_url: the issuer's keys cannot be used", "2048 bits"},
+			1,
+		},
 		"issuer is fine": {func(t *testing.T, s *seed) { useJWKS(s, jwks(t, rsaKey(t, 2048))) }, []string{"0 errors, 0 warnings"}, 0},
 		"folder of the database": {func(t *testing.T, s *seed) {
 			s.environ["BUGLE_DATABASE_URL"] = "sqlite:" + filepath.Join(t.TempDir(), "none", "bugle.db")
@@ -311,18 +364,36 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 		"no database": {func(t *testing.T, s *seed) {
 			s.environ["BUGLE_DATABASE_URL"] = "sqlite:" + write(t, "bugle.db", strings.Repeat("this is no database\n", 1000))
 		}, []string{"database.url: the database"}, 1},
-		"database of tomorrow": {func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 9999) },
-			[]string{"database.url: a newer Bugle has migrated the database to version 9999"}, 1},
-		"database of yesterday": {func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 0) },
-			[]string{"WARNING: database.url: the database is at version", "serve migrates at its start"}, 0},
-		"category": {func(_ *testing.T, s *seed) { s.environ["BUGLE_CATEGORIES"] = "{rcae: {opt_in: true}}" },
-			[]string{"categories.rcae: no rule has this category", "ksqldb", "0 warnings"}, 1},
-		"rules file": {func(t *testing.T, s *seed) { s.rule(t, "class: transactional", "class: important") },
-			[]string{"rules[0].class: must be one of"}, 1},
-		"no operator": {func(_ *testing.T, s *seed) { s.environ["BUGLE_ADMIN_TOKENS_FILE"] = "" },
-			[]string{"WARNING: admin.tokens_file: is not set"}, 0},
-		"tokens file": {func(_ *testing.T, s *seed) { s.environ["BUGLE_ADMIN_TOKENS_FILE"] = "/does/not/exist" },
-			[]string{"admin.tokens_file", "no such file"}, 1},
+		"database of tomorrow": {
+			func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 9999) },
+			[]string{"database.url: a newer Bugle has migrated the database to version 9999"},
+			1,
+		},
+		"database of yesterday": {
+			func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 0) },
+			[]string{"WARNING: database.url: the database is at version", "serve migrates at its start"},
+			0,
+		},
+		"category": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_CATEGORIES"] = "{rcae: {opt_in: true}}" },
+			[]string{"categories.rcae: no rule has this category", "ksqldb", "0 warnings"},
+			1,
+		},
+		"rules file": {
+			func(t *testing.T, s *seed) { s.rule(t, "class: transactional", "class: important") },
+			[]string{"rules[0].class: must be one of"},
+			1,
+		},
+		"no operator": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_ADMIN_TOKENS_FILE"] = "" },
+			[]string{"WARNING: admin.tokens_file: is not set"},
+			0,
+		},
+		"tokens file": {
+			func(_ *testing.T, s *seed) { s.environ["BUGLE_ADMIN_TOKENS_FILE"] = "/does/not/exist" },
+			[]string{"admin.tokens_file", "no such file"},
+			1,
+		},
 		"clock fast": {func(_ *testing.T, s *seed) {
 			s.late = func(t *testing.T, s *seed) {
 				s.environ["BUGLE_KSQLDB_URL"] = dated(t, s.ksqlServer.URL(), -time.Minute)

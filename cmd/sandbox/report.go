@@ -55,7 +55,7 @@ type report struct {
 	AblyMissed  int `json:"ably_targets_missed"`
 	// AcceptedForDead counts pushes that Ably accepted for a dead target. They
 	// are not among Received: nobody saw them.
-	AcceptedForDead int `json:"accepted_for_dead_targets"`
+	AcceptedForDead int       `json:"accepted_for_dead_targets"`
 	Latency         quantiles `json:"latency_ms"`
 
 	// Expected = Accepted + the sum of Excluded + Lost.

@@ -290,10 +290,14 @@ func TestTheExampleIsValid(t *testing.T) {
 			lines[i] = ""
 		}
 	}
-	_, err = config.Parse([]byte(strings.Join(lines, "\n")), []string{
-		"BUGLE_AUTH_SECRET=" + longSecret, "BUGLE_KSQLDB_PASSWORD=x", "BUGLE_FCM_CREDENTIALS=" + credentials,
+	c, err := config.Parse([]byte(strings.Join(lines, "\n")), []string{
+		"BUGLE_KSQLDB_PASSWORD=x", "BUGLE_FCM_CREDENTIALS=" + credentials, "BUGLE_ABLY_KEY=" + ablyKey,
 	}, config.Service()...)
 	require.NoError(t, err)
+	require.Equal(t, config.Prod, c.Env)
+	require.True(t, c.Ably.Enabled())
+	require.NotEmpty(t, c.Auth.JWKSURL)
+	require.Len(t, c.Limits.Proxies, 1)
 }
 
 func FuzzParseGivesConfigOrError(f *testing.F) {

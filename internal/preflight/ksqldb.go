@@ -219,9 +219,10 @@ const (
 // milliseconds, or as RFC 3339 text.
 func suits(need notifier.ColumnNeed, t ksqlclient.Type) (suitability, string) {
 	switch need {
+	case notifier.NeedAny: // whatever a row can hold
 	case notifier.NeedScalar:
-		switch t.Kind {
-		case ksqlclient.TypeBytes, ksqlclient.TypeArray, ksqlclient.TypeMap, ksqlclient.TypeStruct:
+		unfit := []ksqlclient.TypeKind{ksqlclient.TypeBytes, ksqlclient.TypeArray, ksqlclient.TypeMap, ksqlclient.TypeStruct}
+		if slices.Contains(unfit, t.Kind) {
 			return suitsNot, "text, a number or true or false"
 		}
 	case notifier.NeedOrder:

@@ -51,8 +51,11 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 }
 
 func openSQLite(ctx context.Context, file string) (*DB, error) {
+	// FULL: what has been committed survives a power loss too. With NORMAL the last commits
+	// could be undone: a message that was sent would be sent again, and a device that was
+	// deactivated would be active.
 	pragmas := url.Values{"_pragma": {
-		"busy_timeout(5000)", "foreign_keys(1)", "synchronous(NORMAL)", "temp_store(MEMORY)", "cache_size(-65536)",
+		"busy_timeout(5000)", "foreign_keys(1)", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-65536)",
 	}}
 	dsn := "file:" + file + "?"
 	if file == ":memory:" {

@@ -210,7 +210,7 @@ func TestCutsBody(t *testing.T) {
 				require.NoError(t, err)
 				require.LessOrEqual(t, size, maxPayload)
 				require.Greater(t, size, maxPayload-6, "more was cut than had to be")
-				short, found := strings.CutSuffix(m.Notification.Body, ellipsis)
+				short, found := strings.CutSuffix(m.Notification.Body, "…")
 				require.True(t, found)
 				require.True(t, strings.HasPrefix(msg.Body, short))
 				require.Zero(t, len(short)%len(unit), "cut inside a character")
@@ -251,7 +251,7 @@ func TestPayloadNeverTooLarge(t *testing.T) {
 			require.Equal(t, msg.Body, m.Notification.Body)
 			return
 		}
-		short, found := strings.CutSuffix(m.Notification.Body, ellipsis)
+		short, found := strings.CutSuffix(m.Notification.Body, "…")
 		require.True(t, found)
 		require.True(t, strings.HasPrefix(msg.Body, short))
 		if utf8.ValidString(msg.Body) {

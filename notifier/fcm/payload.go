@@ -2,17 +2,16 @@ package fcm
 
 import (
 	"encoding/json"
-	"strings"
 	"unicode/utf8"
 
 	"firebase.google.com/go/v4/messaging"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // maxPayload is the most bytes of a message: "Message is too large. The maximum
 // is 4K (4096 bytes)" (FCM); APNs has the same limit for its payload.
 const maxPayload = 4096
-
-const ellipsis = "…"
 
 // frame bounds what a message's JSON has beside its texts: names, braces,
 // headers, and the thread wherever it is repeated. It only decides when the
@@ -35,12 +34,11 @@ func fit(m *messaging.Message) (cut, ok bool) {
 	if size <= maxPayload {
 		return false, true
 	}
-	room := encodedLen(m.Notification.Body) - (size - maxPayload) - len(ellipsis)
-	short := prefix(m.Notification.Body, room)
+	short := notifier.Shorten(m.Notification.Body, encodedLen(m.Notification.Body)-(size-maxPayload), encodedLen)
 	if short == "" {
 		return false, false
 	}
-	m.Notification.Body = short + ellipsis
+	m.Notification.Body = short
 	return true, true
 }
 
@@ -65,21 +63,6 @@ func payloadSize(m *messaging.Message) (int, error) {
 	bare.Token = ""
 	b, err := json.Marshal(&bare)
 	return len(b), err
-}
-
-// prefix returns the longest beginning of s, in whole characters, that needs at
-// most room bytes in JSON.
-func prefix(s string, room int) string {
-	end := 0
-	for i, r := range s {
-		n, width := encodedRune(r, s[i:])
-		if room -= n; room < 0 {
-			break
-		}
-		end = i + width
-	}
-	// No blank, and no joiner without what it joins, before the ellipsis.
-	return strings.TrimRight(s[:end], " \t\n\u200d")
 }
 
 // encodedLen is the number of bytes of s in the JSON that the SDK writes.

@@ -1,11 +1,12 @@
 package sqlledger
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bugle-push/bugle/devices"
@@ -110,18 +111,17 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 	d.Target.Value = devices.Secret(target)
 	v.ExpiresAt, v.DueAt, v.CreatedAt = sqldb.Time(expires), sqldb.Time(due), sqldb.Time(created)
 	v.Draft.ExpiresAt = v.ExpiresAt
-	if err := json.Unmarshal([]byte(muted), &v.Preferences.Muted); err != nil {
-		return v, fmt.Errorf("decode muted categories: %w", err)
-	}
-	if err := json.Unmarshal([]byte(optedIn), &v.Preferences.OptedIn); err != nil {
-		return v, fmt.Errorf("decode opted-in categories: %w", err)
-	}
+	v.Unreadable = errors.Join(
+		json.Unmarshal([]byte(muted), &v.Preferences.Muted),
+		json.Unmarshal([]byte(optedIn), &v.Preferences.OptedIn),
+	)
 	var known bool
 	if v.Row, known = decoded[v.Notification.ID]; !known {
-		dec := json.NewDecoder(bytes.NewReader([]byte(row)))
+		dec := json.NewDecoder(strings.NewReader(row))
 		dec.UseNumber() // BIGINT and DECIMAL stay exact
 		if err := dec.Decode(&v.Row); err != nil {
-			return v, fmt.Errorf("decode row of notification %d: %w", v.Notification.ID, err)
+			v.Unreadable = errors.Join(v.Unreadable, err)
+			return v, nil
 		}
 		decoded[v.Notification.ID] = v.Row
 	}

@@ -11,6 +11,16 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
+// LastTick implements notifier.RunLedger.
+func (l *Ledger) LastTick(ctx context.Context, rule string) (time.Time, error) {
+	var at int64
+	err := l.db.SQL().QueryRowContext(ctx, `SELECT COALESCE(MAX(tick_at), 0) FROM runs WHERE rule_id = $1`, rule).Scan(&at)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read last tick: %w", err)
+	}
+	return sqldb.Time(at), nil
+}
+
 // Begin implements notifier.RunLedger.
 func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier.Run, ok bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {

@@ -223,7 +223,7 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if len(p.insert) == 0 {
 		return nil
 	}
-	if err := l.markFollowUps(ctx, tx, p.insert); err != nil {
+	if err := l.markFollowUps(ctx, tx, p.insert, p.rule.Audience.Kind == notifier.AudienceFollows); err != nil {
 		return err
 	}
 	param, err := batch(p.insert)
@@ -261,7 +261,7 @@ func (l *Ledger) onIDs(ctx context.Context, tx *sql.Tx, set []notifier.Notificat
 
 // markFollowUps finds those whose thread has an older notification, of their own
 // rule or of the one that it follows.
-func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged) error {
+func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged, follows bool) error {
 	param, err := batch(insert)
 	if err != nil {
 		return err
@@ -273,7 +273,8 @@ func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged)
 		return fmt.Errorf("read threads: %w", err)
 	}
 	for i := range insert {
-		insert[i].FollowUp = bit(slices.Contains(threads, insert[i].Thread))
+		// A follower always has one, even where another replica is just writing it.
+		insert[i].FollowUp = bit(follows || slices.Contains(threads, insert[i].Thread))
 	}
 	return nil
 }

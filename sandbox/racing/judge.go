@@ -14,6 +14,7 @@ const (
 	superseded    = "superseded"
 	expiredFault  = "expired_under_fault"
 	changedHands  = "activation_in_flight" // either way is right
+	toldAnother   = "told_another_user"    // a change, on a device that has since changed hands
 )
 
 // judgement collects what a judge finds about any number of subjects.
@@ -212,6 +213,8 @@ func (o *Oracle) excuse(s *subject, h *holder, i int, user UserID, held truth, s
 	switch {
 	case held == maybe:
 		return changedHands
+	case r.what == whatChanged && !o.toldTo(s, h, i, user):
+		return toldAnother
 	case h.dead(since, until):
 		return targetDead
 	case h.leftBetween(user, r.due, until):
@@ -225,6 +228,15 @@ func (o *Oracle) excuse(s *subject, h *holder, i int, user UserID, held truth, s
 		return expiredFault // the row could not be read: nobody got it
 	}
 	return ""
+}
+
+// toldTo reports whether a revision before rev arrived on the device while the
+// user held it. Who takes a device over has not been told what its former user
+// was, and may or may not hear of a change of it.
+func (o *Oracle) toldTo(s *subject, h *holder, rev int, user UserID) bool {
+	return slices.ContainsFunc(s.arrivals[h.id], func(a *arrival) bool {
+		return a.rev < rev && h.heldAt(user, a.push.At, o.cfg.Grace)
+	})
 }
 
 // anyArrival reports whether revision i reached any device.

@@ -495,6 +495,32 @@ func TestOracle(t *testing.T) {
 			},
 			accepted: 2,
 		},
+		"a change for who took the device over": {
+			do: func(b *bench) {
+				b.RaceSeen("r", time.Now().Add(20*sec), racing.Scheduled)
+				b.soon("tok")
+				time.Sleep(5 * sec)
+				b.Activating("phone", "ben", "tok")()
+				time.Sleep(5 * sec)
+				b.RaceSeen("r", time.Now().Add(20*sec), racing.Abandoned)
+			},
+			accepted: 1,
+			excluded: map[string]int{"told_another_user": 1},
+		},
+		"a change for who was told after taking the device over": {
+			do: func(b *bench) {
+				b.RaceSeen("r", time.Now().Add(20*sec), racing.Scheduled)
+				b.soon("tok")
+				time.Sleep(5 * sec)
+				b.Activating("phone", "ben", "tok")()
+				time.Sleep(5 * sec)
+				b.RaceSeen("r", time.Now().Add(30*sec), racing.Scheduled)
+				b.soon("tok")
+				b.RaceSeen("r", time.Now().Add(30*sec), racing.Abandoned)
+			},
+			accepted: 2,
+			reasons:  map[string]int{"lost/never_accepted": 1},
+		},
 		"a change for who was not told": {
 			do: func(b *bench) {
 				b.Muting("ada", []string{"race"})()

@@ -81,7 +81,7 @@ func TestWorldWithPerfectServiceIsClean(t *testing.T) {
 func TestEveryMinuteShowsADeathAtAbly(t *testing.T) {
 	t.Parallel()
 	for _, users := range []int{10, 40} {
-		for seed := range uint64(12) {
+		for seed := range uint64(8) {
 			synctest.Test(t, func(t *testing.T) {
 				o := playWith(t, racing.Config{Seed: seed, Users: users}, 45*time.Second, func(*bugle) {})
 				require.True(t, o.tally.Clean(), "seed %d: %s\n%v", seed, &o.tally, o.tally.Problems)
