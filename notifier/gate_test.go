@@ -40,12 +40,12 @@ func TestGatesNameTheirReason(t *testing.T) {
 			plain, func(v *notifier.View) { v.Unreadable = errCut },
 			notifier.Decision{State: notifier.Rejected, Reason: notifier.ReasonUnreadable},
 		},
-		"newer":           {plain, func(v *notifier.View) { v.Newer = true }, notifier.Decision{State: notifier.Superseded, Reason: notifier.ReasonNewer}},
-		"muted":           {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"win"} }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted}},
-		"other muted":     {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"race"} }, pass},
-		"not opted in":    {plain, func(v *notifier.View) { v.Category = "tips" }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonNotOptedIn}},
-		"opted in":        {plain, func(v *notifier.View) { v.Category = "tips"; v.Preferences.OptedIn = []string{"tips"} }, pass},
-		"shadow":          {shadow, func(*notifier.View) {}, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonShadow}},
+		"newer":        {plain, func(v *notifier.View) { v.Newer = true }, notifier.Decision{State: notifier.Superseded, Reason: notifier.ReasonNewer}},
+		"muted":        {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"win"} }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonMuted}},
+		"other muted":  {plain, func(v *notifier.View) { v.Preferences.Muted = []string{"race"} }, pass},
+		"not opted in": {plain, func(v *notifier.View) { v.Category = "tips" }, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonNotOptedIn}},
+		"opted in":     {plain, func(v *notifier.View) { v.Category = "tips"; v.Preferences.OptedIn = []string{"tips"} }, pass},
+		"shadow":       {shadow, func(*notifier.View) {}, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonShadow}},
 
 		"correction of what was told, though muted": {
 			correcting, func(v *notifier.View) { v.Told = true; v.Preferences.Muted = []string{"win"} },

@@ -421,7 +421,7 @@ func TestATickThatWasMissedIsMadeUpForAtTheStart(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.device("a1", "ann")
 		daily := strings.Replace(rulesYAML, `schedule: "@every 1s"`, `schedule: "0 12 * * *"`, 1)
-			time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(36*time.Hour - time.Second)))
+		time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(36*time.Hour - time.Second)))
 		w.runWith(daily, "replica-1", 2*time.Second) // its first tick, at noon, sets the start
 		time.Sleep(time.Hour)
 		w.settle("bet1", "ann", "WON")

@@ -16,7 +16,7 @@ func TestACorrectionIsForTheUserWhoWasTold(t *testing.T) {
 		rules := strings.Replace(rulesYAML, `notification: {category: race, title: "soon {{.event_id}}", body: "soon"}`,
 			`notification: {category: race, title: "soon {{.event_id}}", body: "soon"}
     correction: {title: "moved {{.event_id}}", body: "moved"}`, 1)
-		require.NotEqual(t, rules, rulesYAML)
+		require.NotEqual(t, rulesYAML, rules)
 		go func() {
 			time.Sleep(2 * time.Second)
 			w.race("e1", 3*time.Minute)

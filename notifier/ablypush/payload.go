@@ -2,8 +2,8 @@ package ablypush
 
 import (
 	"encoding/json"
-	"sort"
-	"strings"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // The most bytes that a transport takes. Ably does not check them when a push
@@ -19,37 +19,28 @@ const (
 	maxWeb = 3993
 )
 
-const ellipsis = "…"
-
 // frame bounds what a payload has for one transport beside its texts: names,
 // braces, headers, and the thread wherever it is repeated. It only decides when
 // the exact sizes must be computed.
 const frame = 900
 
 // fit shortens the body until every transport takes the payload, and reports
-// whether it did and whether the payload fits.
+// whether it did and whether the payload fits. Each transport's JSON has the body
+// once, so what is too much in the worst of them must go.
 func fit(m *payload) (cut, ok bool) {
-	if roughSize(m) <= maxWeb || fits(m) {
+	if roughSize(m) <= maxWeb {
 		return false, true
 	}
-	whole := m.Notification.Body
-	var ends []int // of the beginnings in whole characters, none of them all of it
-	for i := range whole {
-		ends = append(ends, i)
+	over := excess(m)
+	if over <= 0 {
+		return false, true
 	}
-	n := sort.Search(len(ends), func(i int) bool {
-		m.setBody(whole[:ends[i]] + ellipsis)
-		return !fits(m)
-	})
-	if n == 0 {
-		return false, false
-	}
-	// No blank, and no joiner without what it joins, before the ellipsis.
-	short := strings.TrimRight(whole[:ends[n-1]], " \t\n\u200d")
+	body := m.Notification.Body
+	short := notifier.Shorten(body, quotedLen(body)-over, quotedLen)
 	if short == "" {
 		return false, false
 	}
-	m.setBody(short + ellipsis)
+	m.setBody(short)
 	return true, true
 }
 
@@ -68,13 +59,17 @@ func roughSize(m *payload) int {
 	return 6*n + frame
 }
 
-// fits reports whether what each transport gets is within its limit. What is
-// counted is the whole JSON that Ably makes of the payload for a transport,
-// which is never less than what the provider counts.
-func fits(m *payload) bool {
+// excess is by how many bytes a payload is too large for the transport that
+// takes the least; zero or less when it fits. What is counted is the whole JSON
+// that Ably makes of the payload for a transport, which is never less than what
+// the provider counts.
+func excess(m *payload) int {
 	fcm, apns, web := sizes(m)
-	return fcm <= maxFCM && apns <= maxAPNs && web <= maxWeb
+	return max(fcm-maxFCM, apns-maxAPNs, web-maxWeb)
 }
+
+// quotedLen is what a text adds to JSON, its quotes aside.
+func quotedLen(s string) int { return encodedLen(s) - len(`""`) }
 
 func sizes(m *payload) (fcm, apns, web int) {
 	fcm = encodedLen(map[string]any{

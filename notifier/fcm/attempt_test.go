@@ -55,7 +55,7 @@ func TestOneAttempt(t *testing.T) {
 			out := s.Send(t.Context(), push())
 			require.Equal(t, tc.code, out.Code, "%v", out.Err)
 			require.EqualValues(t, 1, g.sends.Load())
-			require.Less(t, time.Since(start), 3*time.Second, "the SDK waited as if to repeat: 7 s in all")
+			require.Less(t, time.Since(start), 6*time.Second, "the SDK waited as if to repeat: 7 s in all")
 
 			// Again over what may be a connection used before.
 			s.Send(t.Context(), push())
@@ -85,7 +85,7 @@ func TestDeadline(t *testing.T) {
 		s := newSender(t, g, func(c *fcm.Config) { c.Timeout = 200 * time.Millisecond })
 		start := time.Now()
 		out := s.Send(t.Context(), push())
-		require.Less(t, time.Since(start), 2*time.Second)
+		require.Less(t, time.Since(start), 10*time.Second)
 		require.Equal(t, notifier.VerdictUnknown, out.Verdict)
 		require.Equal(t, fcm.CodeTimeout, out.Code)
 		require.ErrorIs(t, out.Err, context.DeadlineExceeded)

@@ -182,23 +182,26 @@ func TestStatements(t *testing.T) {
 	require.Equal(t, 200, r.status)
 	require.Contains(t, r.body, `"@type":"warning_entity"`)
 
-	for sql, code := range map[string]int{
-		"SELECT * FROM settled_bets;": 40002,
-		"PRINT x;":                    40002,
-		"LIST TABLES; SELECT * FROM settled_bets;": 40002,
-		"LIST TABLES":       40001,
-		"DESCRIBE nothing;": 40001,
-		"CREATE TABLE settled_bets (a STRING PRIMARY KEY) WITH (X='y');":     40001,
-		"CREATE STREAM other (a STRING KEY) WITH (KAFKA_TOPIC='x');":         40001,
-		"DROP TABLE settled_bets;":                                           40001,
-		"INSERT INTO x (a) VALUES ('b');":                                    40001,
-		"TERMINATE q;":                                                       40001,
-		"GRANT everything;":                                                  40001,
-		"LIST TABLES; CREATE STREAM other (a STRING) WITH (KAFKA_TOPIC=':);": 40001,
+	for _, c := range []struct {
+		sql  string
+		code int
+	}{
+		{"SELECT * FROM settled_bets;", 40002},
+		{"PRINT x;", 40002},
+		{"LIST TABLES; SELECT * FROM settled_bets;", 40002},
+		{"LIST TABLES", 40001},
+		{"DESCRIBE nothing;", 40001},
+		{"CREATE TABLE settled_bets (a STRING PRIMARY KEY) WITH (X='y');", 40001},
+		{"CREATE STREAM other (a STRING KEY) WITH (KAFKA_TOPIC='x');", 40001},
+		{"DROP TABLE settled_bets;", 40001},
+		{"INSERT INTO x (a) VALUES ('b');", 40001},
+		{"TERMINATE q;", 40001},
+		{"GRANT everything;", 40001},
+		{"LIST TABLES; CREATE STREAM other (a STRING) WITH (KAFKA_TOPIC=':);", 40001},
 	} {
-		r := ksql(sql)
-		require.Equal(t, 400, r.status, sql)
-		require.Equal(t, code, r.code(t), sql)
+		r := ksql(c.sql)
+		require.Equal(t, 400, r.status, c.sql)
+		require.Equal(t, c.code, r.code(t), c.sql)
 		require.Contains(t, r.body, `"statementText":`)
 		require.Contains(t, r.body, `"entities":[]`)
 	}
