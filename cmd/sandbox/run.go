@@ -12,6 +12,8 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/sandbox/ably"
@@ -61,6 +63,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// guestLife is how long the tokens are good for that the sandbox prints.
+const guestLife = 24 * time.Hour
+
 // sandbox is one run of everything.
 type sandbox struct {
 	options
@@ -73,6 +78,7 @@ type sandbox struct {
 	ksqldb *ksqldb.Server
 	cfg    config.Config
 	secret []byte
+	admin  devices.Secret // the guest's token for the admin API
 }
 
 // play runs everything from start to report. The tally is nil when the world
@@ -194,9 +200,15 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
 	}
 	s.secret = newSecret()
+	admin, entry, err := api.NewAdminToken("guest", time.Now(), guestLife)
+	if err != nil {
+		return "", fmt.Errorf("make admin token: %w", err)
+	}
+	s.admin = admin
 	text, cfg, err := writeConfig(dir, backends{
 		ports: addr, ksqlURL: s.ksqldb.URL(), fcmURL: s.fcm.URL(), project: s.fcm.ProjectID(),
 		ablyURL: s.ably.URL(), ablyKey: s.ably.Key(), credentials: s.fcm.CredentialsJSON(), secret: s.secret,
+		adminTokens: []byte(entry.Line()),
 	})
 	s.cfg = cfg
 	return text, err
@@ -291,7 +303,7 @@ func (s *sandbox) drain(ctx context.Context, served <-chan struct{}) time.Durati
 
 // introduce says what is running and how to take part.
 func (s *sandbox) introduce(configText string, client *racing.Client, service *app.App) error {
-	token, err := client.Token("guest", 24*time.Hour)
+	token, err := client.Token("guest", guestLife)
 	if err != nil {
 		return err
 	}
@@ -301,11 +313,12 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}
-	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (TOKEN is good for a day, TARGET is a phone that the FCM here knows):\n\n", service.AdminAddr())
+	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (the tokens are good for a day, TARGET is a phone that the FCM here knows):\n\n", service.AdminAddr())
 	fmt.Fprintf(&b, "    TOKEN=%s\n    TARGET=%s\n", token, s.guest)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())
 	fmt.Fprintln(&b, `      -d '{"platform":"android","target":{"kind":"fcm_token","value":"'"$TARGET"'"},"locale":"en-GB","time_zone":"Europe/London"}'`)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
+	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN\"\n\n", s.admin.Reveal(), service.AdminAddr())
 	s.story.print(b.String())
 	return nil
 }

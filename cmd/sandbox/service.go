@@ -65,6 +65,7 @@ type backends struct {
 	project             string
 	ablyURL, ablyKey    string
 	credentials, secret []byte
+	adminTokens         []byte
 }
 
 // ablyRate is below what Ably's Standard plan takes, which is what the stand-in
@@ -78,7 +79,8 @@ type serviceYAML struct {
 	Env    string `yaml:"env"`
 	Listen string `yaml:"listen"`
 	Admin  struct {
-		Listen string `yaml:"listen"`
+		Listen     string `yaml:"listen"`
+		TokensFile string `yaml:"tokens_file"`
 	} `yaml:"admin"`
 	Database struct {
 		URL string `yaml:"url"`
@@ -112,7 +114,7 @@ func writeConfig(dir string, b backends) (string, config.Config, error) {
 	if err != nil {
 		return "", config.Config{}, err
 	}
-	files := map[string][]byte{"rules.yaml": rules, "firebase.json": b.credentials, "auth-secret": b.secret, "ably-key": []byte(b.ablyKey)}
+	files := map[string][]byte{"rules.yaml": rules, "firebase.json": b.credentials, "auth-secret": b.secret, "ably-key": []byte(b.ablyKey), "admin-tokens": b.adminTokens}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			return "", config.Config{}, fmt.Errorf("write configuration: %w", err)
@@ -122,6 +124,7 @@ func writeConfig(dir string, b backends) (string, config.Config, error) {
 	var c serviceYAML
 	c.Env = string(config.Dev) // http:// to ksqlDB and Ably, and another FCM, need it
 	c.Listen, c.Admin.Listen = b.ports.api, b.ports.admin
+	c.Admin.TokensFile = path("admin-tokens")
 	c.Database.URL = "sqlite:" + path("bugle.db")
 	c.KSQLDB.URL = b.ksqlURL
 	c.Auth.SecretFile = path("auth-secret")
