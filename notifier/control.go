@@ -149,6 +149,16 @@ func (c *Control) Resume(ctx context.Context, by Actor, id, reason string) (Rule
 	return c.setPaused(ctx, by, id, false, reason)
 }
 
+// Preview shows what a rule would announce now, see Previewer. It returns
+// ErrUnknownRule, and the source's error when the result is not complete.
+func (c *Control) Preview(ctx context.Context, id string, req PreviewRequest) (Preview, error) {
+	rule, ok := c.n.Rules().Get(id)
+	if !ok {
+		return Preview{}, ErrUnknownRule
+	}
+	return Previewer{Source: c.n.source, Ledger: c.ledger, OptIn: c.n.optIn}.Preview(ctx, rule, req)
+}
+
 func (c *Control) setPaused(ctx context.Context, by Actor, id string, paused bool, reason string) (RuleStatus, error) {
 	rule, ok := c.n.Rules().Get(id)
 	if !ok {

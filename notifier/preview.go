@@ -84,6 +84,8 @@ type Preview struct {
 	Truncated bool
 	// News counts the notifications by what they would be; of several rows with one key the newest counts.
 	News map[News]int
+	// Counted says that a ledger was at hand: without one everything is new and no device is counted.
+	Counted bool
 	// Expired counts those that are worth nothing any more.
 	Expired       int
 	Notifications []PreviewNotification
@@ -103,31 +105,43 @@ type PreviewNotification struct {
 	Devices int
 }
 
-// Preview runs a rule's query now and renders what it finds. It returns
-// ErrUnknownRule, and the source's error when the result is not complete.
-func (c *Control) Preview(ctx context.Context, id string, req PreviewRequest) (Preview, error) {
-	rule, ok := c.n.Rules().Get(id)
-	if !ok {
-		return Preview{}, ErrUnknownRule
-	}
-	standing, err := c.ledger.Standing(ctx, id)
-	if err != nil {
-		return Preview{}, fmt.Errorf("read standing of rule %s: %w", id, err)
+// Previewer shows what a rule would announce now. It sends nothing and writes
+// nothing down.
+type Previewer struct {
+	Source Source
+	// Ledger tells what is known already and whom a notification would reach; nil when there is none.
+	Ledger PreviewLedger
+	// OptIn lists the categories that are off until a user chooses them.
+	OptIn map[string]bool
+}
+
+// Preview runs the rule's query now and renders what it finds. It returns the
+// source's error when the result is not complete.
+func (v Previewer) Preview(ctx context.Context, rule *Rule, req PreviewRequest) (Preview, error) {
+	var standing RuleStanding
+	if v.Ledger != nil {
+		var err error
+		if standing, err = v.Ledger.Standing(ctx, rule.ID); err != nil {
+			return Preview{}, fmt.Errorf("read standing of rule %s: %w", rule.ID, err)
+		}
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	plan := PlanRun(rule, standing.Progress, now)
-	p := Preview{Window: Window{Now: now, Since: plan.Since, Until: now}, Baseline: plan.Baseline, News: map[News]int{}}
+	p := Preview{
+		Window:   Window{Now: now, Since: plan.Since, Until: now},
+		Baseline: plan.Baseline, News: map[News]int{}, Counted: v.Ledger != nil,
+	}
 	if !req.Since.IsZero() {
 		p.Window.Since = earlier(req.Since.UTC(), now)
 	}
-	drafts, err := p.read(ctx, c.n.source, rule)
+	drafts, err := p.read(ctx, v.Source, rule)
 	if err != nil {
-		return Preview{}, fmt.Errorf("preview rule %s: %w", id, err)
+		return Preview{}, fmt.Errorf("preview rule %s: %w", rule.ID, err)
 	}
 	if req.Limit <= 0 {
 		req.Limit = DefaultPreviewLimit
 	}
-	return p, c.render(ctx, &p, rule, drafts, min(req.Limit, MaxPreviewLimit))
+	return p, v.render(ctx, &p, rule, drafts, min(req.Limit, MaxPreviewLimit))
 }
 
 // read collects the drafts, the newest of each key.
@@ -167,14 +181,10 @@ func (p *Preview) read(ctx context.Context, source Source, rule *Rule) ([]Draft,
 	return drafts, nil
 }
 
-func (c *Control) render(ctx context.Context, p *Preview, rule *Rule, drafts []Draft, limit int) error {
-	keys := make([]string, len(drafts))
-	for i, d := range drafts {
-		keys[i] = d.Key
-	}
-	known, err := c.ledger.Known(ctx, rule.ID, keys)
+func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []Draft, limit int) error {
+	known, err := v.known(ctx, rule, drafts)
 	if err != nil {
-		return fmt.Errorf("read known versions of rule %s: %w", rule.ID, err)
+		return err
 	}
 	news := make([]News, len(drafts))
 	for i, d := range drafts {
@@ -197,7 +207,7 @@ func (c *Control) render(ctx context.Context, p *Preview, rule *Rule, drafts []D
 			if len(p.Notifications) == limit {
 				continue
 			}
-			n, err := c.renderOne(ctx, rule, d, news[i], p.Window.Now)
+			n, err := v.renderOne(ctx, rule, d, news[i], p.Window.Now)
 			if err != nil {
 				return err
 			}
@@ -206,6 +216,21 @@ func (c *Control) render(ctx context.Context, p *Preview, rule *Rule, drafts []D
 		}
 	}
 	return nil
+}
+
+func (v Previewer) known(ctx context.Context, rule *Rule, drafts []Draft) (map[string]KnownVersion, error) {
+	if v.Ledger == nil {
+		return nil, nil
+	}
+	keys := make([]string, len(drafts))
+	for i, d := range drafts {
+		keys[i] = d.Key
+	}
+	known, err := v.Ledger.Known(ctx, rule.ID, keys)
+	if err != nil {
+		return nil, fmt.Errorf("read known versions of rule %s: %w", rule.ID, err)
+	}
+	return known, nil
 }
 
 func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
@@ -222,7 +247,7 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 	return NewsChanged
 }
 
-func (c *Control) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time) (PreviewNotification, error) {
+func (v Previewer) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time) (PreviewNotification, error) {
 	n := PreviewNotification{Draft: d, News: news, Texts: map[string]Text{}}
 	for _, locale := range append([]string{""}, rule.locales(d.Variant)...) {
 		text, err := rule.Render(d, RenderContext{Locale: locale, Now: now, Correction: news == NewsChanged})
@@ -231,10 +256,13 @@ func (c *Control) renderOne(ctx context.Context, rule *Rule, d Draft, news News,
 		}
 		n.Texts[locale] = text
 	}
+	if v.Ledger == nil {
+		return n, nil
+	}
 	var err error
-	n.Devices, err = c.ledger.Reach(ctx, ReachQuery{
+	n.Devices, err = v.Ledger.Reach(ctx, ReachQuery{
 		Audience: rule.Audience.Kind, Thread: rule.Thread(d.Key), Follows: rule.Audience.Rule, User: d.User,
-		Category: d.Category, OptIn: c.n.optIn[d.Category],
+		Category: d.Category, OptIn: v.OptIn[d.Category],
 	})
 	if err != nil {
 		return n, fmt.Errorf("count devices: %w", err)

@@ -86,8 +86,8 @@ Runs the rule's query against the configured ksqlDB as if a tick were due now,
 and shows the notifications in their default language and how many devices
 would get each. It sends nothing and writes nothing.
 
-What the service has announced already is shown too. Devices are counted only
-where database.url names a database that exists.`),
+Where database.url names a database that exists, each is marked as new, changed,
+known or stale by what the service has on record, and its devices are counted.`),
 		Example: `  bugle rules preview bet-settled --config bugle.yaml
   bugle rules preview bet-settled --window 24h --limit 3 --config bugle.yaml`,
 		Args: cobra.ExactArgs(1),
@@ -96,12 +96,12 @@ where database.url names a database that exists.`),
 			if err != nil {
 				return err
 			}
-			o.Rule, o.Now = args[0], time.Now()
-			p, err := app.PreviewRule(cmd.Context(), cfg, o)
+			o.Rule = args[0]
+			rule, p, err := app.PreviewRule(cmd.Context(), cfg, o)
 			if err != nil {
 				return err
 			}
-			c.printPreview(p)
+			c.printPreview(rule, p)
 			return nil
 		},
 	}
@@ -110,24 +110,25 @@ where database.url names a database that exists.`),
 	return cmd
 }
 
-func (c *cli) printPreview(p app.Preview) {
-	for _, n := range p.Shown {
+func (c *cli) printPreview(rule *notifier.Rule, p notifier.Preview) {
+	for _, n := range p.Notifications {
 		to := "all users"
-		switch p.Rule.Audience.Kind {
+		switch rule.Audience.Kind {
 		case notifier.AudienceUser:
-			to = "user " + n.User
+			to = "user " + string(n.User)
 		case notifier.AudienceFollows:
-			to = "who was told by " + p.Rule.Audience.Rule
+			to = "who was told by " + rule.Audience.Rule
 		case notifier.AudienceAll:
 		}
 		variant := ""
 		if n.Variant != "" {
 			variant = " " + n.Variant
 		}
-		fmt.Fprintf(c.stdout, "%s%s (%s) to %s, until %s\n", n.Key, variant, n.Category, to, n.ExpiresAt.UTC().Format(time.DateTime+" MST"))
-		fmt.Fprintf(c.stdout, "    %s\n    %s\n", n.Text.Title, n.Text.Body)
-		if n.Text.Link != "" {
-			fmt.Fprintf(c.stdout, "    %s\n", n.Text.Link)
+		fmt.Fprintf(c.stdout, "%s%s (%s, %s) to %s, until %s\n", n.Key, variant, n.Category, n.News, to, n.ExpiresAt.UTC().Format(time.DateTime+" MST"))
+		text := n.Texts[""]
+		fmt.Fprintf(c.stdout, "    %s\n    %s\n", text.Title, text.Body)
+		if text.Link != "" {
+			fmt.Fprintf(c.stdout, "    %s\n", text.Link)
 		}
 		if p.Counted {
 			fmt.Fprintf(c.stdout, "    %d devices\n", n.Devices)
@@ -137,8 +138,15 @@ func (c *cli) printPreview(p app.Preview) {
 	for _, bad := range p.Bad {
 		fmt.Fprintf(c.stdout, "bad row: %s\n", bad)
 	}
+	found := 0
+	for _, n := range p.News {
+		found += n
+	}
 	fmt.Fprintf(c.stdout, "%d rows: %d shown, %d not shown, %d bad, %d expired. Nothing was sent.\n",
-		p.Rows, len(p.Shown), p.Rows-len(p.Shown)-len(p.Bad)-p.Expired, len(p.Bad), p.Expired)
+		p.Rows, len(p.Notifications), found-len(p.Notifications), p.BadRows, p.Expired)
+	if p.Truncated {
+		fmt.Fprintln(c.stdout, "There are more rows than a preview reads.")
+	}
 	if !p.Counted {
 		fmt.Fprintln(c.stdout, "Devices were not counted: database.url names no database that exists.")
 	}

@@ -164,7 +164,7 @@ func TestRulesPreview(t *testing.T) {
 
 	code, stdout, stderr := command(t, environ, "rules", "preview", "race-soon")
 	require.Equal(t, exitOK, code, stderr)
-	require.Contains(t, stdout, "(race) to all users")
+	require.Contains(t, stdout, "(race, new) to all users")
 	require.Contains(t, stdout, "The Oaks in")
 	require.NotContains(t, stdout, "Later")
 	require.Contains(t, stdout, "1 rows: 1 shown, 0 not shown, 0 bad, 0 expired. Nothing was sent.")

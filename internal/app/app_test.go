@@ -232,7 +232,7 @@ func TestPreviewShowsAndSendsNothing(t *testing.T) {
 	require.NoError(t, w.bets.Put(now.Add(-3*time.Minute), "b-3", nil, "LOST"))
 	require.NoError(t, w.bets.Put(now.Add(-3*time.Hour), "b-4", "ann", "LOST"))
 
-	p, err := app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "settled", Now: now})
+	_, p, err := app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "settled"})
 	require.NoError(t, err)
 	require.Equal(t, 3, p.Rows)
 	require.False(t, p.Counted, "there is no database yet, and a preview makes none")
@@ -246,18 +246,18 @@ func TestPreviewShowsAndSendsNothing(t *testing.T) {
 	}
 	require.NoError(t, stop())
 	before := len(w.fcm.Accepted())
-	p, err = app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "settled", Now: now})
+	_, p, err = app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "settled"})
 	require.NoError(t, err)
 	require.True(t, p.Counted)
-	for _, n := range p.Shown {
-		require.Equal(t, "ann", n.User)
+	for _, n := range p.Notifications {
+		require.EqualValues(t, "ann", n.User)
 		require.Equal(t, 2, n.Devices)
 	}
-	require.NotEmpty(t, p.Shown)
+	require.NotEmpty(t, p.Notifications)
 	require.NotEmpty(t, p.Bad, "a row without its user is bad")
 	require.Len(t, w.fcm.Accepted(), before)
 
-	_, err = app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "setled", Now: now})
+	_, _, err = app.PreviewRule(t.Context(), w.cfg, app.PreviewOptions{Rule: "setled"})
 	require.Equal(t, fault.NotFound, fault.KindOf(err))
 	require.ErrorContains(t, err, "only settled")
 }
