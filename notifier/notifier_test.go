@@ -431,3 +431,48 @@ func TestATickThatWasMissedIsMadeUpForAtTheStart(t *testing.T) {
 		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
 	})
 }
+
+func TestALongReadKeepsItsRun(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.run(2500 * time.Millisecond) // between two ticks
+		w.settle("bet1", "ann", "WON")
+		slow := true
+		w.setFault(func(query string) error {
+			if slow && strings.Contains(query, "settled_bets") {
+				slow = false
+				time.Sleep(50 * time.Second) // longer than a run may stay without a sign of life
+			}
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		second := w.start(ctx, rulesYAML, "replica-2", w.ledger)
+		w.run(70 * time.Second)
+		cancel()
+		require.NoError(t, <-second)
+		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
+		require.Empty(t, w.counts(`SELECT error, COUNT(*) FROM runs WHERE rule_id = 'settled' AND state = 'failed' GROUP BY 1`))
+	})
+}
+
+func TestAKilledReplicaKeepsItsRuleForSecondsOnly(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.run(2500 * time.Millisecond) // between two ticks
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+		require.NoError(t, err)
+		rule, _ := rules.Get("settled")
+		tick := time.Now()
+		_, ok, err := w.ledger.Begin(t.Context(), notifier.BeginRun{
+			Rule: rule.ID, Identity: rule.Identity, TickAt: tick, Owner: "killed", Lease: 20 * time.Second,
+			Plan: func(p *notifier.Progress) notifier.RunWindow { return notifier.PlanRun(rule, p, tick) },
+		})
+		require.NoError(t, err)
+		require.True(t, ok)
+		w.settle("bet1", "ann", "WON")
+		w.run(30 * time.Second)
+		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
+	})
+}

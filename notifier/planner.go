@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -32,7 +33,8 @@ type PlannerConfig struct {
 	Ledger RunLedger
 	// Owner names this replica.
 	Owner string
-	// Lease is how long a run may stay without a sign of life. Zero means 2 minutes.
+	// Lease is how long a run may stay without a sign of life, given three times as often: so long
+	// a killed replica keeps its rule from running. Zero means 20 seconds.
 	Lease time.Duration
 	// Timeout bounds the reading of one slice. Zero means 1 minute.
 	Timeout time.Duration
@@ -45,7 +47,7 @@ type PlannerConfig struct {
 // NewPlanner returns a Planner.
 func NewPlanner(c PlannerConfig) *Planner {
 	if c.Lease == 0 {
-		c.Lease = 2 * time.Minute
+		c.Lease = 20 * time.Second
 	}
 	if c.Timeout == 0 {
 		c.Timeout = time.Minute
@@ -93,7 +95,9 @@ func (p *Planner) run(ctx context.Context, rule *Rule, tickAt time.Time, by Acto
 	}
 	log := p.log.With().Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Time("tick_at", tickAt).Logger()
 	started := time.Now()
-	total, err := p.read(ctx, run, rule)
+	reading, stop := p.keep(ctx, run)
+	total, err := p.read(reading, run, rule)
+	stop()
 	if err == nil {
 		var rel Release
 		if rel, err = p.ledger.Finish(ctx, run, rule); err == nil {
@@ -110,6 +114,34 @@ func (p *Planner) run(ctx context.Context, rule *Rule, tickAt time.Time, by Acto
 		err = errors.Join(err, fmt.Errorf("fail run: %w", failErr))
 	}
 	return run, true, fmt.Errorf("run of %s: %w", rule.ID, err)
+}
+
+// keep renews the run's lease while it reads, however long the source takes for
+// a row. The context ends when the run is lost; stop ends the renewal and waits
+// for it.
+func (p *Planner) keep(ctx context.Context, run Run) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var renewal sync.WaitGroup
+	renewal.Go(func() {
+		ticker := time.NewTicker(p.lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			// A database that does not answer now may do so before the lease lapses.
+			if err := p.ledger.Renew(ctx, run); errors.Is(err, ErrRunLost) {
+				cancel(err)
+				return
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		renewal.Wait()
+	}
 }
 
 // LastTick returns the tick after which a rule goes on: the last one that had a

@@ -192,6 +192,8 @@ type RunLedger interface {
 	// running; then it returns false. It fails a running run whose lease has lapsed. It returns
 	// ErrRulePaused, in the same transaction, while an operator has paused the rule.
 	Begin(ctx context.Context, req BeginRun) (Run, bool, error)
+	// Renew says that the run is alive. Every other step does so too.
+	Renew(ctx context.Context, run Run) error
 	// Stage writes a chunk down in one transaction: the newest row per key wins, known versions
 	// change nothing.
 	Stage(ctx context.Context, run Run, rule *Rule, c Chunk) (StageResult, error)

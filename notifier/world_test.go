@@ -145,7 +145,6 @@ func (w *world) start(ctx context.Context, yaml, owner string, ledger notifier.L
 // Read implements notifier.Source over the rows of the world.
 func (w *world) Read(_ context.Context, query string, params map[string]any) iter.Seq2[notifier.Row, error] {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	var out []notifier.Row
 	now := time.Now()
 	at := func(name string) time.Time { t, _ := params[name].(time.Time); return t }
@@ -161,9 +160,11 @@ func (w *world) Read(_ context.Context, query string, params map[string]any) ite
 		}
 		out = append(out, r.cols)
 	}
+	fault := w.fault
+	w.mu.Unlock()
 	var err error
-	if w.fault != nil {
-		err = w.fault(query)
+	if fault != nil {
+		err = fault(query) // it may take its time
 	}
 	return func(yield func(notifier.Row, error) bool) {
 		for _, r := range out {

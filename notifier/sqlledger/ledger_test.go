@@ -207,6 +207,7 @@ func TestARunThatWasTakenOverWritesNothingMore(t *testing.T) {
 		_, err := b.ledger.Stage(t.Context(), run, b.rule("settled"), notifier.Chunk{Drafts: []notifier.Draft{b.bet("b1", "ann", "WON", 1)}})
 		require.ErrorIs(t, err, notifier.ErrRunLost)
 		require.ErrorIs(t, b.ledger.Advance(t.Context(), run, run.Position, time.Now()), notifier.ErrRunLost)
+		require.ErrorIs(t, b.ledger.Renew(t.Context(), run), notifier.ErrRunLost)
 		_, err = b.ledger.Finish(t.Context(), run, b.rule("settled"))
 		require.ErrorIs(t, err, notifier.ErrRunLost)
 		require.ErrorIs(t, b.ledger.Fail(t.Context(), run, "x"), notifier.ErrRunLost)

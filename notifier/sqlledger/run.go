@@ -117,6 +117,11 @@ func (l *Ledger) hold(ctx context.Context, tx *sql.Tx, run notifier.Run) error {
 	return nil
 }
 
+// Renew implements notifier.RunLedger.
+func (l *Ledger) Renew(ctx context.Context, run notifier.Run) error {
+	return l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return l.hold(ctx, tx, run) })
+}
+
 // Advance implements notifier.RunLedger.
 func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Time) error {
 	return l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
