@@ -24,7 +24,7 @@ type AdminNotification struct {
 	Category   string           `json:"category"`
 	Class      string           `json:"class"`
 	Urgency    string           `json:"urgency"`
-	State      string           `json:"state" enum:"staged,baseline,released,held,discarded,superseded"`
+	State      string           `json:"state" enum:"staged,passed,baseline,released,held,discarded,superseded"`
 	Run        int64            `json:"run"`
 	SourceRow  map[string]any   `json:"source_row" nullable:"false" doc:"The row that it was made of."`
 	DueAt      *time.Time       `json:"due_at" doc:"When the event happened, where the rule says."`

@@ -67,7 +67,8 @@ type JWKSConfig struct {
 //
 // Run keeps the keys fresh. A kid that is not known asks for them in between, at
 // most once a minute. When the issuer does not answer, the keys that are known
-// go on without an end: its outage must not be ours, and tokens still expire.
+// go on without an end: its outage must not be ours, and tokens still expire. An
+// answer without a usable key is no outage: it withdraws those that are known.
 type JWKS struct {
 	url     string
 	client  *http.Client
@@ -210,6 +211,10 @@ func (j *JWKS) read(ctx context.Context, pause time.Duration) error {
 	j.mu.Lock()
 	j.tried, j.err = time.Now(), err
 	j.mu.Unlock()
+	if errors.Is(err, errNoUsableKey) && j.keys.Swap(nil) != nil {
+		// An answer, and no outage: the issuer has withdrawn what it published.
+		j.log.Error().Err(err).Msg("keys withdrawn; no token is accepted")
+	}
 	switch {
 	case err != nil:
 		if before == nil {

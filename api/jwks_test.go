@@ -472,3 +472,46 @@ func TestARequestDuringAnOutageIsNotSentToLogIn(t *testing.T) {
 	require.Empty(t, rec.Header().Get("WWW-Authenticate"))
 	requireProblem(t, w.do(t, call{method: "GET", path: "/v1/devices", token: tokenFor(t, "ada")}), 401)
 }
+
+func TestASetWithoutAUsableKeyWithdrawsTheKnownOnes(t *testing.T) {
+	t.Parallel()
+	leaked := jwk(t, "a", keys()["rsa"], nil) // with its private half: anybody can sign
+	leakedSet, err := json.Marshal(map[string]any{"keys": []jwkset.JWKMarshal{leaked}})
+	require.NoError(t, err)
+	for name, body := range map[string]string{"withdrawn": `{"keys":[]}`, "its private half leaked": string(leakedSet)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				i := &issuerOf{}
+				i.publish(t, jwk(t, "a", keys()["rsa"].Public(), nil))
+				j := newJWKS(t, i, &lockedBuffer{})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- j.Run(ctx) }()
+				synctest.Wait()
+				token := func() string {
+					return signer{"a", jwt.SigningMethodRS256, keys()["rsa"]}.token(t, claims("ann"), nil)
+				}
+				_, err := j.Authenticate(t.Context(), token())
+				require.NoError(t, err)
+
+				i.answer(503, "", nil)
+				time.Sleep(api.DefaultJWKSRefresh + time.Second)
+				_, err = j.Authenticate(t.Context(), token())
+				require.NoError(t, err, "an outage withdraws nothing")
+				i.answer(200, `{"error":"try again"}`, nil)
+				time.Sleep(api.DefaultJWKSRefresh + time.Second)
+				_, err = j.Authenticate(t.Context(), token())
+				require.NoError(t, err, "nor does nonsense")
+
+				i.answer(200, body, nil)
+				time.Sleep(api.DefaultJWKSRefresh + time.Second)
+				_, err = j.Authenticate(t.Context(), token())
+				require.Error(t, err)
+				require.Error(t, j.Check(t.Context()))
+				cancel()
+				require.NoError(t, <-done)
+			})
+		})
+	}
+}

@@ -28,7 +28,9 @@ const (
 var (
 	errUnknownKey = errors.New("no key of the issuer has this key id")
 	errNeedsKid   = errors.New("a key id is needed, because the issuer has several keys")
-	errAlgorithm  = errors.New("the key is not for this algorithm")
+	// errNoUsableKey: the issuer has answered, and stands by no key that may be used.
+	errNoUsableKey = errors.New("there is no key that can be used")
+	errAlgorithm   = errors.New("the key is not for this algorithm")
 )
 
 // jwksMethods are the algorithms by which a published key may sign.
@@ -80,13 +82,16 @@ func (s *keySet) find(kid string, named bool, algorithm string) (any, error) {
 func (s *keySet) names() []string { return slices.Sorted(maps.Keys(s.byKid)) }
 
 // parseKeys reads a JSON Web Key Set. Keys that cannot be used are set aside,
-// as RFC 7517, section 5, wants it; a set without any other is an error.
+// as RFC 7517, section 5, wants it; a set without any other is errNoUsableKey.
 func parseKeys(body []byte) (*keySet, error) {
 	var doc struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return nil, errors.New("the answer is no JSON Web Key Set") // the cause repeats what stands there
+	}
+	if doc.Keys == nil {
+		return nil, errors.New("the answer is no JSON Web Key Set")
 	}
 	if len(doc.Keys) > maxKeys {
 		return nil, fmt.Errorf("more than %d keys", maxKeys)
@@ -112,9 +117,9 @@ func parseKeys(body []byte) (*keySet, error) {
 	}
 	if len(set.byKid) == 0 {
 		if len(set.refused) > 0 {
-			return nil, fmt.Errorf("no key of %d can be used; of the first, %s", len(set.refused), set.refused[0].reason)
+			return nil, fmt.Errorf("%w: of the first of %d, %s", errNoUsableKey, len(set.refused), set.refused[0].reason)
 		}
-		return nil, errors.New("there is no key")
+		return nil, fmt.Errorf("%w: the set is empty", errNoUsableKey)
 	}
 	return set, nil
 }

@@ -115,7 +115,11 @@ func problemOf(ctx context.Context, log zerolog.Logger, err error) *Problem {
 		return p
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return newProblem(ctx, statusClientClosed, "")
+		stopped, ok := errors.AsType[*fault.Error](context.Cause(ctx))
+		if !ok {
+			return newProblem(ctx, statusClientClosed, "")
+		}
+		err = stopped // it was us, and the client waits for an answer
 	}
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {

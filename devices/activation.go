@@ -12,6 +12,17 @@ import (
 // months), seldom enough that starting an app does not write each time.
 const ConfirmEvery = 24 * time.Hour
 
+// confirmEvery is ConfirmEvery for targets whose own value changes when the
+// provider gives a new one. An Ably device keeps its id when its app renews the
+// push token behind it, so that each activation of one is news: without it a
+// report about the token before, read late, would retire the living device.
+func confirmEvery(kind TargetKind) time.Duration {
+	if kind == AblyDevice {
+		return 0
+	}
+	return ConfirmEvery
+}
+
 // Activation is what an app says when it activates a device. Locale, TimeZone
 // and AppVersion may be empty, which erases what was known.
 type Activation struct {
@@ -85,7 +96,7 @@ type Change struct {
 //     id can be guessed, so an ably_client target must be the user's own
 //     (ErrForeignClient), or anybody could silence anybody.
 //   - Saying the same thing again changes nothing, except that UpdatedAt is
-//     renewed once per ConfirmEvery.
+//     renewed once per ConfirmEvery, and each time for an Ably device.
 //
 // current is the device as stored, nil for a new one; holder is another device
 // on which a's target is active, nil for none. A holder that is current, not
@@ -128,7 +139,7 @@ func Activate(now time.Time, user UserID, id ID, a Activation, current, holder *
 	}
 	unchanged := next
 	unchanged.UpdatedAt = current.UpdatedAt
-	if unchanged == *current && now.Sub(current.UpdatedAt) < ConfirmEvery {
+	if unchanged == *current && now.Sub(current.UpdatedAt) < confirmEvery(a.Target.Kind) {
 		next, change.Write = unchanged, false
 	}
 	change.Device = next

@@ -51,7 +51,7 @@ type Device struct {
 	// or taken over.
 	ActivatedAt time.Time
 	// UpdatedAt is when anything about it last changed, or when its app last said
-	// the same again, to within ConfirmEvery.
+	// the same again, to within ConfirmEvery (an Ably device: at once).
 	UpdatedAt time.Time
 	// RetiredReason is the provider's reason, in a closed set of words; empty unless retired.
 	RetiredReason string

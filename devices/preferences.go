@@ -12,7 +12,7 @@ const (
 	// MaxCategories bounds each list, after duplicates are gone.
 	MaxCategories = 64
 	// MaxCategoryLen bounds a category's name, in bytes.
-	MaxCategoryLen = 32
+	MaxCategoryLen = 64
 )
 
 // Preferences are what a user wants to hear about. The zero value mutes nothing
@@ -45,7 +45,7 @@ func normalizeCategories(path string, names []string, fields *[]fault.Field) []s
 		if !ValidCategory(name) {
 			*fields = append(*fields, fault.Field{
 				Path:    fmt.Sprintf("%s[%d]", path, i),
-				Message: "wants a category: 1 to 32 characters of a-z 0-9 _ -",
+				Message: "wants a category: 1 to 64 characters of a-z 0-9 _ -",
 			})
 			continue
 		}
@@ -59,7 +59,7 @@ func normalizeCategories(path string, names []string, fields *[]fault.Field) []s
 	return out
 }
 
-// ValidCategory tells whether name can name a category: 1 to 32 characters of
+// ValidCategory tells whether name can name a category: 1 to 64 characters of
 // [a-z0-9_-].
 func ValidCategory(name string) bool {
 	return name != "" && len(name) <= MaxCategoryLen && all(name, isCategoryByte)

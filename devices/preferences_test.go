@@ -18,7 +18,7 @@ func TestPreferencesNormalize(t *testing.T) {
 	require.Equal(t, devices.Preferences{Muted: []string{"loss", "win"}, OptedIn: []string{}}, got)
 
 	_, err = devices.Preferences{
-		Muted:   []string{"win", "", "Loss", "a b", strings.Repeat("a", 33)},
+		Muted:   []string{"win", "", "Loss", "a b", strings.Repeat("a", 65)},
 		OptedIn: []string{"race", "ü"},
 	}.Normalize()
 	require.Equal(t, []string{"muted[1]", "muted[2]", "muted[3]", "muted[4]", "opted_in[1]"}, fieldsOf(t, err))
@@ -37,7 +37,7 @@ func TestPreferencesNormalize(t *testing.T) {
 func TestNormalizingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		names := rapid.SliceOfN(rapid.StringMatching(`[a-z0-9_-]{1,32}`), 0, 20)
+		names := rapid.SliceOfN(rapid.StringMatching(`[a-z0-9_-]{1,64}`), 0, 20)
 		p := devices.Preferences{Muted: names.Draw(t, "muted"), OptedIn: names.Draw(t, "opted in")}
 		once, err := p.Normalize()
 		require.NoError(t, err)

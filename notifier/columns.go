@@ -16,6 +16,8 @@ const (
 	NeedAny ColumnNeed = iota
 	// NeedScalar takes what has one plain text: text, a number, true or false.
 	NeedScalar
+	// NeedNumber takes numbers, and texts that are one.
+	NeedNumber
 	// NeedOrder takes whole numbers of 64 bits and times.
 	NeedOrder
 	// NeedTime takes times and epoch milliseconds.
@@ -130,17 +132,30 @@ func (w *columnWalker) node(n parse.Node, row bool) {
 	}
 }
 
-// command walks over a function and its arguments, of which some must be times.
+// command walks over a function and its arguments, of which some must be times
+// or numbers.
 func (w *columnWalker) command(c *parse.CommandNode, row bool) {
-	need := NeedAny
-	if f, ok := c.Args[0].(*parse.IdentifierNode); ok && (f.Ident == "localtime" || f.Ident == "minutes") {
-		need = NeedTime
-	}
-	for _, arg := range c.Args {
+	for i, arg := range c.Args {
 		if f, ok := arg.(*parse.FieldNode); ok && row && len(f.Ident) == 1 {
-			w.add(f.Ident[0], need)
+			w.add(f.Ident[0], argumentNeed(c.Args[0], i))
 			continue
 		}
 		w.node(arg, row)
 	}
+}
+
+// argumentNeed is what a function needs as its i-th argument.
+func argumentNeed(function parse.Node, i int) ColumnNeed {
+	f, ok := function.(*parse.IdentifierNode)
+	switch {
+	case !ok:
+		return NeedAny
+	case f.Ident == "localtime", f.Ident == "minutes":
+		return NeedTime
+	case i == 1 && (f.Ident == "money" || f.Ident == "odds"):
+		return NeedNumber
+	case f.Ident == "money", f.Ident == "lower", f.Ident == "upper":
+		return NeedScalar
+	}
+	return NeedAny
 }

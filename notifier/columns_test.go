@@ -1,12 +1,33 @@
 package notifier_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/notifier"
 )
+
+func TestWhatARuleMayCallACategoryAUserCanMute(t *testing.T) {
+	t.Parallel()
+	longest := strings.Repeat("c", 64)
+	r := compile(t, `
+rules:
+  - id: r
+    schedule: "@every 1m"
+    class: service
+    query: SELECT k, expires FROM x
+    key: [k]
+    expires: expires
+    audience: all
+    notification: {category: `+longest+`, title: "{{.k}}"}
+`)
+	require.Equal(t, []string{longest}, r.Categories())
+	_, err := devices.Preferences{Muted: r.Categories()}.Normalize()
+	require.NoError(t, err)
+}
 
 func TestColumnsNameEveryUse(t *testing.T) {
 	t.Parallel()
@@ -29,7 +50,7 @@ rules:
       A:
         category: c
         title: "{{.t1}} {{localtime .t2}}{{if .cond}}{{.then}}{{else}}{{.otherwise}}{{end}}"
-        body: "{{with .outer}}{{.inner}} {{$.again}}{{end}}{{$v := .assigned}}{{$v}} {{.t2}} {{minutes .m}} {{or .x (upper .y)}}"
+        body: "{{with .outer}}{{.inner}} {{$.again}}{{end}}{{$v := .assigned}}{{$v}} {{.t2}} {{minutes .m}} {{or .x (upper .y)}} {{money .amount .code}} {{odds .price}}"
         locales: {de: {title: "{{.german}}", body: "{{.struct.field}}"}}
 `)
 	got := map[string]notifier.ColumnNeed{}
@@ -55,7 +76,10 @@ rules:
 		"variants.A.body t2":                 notifier.NeedAny,
 		"variants.A.body m":                  notifier.NeedTime,
 		"variants.A.body x":                  notifier.NeedAny,
-		"variants.A.body y":                  notifier.NeedAny,
+		"variants.A.body y":                  notifier.NeedScalar,
+		"variants.A.body amount":             notifier.NeedNumber,
+		"variants.A.body code":               notifier.NeedScalar,
+		"variants.A.body price":              notifier.NeedNumber,
 		"variants.A.locales.de.title german": notifier.NeedAny,
 		"variants.A.locales.de.body struct":  notifier.NeedAny,
 	}, got)

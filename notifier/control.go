@@ -197,7 +197,7 @@ func (c *Control) RunNow(ctx context.Context, by Actor, id string) (RunRecord, e
 	}
 	c.log.Info().Err(err).Str("rule_id", id).Int64("run_id", int64(run.ID)).Str("actor", by.Name).
 		Str("request_id", by.RequestID).Msg("rule run by operator")
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return RunRecord{}, err
 	}
 	return c.ledger.Run(ctx, run.ID)

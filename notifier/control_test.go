@@ -2,6 +2,7 @@ package notifier_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
 
 var operator = notifier.Actor{Name: "alice", RequestID: "req-1"}
@@ -121,6 +123,37 @@ func TestRunNowIsATickOutOfTurn(t *testing.T) {
 		})
 		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
 		require.Equal(t, map[string]int{"run": 3}, w.counts(`SELECT action, COUNT(*) FROM audit GROUP BY 1`))
+	})
+}
+
+// lateLedger cancels a context as soon as a run has ended well.
+type lateLedger struct {
+	*sqlledger.Ledger
+	cancel context.CancelFunc
+}
+
+func (l lateLedger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Rule) (notifier.Release, error) {
+	rel, err := l.Ledger.Finish(ctx, run, rule)
+	l.cancel()
+	return rel, err
+}
+
+func TestARunWhoseEndNobodyWaitedForIsNoEmptyResult(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n, err := notifier.New(notifier.Config{
+			Rules: rules, Source: w, Ledger: lateLedger{w.ledger, cancel}, Retirer: w, Owner: "replica-1", Log: zerolog.Nop(),
+			Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w, RatePerSecond: 1000, InFlight: 32}},
+		})
+		require.NoError(t, err)
+		control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: w.ledger, Log: zerolog.Nop()})
+		require.NoError(t, err)
+		_, err = control.RunNow(ctx, operator, "settled")
+		require.ErrorIs(t, err, context.Canceled)
 	})
 }
 
@@ -242,6 +275,73 @@ func TestAPreviewShowsWhatWouldBeAnnouncedAndWritesNothing(t *testing.T) {
 		require.ErrorIs(t, err, notifier.ErrUnknownRule)
 		require.Equal(t, before, w.counts(`SELECT 'runs', COUNT(*) FROM runs UNION ALL SELECT 'notifications', COUNT(*) FROM notifications UNION ALL
 			SELECT 'deliveries', COUNT(*) FROM deliveries UNION ALL SELECT 'bad', COUNT(*) FROM bad_rows UNION ALL SELECT 'audit', COUNT(*) FROM audit`))
+	})
+}
+
+func TestAPreviewComparesAsTheNextRunWill(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		control, run := w.controlled(rulesYAML, "replica-1")
+		run(time.Second, func() {
+			time.Sleep(2500 * time.Millisecond)
+			w.settle("bet1", "ann", "WON")
+			time.Sleep(2 * time.Second)
+		})
+		news := func() map[notifier.News]int {
+			p, err := control.Preview(t.Context(), "settled", notifier.PreviewRequest{})
+			require.NoError(t, err)
+			return p.News
+		}
+		set := func(column, value string) {
+			require.NoError(t, w.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, `UPDATE notifications SET `+column+` = $1`, value)
+				return err
+			}))
+		}
+		require.Equal(t, map[notifier.News]int{notifier.NewsKnown: 1}, news())
+		set("state", "passed") // by the watermark of a run that failed later
+		require.Equal(t, map[notifier.News]int{notifier.NewsNew: 1}, news())
+		set("state", "released")
+		set("identity", "of other columns")
+		require.Equal(t, map[notifier.News]int{notifier.NewsChanged: 1}, news())
+	})
+}
+
+// reachLedger counts how often devices are counted.
+type reachLedger struct {
+	*sqlledger.Ledger
+	asked *int
+}
+
+func (l reachLedger) Reach(ctx context.Context, q notifier.ReachQuery) (int, error) {
+	*l.asked++
+	return l.Ledger.Reach(ctx, q)
+}
+
+func TestAPreviewCountsAllDevicesOnce(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+		require.NoError(t, err)
+		n, err := notifier.New(notifier.Config{
+			Rules: rules, Source: w, Ledger: w.ledger, Retirer: w, Owner: "replica-1", Log: zerolog.Nop(),
+			Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w, RatePerSecond: 1000, InFlight: 32}},
+		})
+		require.NoError(t, err)
+		asked := 0
+		control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: reachLedger{w.ledger, &asked}, Log: zerolog.Nop()})
+		require.NoError(t, err)
+		for _, race := range []string{"r1", "r2", "r3"} {
+			w.race(race, time.Minute)
+		}
+		p, err := control.Preview(t.Context(), "soon", notifier.PreviewRequest{})
+		require.NoError(t, err)
+		require.Len(t, p.Notifications, 3)
+		for _, shown := range p.Notifications {
+			require.Equal(t, 1, shown.Devices)
+		}
+		require.Equal(t, 1, asked, "each count looks at every device")
 	})
 }
 

@@ -112,7 +112,7 @@ type NotificationRecord struct {
 	Audience AudienceKind
 	// Latest says that no newer version of the key is known.
 	Latest bool
-	// State is staged, baseline, released, held, discarded or superseded.
+	// State is staged, passed, baseline, released, held, discarded or superseded.
 	State                 string
 	Run                   RunID
 	ReleasedAt, FannedOut time.Time

@@ -33,7 +33,9 @@ type PreviewLedger interface {
 
 // KnownVersion is the latest version of a key on record.
 type KnownVersion struct {
-	Version     int
+	Version int
+	// Identity is that of the rule then: of another one, hash and order say nothing.
+	Identity    string
 	VersionHash string
 	Order       int64
 	State       string
@@ -191,6 +193,7 @@ func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []
 		k, ok := known[d.Key]
 		news[i] = rule.newsOf(d, k, ok)
 	}
+	reached := map[ReachQuery]int{}
 	// What would be announced is shown first.
 	for _, wanted := range []bool{true, false} {
 		for i, d := range drafts {
@@ -207,7 +210,7 @@ func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []
 			if len(p.Notifications) == limit {
 				continue
 			}
-			n, err := v.renderOne(ctx, rule, d, news[i], p.Window.Now)
+			n, err := v.renderOne(ctx, rule, d, news[i], p.Window.Now, reached)
 			if err != nil {
 				return err
 			}
@@ -237,8 +240,10 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 	switch {
 	case !known:
 		return NewsNew
-	case k.VersionHash == d.VersionHash && k.State == "staged":
-		return NewsNew // staged by a run that failed: the next one adopts it
+	case k.Identity != r.Identity:
+		return NewsChanged
+	case k.VersionHash == d.VersionHash && (k.State == "staged" || k.State == "passed"):
+		return NewsNew // staged by a run that failed: the next one announces it
 	case k.VersionHash == d.VersionHash:
 		return NewsKnown
 	case r.Ordered() && d.Order <= k.Order:
@@ -247,7 +252,7 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 	return NewsChanged
 }
 
-func (v Previewer) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time) (PreviewNotification, error) {
+func (v Previewer) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time, reached map[ReachQuery]int) (PreviewNotification, error) {
 	n := PreviewNotification{Draft: d, News: news, Texts: map[string]Text{}}
 	for _, locale := range append([]string{""}, rule.locales(d.Variant)...) {
 		text, err := rule.Render(d, RenderContext{Locale: locale, Now: now, Correction: news == NewsChanged})
@@ -259,14 +264,23 @@ func (v Previewer) renderOne(ctx context.Context, rule *Rule, d Draft, news News
 	if v.Ledger == nil {
 		return n, nil
 	}
-	var err error
-	n.Devices, err = v.Ledger.Reach(ctx, ReachQuery{
-		Audience: rule.Audience.Kind, Thread: rule.Thread(d.Key), Follows: rule.Audience.Rule, User: d.User,
-		Category: d.Category, OptIn: v.OptIn[d.Category],
-	})
-	if err != nil {
-		return n, fmt.Errorf("count devices: %w", err)
+	q := ReachQuery{Audience: rule.Audience.Kind, Category: d.Category, OptIn: v.OptIn[d.Category]}
+	switch q.Audience {
+	case AudienceUser:
+		q.User = d.User
+	case AudienceFollows:
+		q.Thread, q.Follows = rule.Thread(d.Key), rule.Audience.Rule
+	case AudienceAll: // the same for all, and it looks at every device: once is enough
 	}
+	count, ok := reached[q]
+	if !ok {
+		var err error
+		if count, err = v.Ledger.Reach(ctx, q); err != nil {
+			return n, fmt.Errorf("count devices: %w", err)
+		}
+		reached[q] = count
+	}
+	n.Devices = count
 	return n, nil
 }
 

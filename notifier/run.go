@@ -202,7 +202,8 @@ type RunLedger interface {
 	// not read again.
 	Advance(ctx context.Context, run Run, from, to time.Time) error
 	// Finish ends a run that has read everything: what it staged is released, or held when it
-	// would make more deliveries than the rule allows.
+	// would make more deliveries than the rule allows. It returns ErrRulePaused, in the same
+	// transaction, when an operator has paused the rule since Begin: nothing is released then.
 	Finish(ctx context.Context, run Run, rule *Rule) (Release, error)
 	// Fail ends a run that could not read everything. What it staged since its last Advance waits
 	// for the next run that reads the same rows; the watermark stays.

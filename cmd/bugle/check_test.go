@@ -357,7 +357,15 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 			[]string{"auth.jwks_url: the issuer's keys cannot be used", "2048 bits"},
 			1,
 		},
-		"issuer is fine": {func(t *testing.T, s *seed) { useJWKS(s, jwks(t, rsaKey(t, 2048))) }, []string{"0 errors, 0 warnings"}, 0},
+		"issuer is fine": {func(t *testing.T, s *seed) {
+			useJWKS(s, jwks(t, rsaKey(t, 2048)))
+			s.environ["BUGLE_AUTH_AUDIENCE"] = "my-app"
+		}, []string{"0 errors, 0 warnings"}, 0},
+		"issuer's tokens for anybody": {
+			func(t *testing.T, s *seed) { useJWKS(s, jwks(t, rsaKey(t, 2048))) },
+			[]string{"auth.audience: is not set", "0 errors, 1 warning"},
+			0,
+		},
 		"folder of the database": {func(t *testing.T, s *seed) {
 			s.environ["BUGLE_DATABASE_URL"] = "sqlite:" + filepath.Join(t.TempDir(), "none", "bugle.db")
 		}, []string{"database.url: the folder", "does not exist"}, 1},

@@ -88,7 +88,8 @@ func (c *cli) root() *cobra.Command {
 		Short: "Turn rows of ksqlDB into push notifications",
 		Long: strings.TrimSpace(`
 Bugle asks ksqlDB on a schedule, by rules, and tells the devices of the users
-concerned through Firebase Cloud Messaging: nothing lost, nothing late.
+concerned through Firebase Cloud Messaging or Ably push, once for each version
+of a row and never after it has expired.
 
 Without an account at hand, try the sandbox, a whole world on one machine:
   go run ./cmd/sandbox`),

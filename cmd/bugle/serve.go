@@ -109,14 +109,15 @@ func (c *cli) check(ctx context.Context, cfg config.Config, output string) error
 }
 
 func (c *cli) run(ctx context.Context, cfg config.Config) error {
+	// A hang-up asks for the rules to be read again, which logs what came of it. One that comes
+	// while the service is still opening must not end it.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	service, err := app.New(ctx, cfg, newLogger(cfg.Log, c.stderr))
 	if err != nil {
 		return err
 	}
-	// A hang-up asks for the rules to be read again, which logs what came of it.
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	var reloads sync.WaitGroup
 	defer reloads.Wait()
 	ctx, stop := context.WithCancel(ctx)

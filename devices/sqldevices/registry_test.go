@@ -364,3 +364,24 @@ func TestPreferences(t *testing.T) {
 		require.Empty(t, got.OptedIn)
 	})
 }
+
+func TestALateReportDoesNotRetireAnAblyDeviceThatItsAppHasRenewedSince(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		// Ably's device id stays when the app gives it a new push token.
+		target := devices.Target{Kind: devices.AblyDevice, Value: "01J8XGJ3M2N4P5Q6R7S8T9V0WX"}
+		b.activate(t, "ada", "d1", target)
+		b.clock = b.clock.Add(2 * time.Hour)
+		failed := b.clock
+		b.clock = b.clock.Add(10 * time.Minute)
+		b.activate(t, "ada", "d1", target)
+		b.clock = b.clock.Add(20 * time.Minute)
+
+		retired, err := b.RetireTarget(t.Context(), target, failed, "ably_token_invalid")
+		require.NoError(t, err)
+		require.False(t, retired, "the report is about the token before")
+		retired, err = b.RetireTarget(t.Context(), target, b.clock, "ably_token_invalid")
+		require.NoError(t, err)
+		require.True(t, retired)
+	})
+}

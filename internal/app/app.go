@@ -21,6 +21,7 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/ksqlsource"
@@ -30,6 +31,13 @@ import (
 // stopTimeout bounds a stop: longer than one send (15 s) and its record (5 s),
 // shorter than the 30 seconds that Kubernetes grants by default.
 const stopTimeout = 25 * time.Second
+
+// stopAPITimeout is the part of it that apps get: what is in flight when it is
+// over still has the time of a send and its record.
+const stopAPITimeout = 5 * time.Second
+
+// errStopping is what operators are told whose request the stop has ended.
+var errStopping error = fault.New(fault.Unavailable, "the service is stopping")
 
 // App is the service.
 type App struct {
@@ -149,7 +157,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if a.admin, err = a.listen(ctx, "admin", cfg.Admin.Listen, adminHandler); err != nil {
 		return nil, err
 	}
-	a.admin.WriteTimeout = 0 // a CPU profile takes as long as asked
+	a.admin.WriteTimeout = 10 * time.Minute // a CPU profile, an export or a run takes as long as asked
 	a.log.Info().Str("version", Version()).Str("owner", owner).Str("api", a.Addr()).Str("admin", a.AdminAddr()).
 		Int("rules", len(rules.All())).Str("generation", rules.Generation()).Msg("service opened")
 	return a, nil
@@ -165,8 +173,11 @@ func (a *App) AdminAddr() string { return a.admin.listener.Addr().String() }
 // and closes the App. A stop that ctx asked for returns nil.
 func (a *App) Run(ctx context.Context) error {
 	// The work outlives ctx until the API has stopped.
-	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	// What operators have asked for may take minutes, and ends with the work:
+	// a run that is cut is written down as failed while there is a database.
+	a.admin.BaseContext = func(net.Listener) context.Context { return work }
 	worked := make(chan struct{})
 
 	g, ended := errgroup.WithContext(ctx)
@@ -196,15 +207,17 @@ func (a *App) Run(ctx context.Context) error {
 		a.log.Info().Msg("stopping")
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		err := a.api.stop(stop)
-		stopWork()
+		apps, cancelApps := context.WithTimeout(stop, stopAPITimeout)
+		defer cancelApps()
+		err := a.stopServer(apps, a.api)
+		stopWork(errStopping)
 		select {
 		case <-worked:
 		case <-stop.Done():
 			a.log.Warn().Msg("work did not end in time: still waiting for it")
 			<-worked // a send and its record have deadlines of their own
 		}
-		return errors.Join(err, a.admin.stop(stop))
+		return errors.Join(err, a.stopServer(stop, a.admin))
 	})
 	err := errors.Join(g.Wait(), a.Close(ctx))
 	a.log.Info().Err(err).Msg("stopped")
@@ -272,10 +285,19 @@ func (s *server) serve() error {
 	return nil
 }
 
-// stop lets requests finish until ctx ends, and cuts what is left.
-func (s *server) stop(ctx context.Context) error {
-	if err := s.Shutdown(ctx); err != nil {
+// stopServer lets requests finish until ctx ends, and cuts what is left: a
+// client that does not read its answer is no failure of the service.
+func (a *App) stopServer(ctx context.Context, s *server) error {
+	err := s.Shutdown(ctx)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
 		return errors.Join(fmt.Errorf("stop %s: %w", s.name, err), s.Close())
+	}
+	a.log.Warn().Str("listener", s.name).Msg("requests were cut that did not end in time")
+	if err := s.Close(); err != nil {
+		return fmt.Errorf("stop %s: %w", s.name, err)
 	}
 	return nil
 }

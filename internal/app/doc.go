@@ -10,8 +10,10 @@
 //	stop the API · stop taking ticks and claiming · finish what is in flight ·
 //	record it · stop the admin listener · close what New opened, last first
 //
-// One deadline bounds the stop as a whole. The admin listener stays until the
-// work is done, and /readyz fails there from the beginning of the stop.
+// Deadlines bound the stop: apps have five seconds of it, and what is in flight
+// has its own (a send and its record). The admin listener stays until the work
+// is done, and /readyz fails there from the beginning of the stop; what operators
+// have asked for ends with the work.
 //
 // Beside the notifier run the watcher of Ably's push log (when Ably has a key),
 // the reader of the issuer's keys (with auth.jwks_url) and the watcher of the

@@ -95,7 +95,7 @@ func (f *flight) auth() preflight.Check {
 	if err != nil {
 		return failed("auth", "auth.jwks_url", "correct the address", err)
 	}
-	return preflight.JWKS(keys)
+	return preflight.JWKS(keys, f.cfg.Auth.Audience)
 }
 
 // tokens looks at the operators' tokens.

@@ -56,7 +56,7 @@ func PreviewRule(ctx context.Context, cfg config.Config, o PreviewOptions) (*not
 		return nil, notifier.Preview{}, err
 	}
 	if db != nil {
-		defer db.Close()
+		defer func() { _ = db.Close() }() // it was only read
 		v.Ledger = sqlledger.New(db)
 	}
 	p, err := v.Preview(ctx, rule, notifier.PreviewRequest{Since: time.Now().Add(-o.Window), Limit: o.Limit})

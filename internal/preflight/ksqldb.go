@@ -225,6 +225,14 @@ func suits(need notifier.ColumnNeed, t ksqlclient.Type) (suitability, string) {
 		if slices.Contains(unfit, t.Kind) {
 			return suitsNot, "text, a number or true or false"
 		}
+	case notifier.NeedNumber:
+		switch t.Kind {
+		case ksqlclient.TypeBigint, ksqlclient.TypeInteger, ksqlclient.TypeDouble, ksqlclient.TypeDecimal:
+		case ksqlclient.TypeString:
+			return suitsPerhaps, "a number"
+		default:
+			return suitsNot, "a number"
+		}
 	case notifier.NeedOrder:
 		const wants = "a whole number or a time (BIGINT, INTEGER or TIMESTAMP)"
 		switch t.Kind {

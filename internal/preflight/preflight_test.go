@@ -149,6 +149,37 @@ func TestEachTypeOfColumn(t *testing.T) {
 	}
 }
 
+func TestAnAmountMustBeANumber(t *testing.T) {
+	t.Parallel()
+	set, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(`
+rules:
+  - id: r
+    schedule: "@every 1m"
+    class: service
+    query: SELECT 1 FROM x
+    key: [k]
+    forget_after: 1h
+    audience: {user: k}
+    notification: {category: c, title: "{{money .payout .currency}}", body: "{{odds .price}}"}
+`)})
+	require.NoError(t, err)
+	for kind, want := range map[string]string{
+		"BIGINT": "", "INTEGER": "", "DOUBLE": "", "DECIMAL(18, 2)": "", "STRING": "warning",
+		"BOOLEAN": "error", "TIMESTAMP": "error", "BYTES": "error", "ARRAY<DOUBLE>": "error",
+	} {
+		s := server{columns: columns(map[string]string{"k": "STRING", "payout": kind, "currency": "STRING", "price": kind})}
+		found := preflight.KSQL(s, set.All(), time.Now()).Do(t.Context())
+		if want == "" {
+			require.Empty(t, found, kind)
+			continue
+		}
+		require.Len(t, found, 2, kind)
+		for _, f := range found {
+			require.EqualValues(t, want, f.Severity, kind)
+		}
+	}
+}
+
 func TestAQueryIsAskedOverAnEmptyWindow(t *testing.T) {
 	t.Parallel()
 	var asked ksqlclient.Params

@@ -1,9 +1,10 @@
 // Package sqlledger keeps the notifier's books in a database: runs,
-// notifications, deliveries, attempts and where each rule stands.
+// notifications, deliveries, attempts, where each rule stands, what users have
+// read of their inboxes, and the audit of what operators changed.
 //
 // Everything that must be true together is written in one transaction, and
-// every batch is one statement with one JSON parameter, on SQLite as on
-// PostgreSQL (see package internal/sqldb). The package writes its own tables
+// every batch is one statement with one JSON parameter. It runs on SQLite and is
+// written to run on PostgreSQL (see package internal/sqldb). The package writes its own tables
 // and only reads those of package devices/sqldevices: the fan-out joins the
 // devices set-wise instead of carrying them through the process.
 //

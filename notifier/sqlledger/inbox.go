@@ -25,7 +25,7 @@ const told = `(x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)`
 
 // ownItem is true of a notification n that is for the user $2 alone. The empty
 // user stands in the text because the partial index notifications_user has it.
-const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released'
+const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released' AND NOT n.shadow
 	AND NOT EXISTS (SELECT 1 FROM deliveries s WHERE s.notification_id = n.id AND s.state = 'suppressed' AND s.reason = 'shadow')
 	AND n.rule_id NOT IN (SELECT j.value ->> 'rule' FROM {each})`
 
@@ -42,7 +42,7 @@ const inboxPage = `own AS (SELECT n.id FROM notifications n
 const inboxEntries = `WITH ` + inboxPage + `
 	SELECT n.id, n.rule_id, n.key, n.version, n.version_hash, n.order_value, n.user_id, n.variant, n.category, n.class, n.thread,
 		n.source_row, n.due_at, n.expires_at, n.created_at, n.released_at, COALESCE(r.read_at, 0),
-		EXISTS (SELECT 1 FROM notifications o WHERE o.thread = n.thread AND o.id > n.id AND o.state = 'released'),
+		EXISTS (SELECT 1 FROM notifications o WHERE o.thread = n.thread AND o.id > n.id AND o.state = 'released' AND (n.shadow OR NOT o.shadow)),
 		CASE WHEN n.follow_up THEN EXISTS (SELECT 1 FROM notifications o
 			JOIN deliveries x ON x.notification_id = o.id AND x.user_id = $2
 			WHERE o.thread = n.thread AND o.id < n.id AND ` + told + `) ELSE FALSE END

@@ -205,6 +205,34 @@ func TestAShadowRuleLeavesNothingInTheInbox(t *testing.T) {
 	})
 }
 
+func TestWhatAShadowRuleMadeStaysHiddenWhenTheRuleGoesLive(t *testing.T) {
+	eachInbox(t, func(t *testing.T, b *inboxBooks) {
+		shadow := b.rules
+		live, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(strings.Replace(inboxRules, "mode: shadow", "mode: live", 1))})
+		require.NoError(t, err)
+
+		// Neither had a device to be kept back on, and a muted one never reaches the last gate.
+		b.release("quiet", b.betOf("quiet", "no-device", "ann", "WON", 1))
+		b.devices("ann", 1)
+		b.release("quiet", b.betOf("quiet", "muted", "ann", "WON", 1))
+		b.send("quiet", ended(notifier.Suppressed, notifier.ReasonMuted))
+		hidden := notifier.NotificationID(b.count(`SELECT MIN(id) FROM notifications`))
+		b.rules = live
+		require.Empty(t, b.titles("ann", notifier.InboxQuery{}))
+		require.ErrorIs(t, b.inbox.MarkRead(t.Context(), "ann", hidden), notifier.ErrNoSuchItem)
+
+		// Nor does it take the place of what the user was told.
+		b.release("quiet", b.betOf("quiet", "told", "ann", "WON", 1))
+		b.send("quiet", sent)
+		b.rules = shadow
+		b.release("quiet", b.betOf("quiet", "told", "ann", "LOST", 2))
+		b.rules = live
+		items := b.list("ann", notifier.InboxQuery{}).Items
+		require.Len(t, items, 1)
+		require.False(t, items[0].Superseded, "what replaced it was never shown to anybody")
+	})
+}
+
 func TestTheInboxTellsWhatWasTold(t *testing.T) {
 	eachInbox(t, func(t *testing.T, b *inboxBooks) {
 		b.devices("ann", 1)

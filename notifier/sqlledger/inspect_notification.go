@@ -112,10 +112,10 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 		key string
 		notifier.KnownVersion
 	}
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, version_hash, order_value, state FROM notifications
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state FROM notifications
 		WHERE rule_id = $2 AND latest AND key IN (SELECT j.value ->> 'key' FROM `+l.each+`)`, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.Version, &p.VersionHash, &p.Order, &p.State)
+		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)

@@ -81,6 +81,28 @@ func TestAPausedRuleBeginsNoRunOnAnyReplica(t *testing.T) {
 	})
 }
 
+func TestARunThatReadsWhileItsRuleIsPausedReleasesNothing(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 1)
+		run, ok := b.begin("settled", "r1")
+		require.True(t, ok)
+		b.stage(run, b.bet("b1", "ann", "WON", 1))
+		require.NoError(t, b.ledger.Advance(t.Context(), run, run.Position, run.Until))
+		by := notifier.Actor{Name: "alice"}
+		require.NoError(t, b.ledger.SetPaused(t.Context(), by, "settled", true, "wrong text"))
+		_, err := b.ledger.Finish(t.Context(), run, b.rule("settled"))
+		require.ErrorIs(t, err, notifier.ErrRulePaused)
+		require.NoError(t, b.ledger.Fail(t.Context(), run, err.Error()))
+		b.fanOut()
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM deliveries`))
+
+		require.NoError(t, b.ledger.SetPaused(t.Context(), by, "settled", false, ""))
+		b.release("settled")
+		b.fanOut()
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM deliveries`), "the next run catches up")
+	})
+}
+
 func TestTheAuditOnlyGrows(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		for i := range 5 {

@@ -151,6 +151,13 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 		if err := l.hold(ctx, tx, run); err != nil {
 			return err
 		}
+		control, err := l.control(ctx, tx, run.Rule)
+		if err != nil {
+			return err
+		}
+		if control.Paused {
+			return notifier.ErrRulePaused
+		}
 		rel = notifier.Release{State: notifier.RunReleased}
 		// What the watermark has passed, in this run or in one that failed afterwards, is released now.
 		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET state = 'staged', run_id = $1 WHERE rule_id = $2 AND state = 'passed'`,

@@ -1,0 +1,88 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/sandbox/ksqldb"
+)
+
+// enough is what a stop may take whatever clients do: Kubernetes grants 30
+// seconds, of which a send and its record may need 20.
+const enough = 9 * time.Second
+
+func TestAStopEndsWhatAnOperatorHasAskedForAndWritesItDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := t.TempDir()
+	w.cfg.Rules, w.cfg.RulesFile = nil, filepath.Join(dir, "rules.yaml")
+	text := "rules:" + strings.Replace(fmt.Sprintf(rules, time.Now().Add(-10*time.Minute).UTC().Format(time.RFC3339)), "@every 1s", "0 0 1 1 *", 1)
+	require.NoError(t, os.WriteFile(w.cfg.RulesFile, []byte(text), 0o600))
+	plain, line, err := api.NewAdminToken("alice", time.Now(), time.Hour)
+	require.NoError(t, err)
+	w.cfg.Admin.TokensFile = filepath.Join(dir, "tokens")
+	require.NoError(t, os.WriteFile(w.cfg.Admin.TokensFile, []byte(line.Line()), 0o600))
+	service, stop := w.start(t)
+	admin := "http://" + service.AdminAddr()
+	latest := func() string {
+		_, body := call(t, http.MethodGet, admin+"/admin/v1/runs", plain.Reveal(), "")
+		var list api.AdminRunList
+		require.NoError(t, json.Unmarshal([]byte(body), &list))
+		if len(list.Runs) == 0 {
+			return ""
+		}
+		return list.Runs[0].State
+	}
+
+	w.ksql.SetFaults(ksqldb.Faults{Hang: 1})
+	answered := make(chan int, 1)
+	go func() {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, admin+"/admin/v1/rules/settled/run", http.NoBody)
+		if err == nil {
+			req.Header.Set("Authorization", "Bearer "+plain.Reveal())
+			var resp *http.Response
+			if resp, err = (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req); err == nil {
+				_ = resp.Body.Close()
+				answered <- resp.StatusCode
+				return
+			}
+		}
+		answered <- 0
+	}()
+	require.Eventually(t, func() bool { return latest() == string(notifier.RunReading) }, 10*time.Second, 20*time.Millisecond)
+
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), enough)
+	require.Equal(t, http.StatusServiceUnavailable, <-answered)
+	service, _ = w.start(t)
+	admin = "http://" + service.AdminAddr()
+	require.Equal(t, string(notifier.RunFailed), latest(), "it must not block its rule until its lease lapses")
+}
+
+func TestAClientThatDoesNotReadHoldsNoStopUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	service, stop := w.start(t)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", service.Addr())
+	require.NoError(t, err)
+	defer conn.Close()
+	// More answers than the sockets' buffers hold.
+	require.NoError(t, conn.SetWriteDeadline(time.Now().Add(2*time.Second)))
+	_, _ = conn.Write([]byte(strings.Repeat("GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", 1000)))
+	time.Sleep(500 * time.Millisecond)
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), enough)
+}
