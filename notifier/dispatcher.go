@@ -83,6 +83,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 			s.InFlight = 64
 		}
 		p := newProvider(name, s, c.Metrics, log)
+		c.Metrics.provider(name)
 		d.providers = append(d.providers, p)
 		for _, u := range []Urgency{High, Normal} {
 			id := LaneID{Provider: name, Urgency: u}

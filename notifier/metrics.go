@@ -2,6 +2,8 @@ package notifier
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bugle-push/bugle/devices"
 )
 
 // Metrics are the notifier's. Labels come from closed sets: rules of the
@@ -89,6 +91,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused)
 	}
 	return m
+}
+
+// provider shows a provider's gauges from the start: an alarm on a series that
+// does not exist yet misses its first value.
+func (m *Metrics) provider(name devices.Provider) {
+	for _, cause := range []string{causeBlocked, causeBreaker} {
+		m.paused.WithLabelValues(string(name), cause).Set(0)
+	}
+}
+
+// rule shows a rule's counters of trouble from the start, for the same reason.
+func (m *Metrics) rule(id string) {
+	m.sweepsFailed.WithLabelValues(id).Add(0)
+	m.badRows.WithLabelValues(id).Add(0)
+	m.runs.WithLabelValues(id, string(RunFailed)).Add(0)
 }
 
 func (m *Metrics) staged(rule string, r StageResult) {

@@ -10,7 +10,8 @@ import (
 // that it serves as the sequence number by which an app drops an older one.
 type NotificationID int64
 
-// Class is why a user is told something; suppressions work by class.
+// Class is why a user is told something. It decides the urgency where the rule does not, and an
+// app finds it in the data of a push.
 type Class string
 
 // The classes.

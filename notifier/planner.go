@@ -68,6 +68,7 @@ func NewPlanner(c PlannerConfig) *Planner {
 // An error means that the run failed: its watermark has not moved, and the next
 // run reads the same rows again.
 func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
+	p.metrics.rule(rule.ID)
 	run, _, err := p.run(ctx, rule, tickAt, Actor{})
 	paused := errors.Is(err, ErrRulePaused)
 	if err == nil || run.ID != 0 || paused { // else it is not known
@@ -210,7 +211,7 @@ func (p *Planner) read(ctx context.Context, run Run, rule *Rule) (StageResult, e
 	for _, w := range run.SweepSlices(rule.Watermark.MaxWindow) {
 		if err := p.slice(ctx, run, rule, w, &total); err != nil {
 			p.metrics.sweepsFailed.WithLabelValues(rule.ID).Inc()
-			p.log.Error().Err(err).Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Msg("sweep failed; its rows are swept the next time")
+			p.log.Warn().Err(err).Str("rule_id", rule.ID).Int64("run_id", int64(run.ID)).Msg("sweep failed; its rows are swept the next time")
 			break
 		}
 	}

@@ -239,7 +239,7 @@ const (
 // story when it is for the guest, of whom the oracle knows nothing.
 func (s *sandbox) accepted(a fcm.Accepted) {
 	if a.Token == s.guest {
-		s.story.tell(fmt.Sprintf("your phone shows: %q %q", a.Title, a.Body))
+		s.story.tell(fmt.Sprintf("your phone shows: “%s” “%s”", a.Title, a.Body))
 		return
 	}
 	collapse := a.CollapseID + a.CollapseKey
@@ -309,7 +309,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Bugle's sandbox: seed %d, faults %s. The service runs with this configuration, which `bugle serve` takes too;\n", s.seed, s.faults)
-	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), each with schedule %q, no jitter and a sweep every %s:\n\n", sandboxSchedule, sandboxSweepEvery)
+	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and bet-settled with a sweep every %s:\n\n", sandboxSchedule, sandboxSweepEvery)
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}
@@ -318,7 +318,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())
 	fmt.Fprintln(&b, `      -d '{"platform":"android","target":{"kind":"fcm_token","value":"'"$TARGET"'"},"locale":"en-GB","time_zone":"Europe/London"}'`)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
-	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN\"\n\n", s.admin.Reveal(), service.AdminAddr())
+	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN_TOKEN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN_TOKEN\"\n\n", s.admin.Reveal(), service.AdminAddr())
 	s.story.print(b.String())
 	return nil
 }

@@ -68,6 +68,6 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
 	require.Contains(t, stderr.String(), "rules_file:")
 	require.Regexp(t, `(?m)^    TOKEN=\S+\n    TARGET=\S+$`, stderr.String())
-	require.Regexp(t, `(?m)^    ADMIN=bga_\S+$`, stderr.String())
+	require.Regexp(t, `(?m)^    ADMIN_TOKEN=bga_\S+$`, stderr.String())
 	require.Contains(t, stderr.String(), "its target is retired")
 }

@@ -1,7 +1,7 @@
-// Package sqldb opens the database that Bugle keeps its state in and hides the
-// little in which SQLite and PostgreSQL differ behind a small Dialect value.
-// The SQL texts themselves live with the stores that use them and are the same
-// for both: $1 parameters, ON CONFLICT, RETURNING.
+// Package sqldb opens the database that Bugle keeps its state in: SQLite today.
+// The SQL texts live with the stores that use them and are written so that
+// PostgreSQL takes them too ($1 parameters, ON CONFLICT, RETURNING); the little
+// in which the two differ is behind a small Dialect value.
 //
 // Times are stored as BIGINT microseconds since 1970 UTC (Micros, Time): they
 // compare, index and survive aggregates alike in both databases.

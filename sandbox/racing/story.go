@@ -57,7 +57,7 @@ func (w *World) tellProgress(at time.Time, about string, rev int, keys ...subjec
 			fmt.Fprintf(&b, " (%d refused first with 429 or 5xx, retried: one push each)", p.retried)
 		}
 		m := p.sample.push
-		fmt.Fprintf(&b, "; on %s, attempt %d: %q %q", p.device, max(1, m.Attempt), m.Title, m.Body)
+		fmt.Fprintf(&b, "; on %s, attempt %d: “%s” “%s”", p.device, max(1, m.Attempt), m.Title, m.Body)
 		w.tellf("%s", b.String())
 		return nil
 	}})
