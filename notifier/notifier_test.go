@@ -3,6 +3,7 @@ package notifier_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -438,10 +439,9 @@ func TestALongReadKeepsItsRun(t *testing.T) {
 		w.device("a1", "ann")
 		w.run(2500 * time.Millisecond) // between two ticks
 		w.settle("bet1", "ann", "WON")
-		slow := true
+		var slowed atomic.Bool
 		w.setFault(func(query string) error {
-			if slow && strings.Contains(query, "settled_bets") {
-				slow = false
+			if strings.Contains(query, "settled_bets") && slowed.CompareAndSwap(false, true) {
 				time.Sleep(50 * time.Second) // longer than a run may stay without a sign of life
 			}
 			return nil

@@ -35,7 +35,7 @@ func TestWhatTheGatesStopDoesNotUseUpThePace(t *testing.T) {
 func TestABlockedPlatformsBacklogDoesNotDelayTheOthers(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
-		for i := range 3000 {
+		for i := range 1500 {
 			w.device(fmt.Sprintf("i%04d", i), "ann")
 		}
 		w.exec(`UPDATE devices SET platform = 'ios'`)
@@ -50,14 +50,14 @@ func TestABlockedPlatformsBacklogDoesNotDelayTheOthers(t *testing.T) {
 		go func() {
 			time.Sleep(2 * time.Second)
 			w.settle("bet1", "ann", "WON")
-			for i := range 40 {
+			for i := range 20 {
 				time.Sleep(3 * time.Second)
 				bet := fmt.Sprint("z", i)
 				settled[bet] = time.Now()
 				w.settle(bet, "zoe", "WON")
 			}
 		}()
-		w.run(130 * time.Second)
+		w.run(70 * time.Second)
 		var worst time.Duration
 		for _, p := range w.attempts() {
 			if p.verdict == notifier.VerdictSent {
