@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // The defaults of Config.
@@ -52,19 +53,13 @@ type Config struct {
 	// TLS is used for https; nil means the system's roots.
 	TLS *tls.Config
 	// Channels maps a category to an Android notification channel. It is laid
-	// over DefaultChannels; a category in neither is its own channel.
+	// over notifier.AndroidChannels; a category in neither is its own channel.
 	Channels map[string]string
 	// Registerer takes the metrics; nil means none.
 	Registerer prometheus.Registerer
 	// Log takes debug lines about requests besides the publishes. No delivery is
 	// logged here.
 	Log zerolog.Logger
-}
-
-// DefaultChannels returns the Android notification channels of the built-in
-// categories.
-func DefaultChannels() map[string]string {
-	return map[string]string{"race": "race_alerts", "win": "bet_results", "loss": "bet_results"}
 }
 
 // withDefaults fills in and checks the config; it reports every fault at once.
@@ -81,7 +76,7 @@ func (c Config) withDefaults() (Config, error) {
 	errs = append(errs, err)
 	c.MaxInFlight, err = positive("max in flight", c.MaxInFlight, DefaultMaxInFlight)
 	errs = append(errs, err)
-	channels := DefaultChannels()
+	channels := notifier.AndroidChannels()
 	maps.Copy(channels, c.Channels)
 	c.Channels = channels
 	return c, errors.Join(errs...)

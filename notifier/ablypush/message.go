@@ -2,9 +2,7 @@ package ablypush
 
 import (
 	"encoding/json"
-	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bugle-push/bugle/devices"
@@ -14,20 +12,6 @@ import (
 // maxKeep is the longest that FCM keeps a message: 28 days (FCM HTTP v1
 // reference, AndroidConfig.ttl).
 const maxKeep = 28 * 24 * time.Hour
-
-// maxThread is the longest thread: at most 32 characters of base64url, so that
-// it may also serve as Web Push's Topic (RFC 8030, section 5.4).
-const maxThread = 32
-
-// The keys in data that are ours; doc.go says what they mean.
-const (
-	keyNotification = "nid"
-	keySequence     = "seq"
-	keyThread       = "thread"
-	keyCategory     = "category"
-	keyClass        = "class"
-	keyLink         = "link"
-)
 
 // payload is the body of POST /push/publish (Ably: "REST API reference", push
 // publish; "Publish and receive push notifications" for how it is mapped).
@@ -129,7 +113,7 @@ func (b builder) payload(p notifier.Push, now time.Time) (m *payload, cut bool, 
 	if !msg.ExpiresAt.After(now) {
 		return nil, false, &Error{Code: CodeExpired}
 	}
-	if !validThread(msg.Thread) {
+	if !notifier.ValidThread(msg.Thread) {
 		return nil, false, &Error{Code: CodeInvalidMessage, Detail: "thread is not at most 32 characters of base64url"}
 	}
 	data, err := dataOf(msg)
@@ -174,38 +158,20 @@ func recipientOf(t devices.Target) (recipient, *Error) {
 
 // dataOf returns the data of a message: the rule's and ours.
 func dataOf(msg notifier.Message) (map[string]string, *Error) {
-	data := make(map[string]string, len(msg.Data)+6)
 	for k := range msg.Data {
 		if ReservedDataKey(k) {
 			// The key comes from a rule and may be a value by mistake: it stays out of the error.
 			return nil, &Error{Code: CodeReservedDataKey}
 		}
 	}
-	maps.Copy(data, msg.Data)
-	id := strconv.FormatInt(int64(msg.NotificationID), 10)
-	data[keyNotification] = id
-	data[keySequence] = id
-	data[keyThread] = msg.Thread
-	data[keyCategory] = msg.Category
-	data[keyClass] = string(msg.Class)
-	if msg.Link != "" {
-		data[keyLink] = msg.Link
-	}
-	return data, nil
+	return msg.AppData(), nil
 }
 
-// ReservedDataKey reports whether a rule may not use key in a message's data:
-// it is empty, one of ours, reserved by FCM (FCM error codes reference: "from",
-// "gcm" and everything that begins with "google"; the API's discovery document
-// adds "message_type"), or means something at the root of an APNs payload,
-// where Ably puts the data ("aps", "apns-headers").
+// ReservedDataKey reports whether a rule may not use key in a message's data: it
+// is one of notifier.ReservedDataKey, or means something at the root of an APNs
+// payload, where Ably puts the data.
 func ReservedDataKey(key string) bool {
-	switch key {
-	case "", keyNotification, keySequence, keyThread, keyCategory, keyClass, keyLink,
-		"from", "message_type", "aps", "apns-headers":
-		return true
-	}
-	return strings.HasPrefix(key, "google") || strings.HasPrefix(key, "gcm")
+	return key == "apns-headers" || notifier.ReservedDataKey(key)
 }
 
 // android makes FCM's Android block. ttl is whole seconds; 0 is "now or never"
@@ -263,19 +229,4 @@ func apns(msg notifier.Message, expires time.Time) apnsBlock {
 	return apnsBlock{Headers: headers, Aps: aps{
 		Alert: alert{Title: msg.Title, Body: msg.Body}, Sound: "default", ThreadID: msg.Category, InterruptionLevel: level,
 	}}
-}
-
-// validThread reports whether a thread fits every platform; none is fine.
-func validThread(s string) bool {
-	if len(s) > maxThread {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
 }

@@ -26,7 +26,7 @@ import (
 // noon is when the messages of these tests are built.
 var noon = time.Date(2026, 9, 1, 12, 0, 0, 500_000_000, time.UTC)
 
-func testBuilder() builder { return builder{channels: DefaultChannels()} }
+func testBuilder() builder { return builder{channels: notifier.AndroidChannels()} }
 
 func betWon() notifier.Message {
 	return notifier.Message{

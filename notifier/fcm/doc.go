@@ -30,7 +30,7 @@
 // id; an app drops an id that it has shown), seq (the same number, as the order
 // within a thread: an app drops a smaller one than it has shown), thread,
 // category, class, link (when there is one), and what the rule adds. A rule may
-// not use those names nor the ones reserved by Google (see ReservedDataKey).
+// not use those names nor the ones reserved by Google (see notifier.ReservedDataKey).
 //
 // # Unknown outcomes
 //

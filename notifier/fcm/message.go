@@ -1,10 +1,8 @@
 package fcm
 
 import (
-	"maps"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"firebase.google.com/go/v4/messaging"
@@ -16,20 +14,6 @@ import (
 // maxKeep is the longest that FCM keeps a message: 28 days (FCM HTTP v1
 // reference, AndroidConfig.ttl).
 const maxKeep = 28 * 24 * time.Hour
-
-// maxThread is the longest thread: Web Push's Topic has at most 32 characters
-// of base64url (RFC 8030, section 5.4), which is less than APNs' 64 bytes.
-const maxThread = 32
-
-// The keys in data that are ours; doc.go says what they mean.
-const (
-	keyNotification = "nid"
-	keySequence     = "seq"
-	keyThread       = "thread"
-	keyCategory     = "category"
-	keyClass        = "class"
-	keyLink         = "link"
-)
 
 // builder makes FCM messages. It is pure: same push, same time, same message.
 type builder struct {
@@ -50,7 +34,7 @@ func (b builder) build(p notifier.Push, now time.Time) (m *messaging.Message, cu
 	if !msg.ExpiresAt.After(now) {
 		return nil, false, &Error{Code: CodeExpired}
 	}
-	if !validThread(msg.Thread) {
+	if !notifier.ValidThread(msg.Thread) {
 		return nil, false, &Error{Code: CodeInvalidMessage, Detail: "thread is not at most 32 characters of base64url"}
 	}
 	data, err := dataOf(msg)
@@ -87,38 +71,13 @@ func (b builder) build(p notifier.Push, now time.Time) (m *messaging.Message, cu
 
 // dataOf returns the data of a message: the rule's and ours.
 func dataOf(msg notifier.Message) (map[string]string, *Error) {
-	data := make(map[string]string, len(msg.Data)+6)
 	for k := range msg.Data {
-		if ReservedDataKey(k) {
+		if notifier.ReservedDataKey(k) {
 			// The key comes from a rule and may be a value by mistake: it stays out of the error.
 			return nil, &Error{Code: CodeReservedDataKey}
 		}
 	}
-	maps.Copy(data, msg.Data)
-	id := strconv.FormatInt(int64(msg.NotificationID), 10)
-	data[keyNotification] = id
-	data[keySequence] = id
-	data[keyThread] = msg.Thread
-	data[keyCategory] = msg.Category
-	data[keyClass] = string(msg.Class)
-	if msg.Link != "" {
-		data[keyLink] = msg.Link
-	}
-	return data, nil
-}
-
-// ReservedDataKey reports whether a rule may not use key in a message's data:
-// it is empty, one of ours, or reserved by Google (FCM error codes reference:
-// "from", "gcm" and everything that begins with "google"; the API's discovery
-// document adds "message_type") or by APNs ("aps", beside which FCM puts the
-// data of an iOS message).
-func ReservedDataKey(key string) bool {
-	switch key {
-	case "", keyNotification, keySequence, keyThread, keyCategory, keyClass, keyLink,
-		"from", "message_type", "aps":
-		return true
-	}
-	return strings.HasPrefix(key, "google") || strings.HasPrefix(key, "gcm")
+	return msg.AppData(), nil
 }
 
 // android makes the Android block. ttl is cut to whole seconds, as FCM does
@@ -216,19 +175,4 @@ func priority(u notifier.Urgency) string {
 func webLink(link string) bool {
 	u, err := url.ParseRequestURI(link)
 	return err == nil && u.Scheme == "https" && u.Host != ""
-}
-
-// validThread reports whether a thread fits every platform; none is fine.
-func validThread(s string) bool {
-	if len(s) > maxThread {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
 }

@@ -24,7 +24,7 @@ import (
 // noon is when the messages of these tests are built.
 var noon = time.Date(2026, 9, 1, 12, 0, 0, 500_000_000, time.UTC)
 
-func testBuilder() builder { return builder{channels: DefaultChannels()} }
+func testBuilder() builder { return builder{channels: notifier.AndroidChannels()} }
 
 func betWon() notifier.Message {
 	return notifier.Message{
@@ -183,10 +183,10 @@ func TestNoThread(t *testing.T) {
 func TestReservedDataKeys(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"", "nid", "seq", "thread", "category", "class", "link", "from", "message_type", "aps", "google", "google.x", "googleish", "gcm", "gcm.notification.e"} {
-		require.True(t, ReservedDataKey(key), key)
+		require.True(t, notifier.ReservedDataKey(key), key)
 	}
 	for _, key := range []string{"race", "fromage", "notification", "Google", "token", "nids"} {
-		require.False(t, ReservedDataKey(key), key)
+		require.False(t, notifier.ReservedDataKey(key), key)
 	}
 }
 

@@ -50,7 +50,7 @@ func roughSize(m *messaging.Message) int {
 		n += len(k) + len(v) + 1
 	}
 	// The link and the category may stand in the platform's block once more.
-	n += len(m.Data[keyLink]) + len(m.Data[keyCategory])
+	n += len(m.Data[notifier.DataLink]) + len(m.Data[notifier.DataCategory])
 	if m.Android != nil {
 		n += len(m.Android.Notification.ChannelID)
 	}
