@@ -34,6 +34,8 @@ const (
 // repeated, late or unexpected and no dead target was missed, 1 when something
 // was or could not run, 2 for wrong flags.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	// The story and the service's log may go to one writer, from many goroutines.
+	stderr = zerolog.SyncWriter(stderr)
 	o, err := parseOptions(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
