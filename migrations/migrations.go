@@ -11,11 +11,18 @@ import (
 //go:embed sqlite/*.sql
 var sqliteFiles embed.FS
 
+//go:embed postgres/*.sql
+var postgresFiles embed.FS
+
 //go:embed ksqldb/*.sql
 var ksqlFiles embed.FS
 
 // SQLite returns the steps for SQLite.
 func SQLite() fs.FS { return sub(sqliteFiles, "sqlite") }
+
+// Postgres returns the steps for PostgreSQL: the same versions under the same
+// names, with what its types and locks want otherwise.
+func Postgres() fs.FS { return sub(postgresFiles, "postgres") }
 
 // KSQLDB returns the statements for ksqlDB, in the naming of ksql-migrations.
 func KSQLDB() fs.FS { return sub(ksqlFiles, "ksqldb") }

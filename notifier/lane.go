@@ -88,8 +88,7 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	if err != nil || len(claims) == 0 {
 		return 0, laneLook, err
 	}
-	claimedAt := time.Now()
-	l.provider.pacer.Take(claimedAt, len(claims))
+	l.provider.pacer.Take(time.Now(), len(claims))
 	views, err := l.queue.View(ctx, claims)
 	if err != nil {
 		// Their leases are given back rather than left to lapse: nothing was sent.
@@ -102,7 +101,7 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	for _, v := range views {
 		l.slots <- struct{}{}
 		l.metrics.inFlight.WithLabelValues(l.id.String()).Inc()
-		go l.deliver(ctx, v, claimedAt)
+		go l.deliver(ctx, v)
 	}
 	return len(views), 0, nil
 }
@@ -152,7 +151,7 @@ func (l *lane) record(r Result) {
 }
 
 // deliver takes one delivery through the gates and, if they let it pass, to the provider.
-func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
+func (l *lane) deliver(ctx context.Context, v View) {
 	begun := false
 	defer func() {
 		if !begun {
@@ -171,7 +170,7 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 	}
 	now := time.Now()
 	rule, _ := l.rules.Get(v.Rule)
-	decision := l.gates.Decide(v, rule, now)
+	decision := l.gates.Decide(v, rule, now.Add(v.Skew))
 	if v.Unreadable != nil {
 		l.log.Error().Err(v.Unreadable).Int64("delivery_id", int64(v.Claim.ID)).Msg("what is on record about a delivery cannot be read")
 	}
@@ -185,14 +184,14 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 		return
 	}
 	text, err := rule.Render(v.Draft, RenderContext{
-		Locale: v.Device.Locale, TimeZone: v.Device.TimeZone, Now: now, Correction: decision.Correction,
+		Locale: v.Device.Locale, TimeZone: v.Device.TimeZone, Now: now.Add(v.Skew), Correction: decision.Correction,
 	})
 	if err != nil {
 		l.log.Error().Err(err).Str("rule_id", v.Rule).Int64("delivery_id", int64(v.Claim.ID)).Msg("text could not be rendered")
 		l.finish(v, Rejected, ReasonUnrenderable, nil)
 		return
 	}
-	if ctx.Err() != nil || !l.inTime(v, claimedAt, now) {
+	if ctx.Err() != nil || !l.inTime(v, now) {
 		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now})
 		return
 	}
@@ -210,7 +209,7 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.sendTimeout)
 	o := l.provider.sender.Send(sendCtx, Push{Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, Message: Message{
 		NotificationID: v.Notification.ID, Thread: v.Thread, Category: v.Category, Urgency: l.id.Urgency, Class: v.Class,
-		Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt, Perishable: rule.Perishable,
+		Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt.Add(-v.Skew), Perishable: rule.Perishable,
 	}})
 	cancel()
 	if o.failure() {
@@ -223,9 +222,9 @@ func (l *lane) deliver(ctx context.Context, v View, claimedAt time.Time) {
 
 // inTime tells whether a send that begins now ends well within the lease, by
 // both clocks: the wall clock may jump and the monotonic one may have stood still.
-func (l *lane) inTime(v View, claimedAt, now time.Time) bool {
-	need := l.sendTimeout + leaseMargin
-	return now.Sub(claimedAt)+need < l.lease && now.Round(0).Add(need).Before(v.Claim.Until)
+func (l *lane) inTime(v View, now time.Time) bool {
+	end := now.Add(l.sendTimeout + leaseMargin)
+	return end.Before(v.Claim.Until) && end.Round(0).Before(v.Claim.Until.Round(0))
 }
 
 // settle turns an outcome into a result.
@@ -251,7 +250,7 @@ func (l *lane) settle(ctx context.Context, v View, o Outcome, started, ended tim
 		if since.IsZero() {
 			since = v.CreatedAt
 		}
-		l.metrics.latency.WithLabelValues(v.Rule).Observe(ended.Sub(since).Seconds())
+		l.metrics.latency.WithLabelValues(v.Rule).Observe(ended.Add(v.Skew).Sub(since).Seconds())
 		l.finish(v, Sent, "", attempt)
 	case VerdictRejected:
 		log.Warn().Err(o.Err).Msg("message refused for good")
@@ -306,7 +305,7 @@ func (l *lane) requeue(v View, attempt *Attempt, r Result) {
 	if r.Unknown {
 		v.Unknowns++
 	}
-	if !r.DueAt.Before(v.ExpiresAt) {
+	if !r.DueAt.Add(v.Skew).Before(v.ExpiresAt) {
 		d := ended(v, ReasonBackoff)
 		l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(d.State), string(d.Reason)).Inc()
 		r.State, r.Reason = d.State, string(d.Reason)

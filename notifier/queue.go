@@ -21,7 +21,8 @@ func (l LaneID) String() string { return string(l.Provider) + "/" + string(l.Urg
 type Claim struct {
 	ID DeliveryID
 	No int64
-	// Until is when the lease ends, by the database's clock.
+	// Until is when the lease ends by this process's clock, which is never later than by the
+	// database's. It has a monotonic reading.
 	Until time.Time
 }
 
@@ -52,12 +53,15 @@ type View struct {
 	Told bool
 	// ReadAt is when the view was read, by this process's clock.
 	ReadAt time.Time
+	// Skew is how far the database's clock was ahead of this process's then. What is on record
+	// goes by the database's: expiry above all.
+	Skew time.Duration
 	// Unreadable says why what is on record about the delivery makes no sense; nil when it does.
 	// Such a delivery is never sent, and holds up no other.
 	Unreadable error
 }
 
-// Attempt is one call of a provider.
+// Attempt is one call of a provider; its times are by this process's clock.
 type Attempt struct {
 	Generation         int64
 	StartedAt, EndedAt time.Time
@@ -73,7 +77,7 @@ type Result struct {
 	// State is a final state, or Queued.
 	State  DeliveryState
 	Reason string
-	// DueAt is when a queued delivery may be claimed again.
+	// DueAt is when a queued delivery may be claimed again, by this process's clock.
 	DueAt time.Time
 	// Provider moves a queued delivery to the lanes of another provider; empty leaves it.
 	Provider devices.Provider

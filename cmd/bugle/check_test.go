@@ -437,7 +437,7 @@ func migrated(t *testing.T, version int) string {
 	url := "sqlite:" + filepath.Join(t.TempDir(), "bugle.db")
 	code, _, stderr := command(t, []string{"BUGLE_DATABASE_URL=" + url}, "migrate", "up")
 	require.Equal(t, exitOK, code, stderr)
-	db, err := sqldb.Open(t.Context(), url)
+	db, err := sqldb.Open(t.Context(), url, sqldb.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {

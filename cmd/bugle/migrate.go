@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/internal/sqldb"
 )
@@ -21,7 +22,7 @@ from that, for instance before a new version is rolled out. Steps only ever go
 forward: make a copy of the database before a new version if you may want to go
 back.`),
 		Example: `  bugle migrate status --config bugle.yaml
-  BUGLE_DATABASE_URL=sqlite:/var/lib/bugle/bugle.db bugle migrate up`,
+  BUGLE_DATABASE_URL=postgres://bugle@db/bugle bugle migrate up`,
 	}
 	cmd.AddCommand(
 		&cobra.Command{
@@ -64,7 +65,7 @@ func (c *cli) withDatabase(ctx context.Context, do func(context.Context, *sqldb.
 	if err != nil {
 		return err
 	}
-	db, err := sqldb.Open(ctx, cfg.Database.URL)
+	db, err := app.OpenDatabase(ctx, cfg)
 	if err != nil {
 		return err
 	}

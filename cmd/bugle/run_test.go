@@ -40,7 +40,7 @@ func TestServeWithoutConfigurationSaysWhatIsMissing(t *testing.T) {
 	require.Empty(t, stdout)
 	require.Equal(t, `bugle: the configuration cannot be used:
 
-  database.url (BUGLE_DATABASE_URL): missing: the database: sqlite:FILE, for example sqlite:/var/lib/bugle/bugle.db
+  database.url (BUGLE_DATABASE_URL): missing: the database: sqlite:FILE, or postgres://USER@HOST/NAME (14 or newer) for several replicas, for example sqlite:/var/lib/bugle/bugle.db
   ksqldb.url (BUGLE_KSQLDB_URL): missing: URL of the ksqlDB server, for example https://pksqlc-xxxxx.europe-west1.gcp.confluent.cloud:443
   auth.secret_file (BUGLE_AUTH_SECRET_FILE): missing: file with the secret, for example /run/secrets/auth-secret; or set BUGLE_AUTH_SECRET or BUGLE_AUTH_JWKS_URL
   fcm.project_id (BUGLE_FCM_PROJECT_ID): missing: id of the Firebase project, for example my-firebase-project

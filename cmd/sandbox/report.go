@@ -123,7 +123,7 @@ type tables struct {
 func readTables(ctx context.Context, databaseURL string) (t tables, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	db, err := sqldb.Open(ctx, databaseURL)
+	db, err := sqldb.Open(ctx, databaseURL, sqldb.Options{})
 	if err != nil {
 		return t, err
 	}

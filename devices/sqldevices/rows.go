@@ -54,8 +54,13 @@ func queryDevices(ctx context.Context, db queryer, query string, args ...any) (_
 
 // lockForActivation reads and locks the device with the id and the active
 // device that holds the target, either nil when there is none. One statement
-// locks both in the order of their ids; the inner one names them by index.
+// locks both in the order of their ids; the inner one names them by index. Who
+// else wants the target waits: what a row says after a wait for its lock is not
+// what the inner statement has seen.
 func (r *Registry) lockForActivation(ctx context.Context, tx *sql.Tx, id devices.ID, target devices.Target) (current, holder *devices.Device, err error) {
+	if err := r.db.Lock(ctx, tx, "target "+string(target.Provider())+" "+target.Value.Reveal()); err != nil {
+		return nil, nil, err
+	}
 	query := selectDevice + ` WHERE id IN (
 		SELECT id FROM devices WHERE id = $1
 		UNION SELECT id FROM devices WHERE provider = $2 AND target_value = $3 AND state = 'active'

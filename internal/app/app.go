@@ -83,7 +83,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqldb.Open(ctx, cfg.Database.URL)
+	db, err := OpenDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func TestADeviceIsReachedThroughAblyUntilItsPushLogSaysThatItIsDead(t *testing.T
 
 	// Long after the activation, its token dies. What Ably says of older times
 	// would not count.
-	db, err := sqldb.Open(t.Context(), w.cfg.Database.URL)
+	db, err := sqldb.Open(t.Context(), w.cfg.Database.URL, sqldb.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {

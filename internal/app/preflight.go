@@ -33,7 +33,7 @@ func Preflight(ctx context.Context, cfg config.Config, now func() time.Time) pre
 	f := &flight{cfg: cfg, now: now}
 	defer f.close(ctx)
 	return preflight.Run(ctx, []preflight.Check{
-		f.rules(), preflight.Database(cfg.Database.URL), f.ksqldb(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.clock(),
+		f.rules(), preflight.Database(cfg.Database.URL, databaseOptions(cfg)), f.ksqldb(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.clock(),
 	})
 }
 

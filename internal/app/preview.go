@@ -69,15 +69,18 @@ func PreviewRule(ctx context.Context, cfg config.Config, o PreviewOptions) (*not
 // existingDatabase opens the database if one is configured and exists, else it
 // returns nil: a preview creates nothing.
 func existingDatabase(ctx context.Context, cfg config.Config) (*sqldb.DB, error) {
-	file := strings.TrimPrefix(strings.TrimPrefix(cfg.Database.URL, "sqlite:"), "//")
-	if file == "" {
+	file, ok := strings.CutPrefix(cfg.Database.URL, "sqlite:")
+	if cfg.Database.URL == "" {
 		return nil, nil
 	}
-	if _, err := os.Stat(file); err != nil {
+	if !ok {
+		return OpenDatabase(ctx, cfg)
+	}
+	if _, err := os.Stat(strings.TrimPrefix(file, "//")); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	return sqldb.Open(ctx, cfg.Database.URL)
+	return OpenDatabase(ctx, cfg)
 }

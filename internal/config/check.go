@@ -53,6 +53,12 @@ func (r *reader) check(c *Config, needs []Need) {
 	if c.Database.URL != "" {
 		r.databaseURL(c.Database.URL)
 	}
+	if c.Database.Password+Secret(c.Database.PasswordFile) != "" && !strings.HasPrefix(c.Database.URL, "postgres") {
+		r.addf("database.password_file", "has no use without a postgres:// URL")
+	}
+	if n := c.Database.MaxConnections; n < 4 || n > 1000 {
+		r.addf("database.max_connections", "wants 4 to 1000")
+	}
 	r.readSecrets(c)
 	r.ksqldb(c)
 	r.auth(c)
@@ -130,9 +136,13 @@ func (r *reader) listener(path, addr string) {
 func (r *reader) databaseURL(text string) {
 	scheme, rest, _ := strings.Cut(text, ":")
 	switch {
+	case scheme == "postgres" || scheme == "postgresql":
+		if u, err := url.Parse(text); err != nil || strings.Trim(u.Path, "/") == "" || u.Host == "" && u.Query().Get("host") == "" {
+			r.addf("database.url", "wants postgres://USER:PASSWORD@HOST:5432/NAME?sslmode=verify-full, with special characters of the password escaped (%%40 for @)")
+		}
 	case scheme != "sqlite":
 		// The URL may hold a password, so it is not repeated.
-		r.addf("database.url", "wants sqlite:FILE, for example sqlite:/var/lib/bugle/bugle.db")
+		r.addf("database.url", "wants sqlite:FILE, for example sqlite:/var/lib/bugle/bugle.db, or postgres://USER@HOST/NAME")
 	case strings.Trim(rest, "/") == "":
 		r.addf("database.url", "names no file: sqlite:/var/lib/bugle/bugle.db")
 	case strings.ContainsAny(rest, "?#%"):

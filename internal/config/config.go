@@ -51,7 +51,10 @@ type Admin struct {
 
 // Database is where Bugle keeps its state.
 type Database struct {
-	URL string `yaml:"url,omitempty" example:"sqlite:/var/lib/bugle/bugle.db" doc:"the database: sqlite:FILE"`
+	URL            string `yaml:"url,omitempty" example:"sqlite:/var/lib/bugle/bugle.db" doc:"the database: sqlite:FILE, or postgres://USER@HOST/NAME (14 or newer) for several replicas"`
+	Password       Secret `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to the user in a postgres:// URL"`
+	PasswordFile   string `yaml:"password_file,omitempty" example:"/run/secrets/database-password" doc:"file with the password"`
+	MaxConnections int    `yaml:"max_connections" doc:"most connections of one replica to PostgreSQL; all replicas together must stay below the server's own max_connections"`
 }
 
 // KSQLDB is the server that the rules query.
@@ -130,13 +133,14 @@ const (
 // listeners, production, and nothing that is required.
 func Default() Config {
 	return Config{
-		Env:    Prod,
-		Listen: "127.0.0.1:8080",
-		Admin:  Admin{Listen: "127.0.0.1:8081"},
-		Limits: Limits{PerUser: 120, PerIP: 3000},
-		FCM:    FCM{Rate: 1000, InFlight: 128},
-		Ably:   Ably{Rate: 40, InFlight: 32},
-		Log:    Log{Level: zerolog.InfoLevel, Format: FormatJSON},
+		Env:      Prod,
+		Listen:   "127.0.0.1:8080",
+		Admin:    Admin{Listen: "127.0.0.1:8081"},
+		Limits:   Limits{PerUser: 120, PerIP: 3000},
+		Database: Database{MaxConnections: 16},
+		FCM:      FCM{Rate: 1000, InFlight: 128},
+		Ably:     Ably{Rate: 40, InFlight: 32},
+		Log:      Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
 }
 
@@ -198,6 +202,7 @@ type secretKey struct {
 
 func (c *Config) secrets() []secretKey {
 	return []secretKey{
+		{"database.password", &c.Database.Password, &c.Database.PasswordFile},
 		{"ksqldb.password", &c.KSQLDB.Password, &c.KSQLDB.PasswordFile},
 		{"auth.secret", &c.Auth.Secret, &c.Auth.SecretFile},
 		{"fcm.credentials", &c.FCM.Credentials, &c.FCM.CredentialsFile},

@@ -185,7 +185,7 @@ func TestSecretFilesAreChecked(t *testing.T) {
 	empty, text := write(t, "empty", "\n"), write(t, "text", "not json and not pem")
 	_, err := config.Parse(nil, []string{
 		"BUGLE_AUTH_SECRET_FILE=/does/not/exist", "BUGLE_KSQLDB_PASSWORD_FILE=" + empty, "BUGLE_KSQLDB_CA_FILE=" + text,
-		"BUGLE_FCM_CREDENTIALS_FILE=" + text, "BUGLE_DATABASE_URL=postgres://u:hunter2@h/db",
+		"BUGLE_FCM_CREDENTIALS_FILE=" + text, "BUGLE_DATABASE_URL=mysql://u:hunter2@h/db",
 	}, config.NeedAuth)
 	got := fields(t, err)
 	require.Contains(t, got["auth.secret_file (BUGLE_AUTH_SECRET_FILE)"], "no such file")

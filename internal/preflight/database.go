@@ -15,7 +15,7 @@ import (
 // Database checks that the database can be opened and that its schema is one
 // that this binary knows. A SQLite file that does not exist is not created: then
 // its folder must be writable.
-func Database(url string) Check {
+func Database(url string, o sqldb.Options) Check {
 	const path = "database.url"
 	return Check{Name: "database", Do: func(ctx context.Context) []Finding {
 		if file, ok := strings.CutPrefix(url, "sqlite:"); ok && file != ":memory:" {
@@ -25,9 +25,13 @@ func Database(url string) Check {
 				return found
 			}
 		}
-		db, err := sqldb.Open(ctx, url)
+		db, err := sqldb.Open(ctx, url, o)
 		if err != nil {
-			return []Finding{errorf(path, "give a database that Bugle made, or a new file in a folder that it may write to", "the database cannot be opened: %s", err)}
+			mend := "give a database that Bugle made, or a new file in a folder that it may write to"
+			if strings.HasPrefix(url, "postgres") {
+				mend = "look whether the server runs and can be reached from here, and at the user, the password, the name of the database and its rights"
+			}
+			return []Finding{errorf(path, mend, "the database cannot be opened: %s", err)}
 		}
 		defer db.Close() //nolint:errcheck // it was only read
 		current, newest, err := sqldb.Versions(ctx, db)

@@ -1,5 +1,7 @@
 package sqldb
 
+import "strings"
+
 // Dialect holds the pieces of SQL text in which the databases differ.
 type Dialect struct {
 	// Name is "sqlite" or "postgres".
@@ -10,24 +12,55 @@ type Dialect struct {
 	// SkipLocked is the suffix of a SELECT that locks rows and passes over those
 	// that somebody else holds.
 	SkipLocked string
-	// each is the table function that yields the elements of a JSON array.
-	each string
+	// Clock is an expression for the present time by the database's clock, in
+	// microseconds; 0 on SQLite, which has none.
+	Clock string
 }
 
-var sqliteDialect = Dialect{Name: "sqlite", each: "json_each(%) AS j"}
+// The names of the dialects.
+const (
+	nameSQLite   = "sqlite"
+	namePostgres = "postgres"
+)
 
-// Each is a FROM item with the alias j whose column "value" runs through the
-// elements of the JSON array in the parameter ("$1"): one parameter carries a
-// whole batch. Objects are taken apart with j.value ->> 'name', which both
-// databases have; wrap numbers in CAST(… AS BIGINT).
-func (d Dialect) Each(param string) string {
-	out := make([]byte, 0, len(d.each)+len(param))
-	for i := range len(d.each) {
-		if d.each[i] == '%' {
-			out = append(out, param...)
-			continue
-		}
-		out = append(out, d.each[i])
+var (
+	sqliteDialect   = Dialect{Name: nameSQLite, Clock: "0"}
+	postgresDialect = Dialect{
+		Name: namePostgres, ForUpdate: " FOR UPDATE", SkipLocked: " FOR UPDATE SKIP LOCKED",
+		Clock: "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 	}
-	return string(out)
+)
+
+// Records is a FROM item with the alias j over the JSON array of objects in the
+// parameter ("$1"): one parameter carries a whole batch. Each column is a name
+// and a type, "id BIGINT"; the types are BIGINT, TEXT and BOOLEAN. A member that
+// an object lacks is NULL.
+func (d Dialect) Records(param string, columns ...string) string {
+	if d.Name == namePostgres {
+		return "json_to_recordset(CAST(" + param + " AS JSON)) AS j (" + strings.Join(columns, ", ") + ")"
+	}
+	var b strings.Builder
+	b.WriteString("(SELECT ")
+	for i, column := range columns {
+		name, kind, _ := strings.Cut(column, " ")
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if kind == "TEXT" {
+			b.WriteString("value ->> '" + name + "' AS " + name)
+		} else {
+			b.WriteString("CAST(value ->> '" + name + "' AS BIGINT) AS " + name)
+		}
+	}
+	b.WriteString(" FROM json_each(" + param + ")) AS j")
+	return b.String()
+}
+
+// Texts is a FROM item with the alias j whose column "value" runs through the
+// strings of a JSON array: a parameter or a column.
+func (d Dialect) Texts(expression string) string {
+	if d.Name == namePostgres {
+		return "json_array_elements_text(CAST(" + expression + " AS JSON)) AS j (value)"
+	}
+	return "json_each(" + expression + ") AS j"
 }

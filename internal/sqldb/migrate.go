@@ -2,29 +2,41 @@ package sqldb
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 
 	"github.com/bugle-push/bugle/migrations"
 )
 
 // Migrate brings the schema to the newest version that this binary knows and
-// returns the versions that it applied. Running it again changes nothing.
-func Migrate(ctx context.Context, db *DB) ([]int64, error) {
-	provider, err := newProvider(db)
+// returns the versions that it applied. Running it again changes nothing, and
+// neither does running it beside a newer binary that has gone further.
+//
+// On PostgreSQL an advisory lock lets one of several replicas that start at once
+// do the work; the others wait for it.
+func Migrate(ctx context.Context, db *DB) (applied []int64, err error) {
+	current, newest, err := Versions(ctx, db)
 	if err != nil {
 		return nil, err
 	}
-	results, err := provider.Up(ctx)
-	applied := make([]int64, 0, len(results))
-	for _, r := range results {
-		applied = append(applied, r.Source.Version)
+	if current >= newest {
+		return nil, nil // no lock is worth waiting for
 	}
-	if err != nil {
-		return applied, fmt.Errorf("migrate: %w", err)
-	}
-	return applied, nil
+	err = withProvider(db, func(provider *goose.Provider) error {
+		results, err := provider.Up(ctx)
+		for _, r := range results {
+			applied = append(applied, r.Source.Version)
+		}
+		if err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		return nil
+	})
+	return applied, err
 }
 
 // Migration is one step of the schema.
@@ -35,26 +47,59 @@ type Migration struct {
 }
 
 // MigrationStatus lists every migration that this binary knows, oldest first.
-func MigrationStatus(ctx context.Context, db *DB) ([]Migration, error) {
-	provider, err := newProvider(db)
-	if err != nil {
-		return nil, err
-	}
-	status, err := provider.Status(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read migration status: %w", err)
-	}
-	out := make([]Migration, 0, len(status))
-	for _, s := range status {
-		out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})
-	}
-	return out, nil
+func MigrationStatus(ctx context.Context, db *DB) (out []Migration, err error) {
+	err = withProvider(db, func(provider *goose.Provider) error {
+		status, err := provider.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("read migration status: %w", err)
+		}
+		for _, s := range status {
+			out = append(out, Migration{Version: s.Source.Version, Name: s.Source.Path, Applied: s.State == goose.StateApplied})
+		}
+		return nil
+	})
+	return out, err
 }
 
-func newProvider(db *DB) (*goose.Provider, error) {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db.write, migrations.SQLite())
-	if err != nil {
-		return nil, fmt.Errorf("load migrations: %w", err)
+// withProvider lends what runs migrations.
+func withProvider(db *DB, do func(*goose.Provider) error) (err error) {
+	handle, dialect, files := db.write, goose.DialectSQLite3, migrations.SQLite()
+	var options []goose.ProviderOption
+	if db.dialect.Name == namePostgres {
+		if handle, err = db.unbounded(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, handle.Close()) }()
+		// Asked for once a second, for ten minutes: another replica's step may take that long.
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 600))
+		if err != nil {
+			return fmt.Errorf("make lock of migrations: %w", err)
+		}
+		dialect, files, options = goose.DialectPostgres, migrations.Postgres(), []goose.ProviderOption{goose.WithSessionLocker(locker)}
 	}
-	return provider, nil
+	provider, err := goose.NewProvider(dialect, handle, files, options...)
+	if err != nil {
+		return fmt.Errorf("load migrations: %w", err)
+	}
+	return do(provider)
+}
+
+// newestKnown is the newest version that this binary knows.
+func (db *DB) newestKnown() (newest int64, err error) {
+	files := migrations.SQLite()
+	if db.dialect.Name == namePostgres {
+		files = migrations.Postgres()
+	}
+	steps, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return 0, fmt.Errorf("list migrations: %w", err)
+	}
+	for _, name := range steps {
+		version, err := goose.NumericComponent(name)
+		if err != nil {
+			return 0, fmt.Errorf("list migrations: %w", err)
+		}
+		newest = max(newest, version)
+	}
+	return newest, nil
 }

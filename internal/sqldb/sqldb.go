@@ -1,14 +1,17 @@
-// Package sqldb opens the database that Bugle keeps its state in: SQLite today.
-// The SQL texts live with the stores that use them and are written so that
-// PostgreSQL takes them too ($1 parameters, ON CONFLICT, RETURNING); the little
-// in which the two differ is behind a small Dialect value.
+// Package sqldb opens the database that Bugle keeps its state in: SQLite (one
+// file, one replica) or PostgreSQL 14 and newer (several replicas). The SQL texts
+// live with the stores that use them, one text for both: $1 parameters, ON
+// CONFLICT, RETURNING. The little in which the two differ is behind a small
+// Dialect value.
 //
 // Times are stored as BIGINT microseconds since 1970 UTC (Micros, Time): they
-// compare, index and survive aggregates alike in both databases.
+// compare, index and survive aggregates alike in both databases. What several
+// replicas compare is told by the database's clock (DB.Now), never by their own.
 //
 // SQLite has one writer. DB keeps one connection for writing and a few for
 // reading, so that a reader never waits for a writer and a writer never gets
-// SQLITE_BUSY from its own process.
+// SQLITE_BUSY from its own process. PostgreSQL has one pool for both, whose
+// sessions are bounded: see openPostgres.
 package sqldb
 
 import (
@@ -16,77 +19,56 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/bugle-push/bugle/internal/fault"
 )
+
+// txTimeout bounds one transaction of a caller that has no deadline of its own: a
+// database that has vanished from the network answers never.
+const txTimeout = 30 * time.Second
+
+// maxTxTries bounds how often a transaction runs again that PostgreSQL has chosen
+// as the victim of a deadlock.
+const maxTxTries = 4
 
 // DB is an open database.
 type DB struct {
 	write   *sql.DB
 	read    *sql.DB
 	dialect Dialect
+	options Options
+	url     string
+}
+
+// Options are what a caller may choose beside the URL.
+type Options struct {
+	// MaxConnections is the most connections to PostgreSQL; zero means
+	// DefaultMaxConnections. SQLite has its own number.
+	MaxConnections int
+	// Password belongs to the user of a PostgreSQL URL that has none.
+	Password string
 }
 
 // Open opens the database named by a URL: "sqlite:/var/lib/bugle/bugle.db" (or
-// "sqlite::memory:" for a private one that ends with the DB). It does not
-// migrate; see Migrate.
-func Open(ctx context.Context, rawURL string) (*DB, error) {
+// "sqlite::memory:" for a private one that ends with the DB), or
+// "postgres://user:password@host/name". It does not migrate; see Migrate. A
+// database that does not answer is an Unavailable fault.
+func Open(ctx context.Context, rawURL string, o Options) (*DB, error) {
 	scheme, rest, ok := strings.Cut(rawURL, ":")
 	if !ok {
-		return nil, fault.New(fault.Invalid, `database.url wants "sqlite:FILE"`)
+		return nil, fault.New(fault.Invalid, `database.url wants "sqlite:FILE" or "postgres://…"`)
 	}
 	switch scheme {
 	case "sqlite":
 		return openSQLite(ctx, strings.TrimPrefix(rest, "//"))
+	case "postgres", "postgresql":
+		return openPostgres(ctx, rawURL, o)
 	default:
 		// The URL may carry a password, so only its scheme is repeated.
-		return nil, fault.Newf(fault.Invalid, "database.url: unknown scheme %q (sqlite)", scheme)
+		return nil, fault.Newf(fault.Invalid, "database.url: unknown scheme %q (sqlite, postgres)", scheme)
 	}
-}
-
-func openSQLite(ctx context.Context, file string) (*DB, error) {
-	// FULL: what has been committed survives a power loss too. With NORMAL the last commits
-	// could be undone: a message that was sent would be sent again, and a device that was
-	// deactivated would be active.
-	pragmas := url.Values{"_pragma": {
-		"busy_timeout(5000)", "foreign_keys(1)", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-65536)",
-	}}
-	dsn := "file:" + file + "?"
-	if file == ":memory:" {
-		// One connection only: another one would see another, empty database.
-		db, err := sql.Open("sqlite", "file::memory:?"+pragmas.Encode()+"&_txlock=immediate")
-		if err != nil {
-			return nil, fmt.Errorf("open sqlite: %w", err)
-		}
-		db.SetMaxOpenConns(1)
-		db.SetConnMaxIdleTime(0)
-		db.SetConnMaxLifetime(0)
-		return &DB{write: db, read: db, dialect: sqliteDialect}, db.PingContext(ctx)
-	}
-	pragmas.Add("_pragma", "journal_mode(WAL)")
-	// IMMEDIATE: a transaction that will write takes its lock at once, instead of
-	// failing in the middle when another writer got there first.
-	write, err := sql.Open("sqlite", dsn+pragmas.Encode()+"&_txlock=immediate")
-	if err != nil {
-		return nil, fmt.Errorf("open sqlite: %w", err)
-	}
-	write.SetMaxOpenConns(1)
-	if err := write.PingContext(ctx); err != nil {
-		return nil, errors.Join(fault.Wrap(fault.Unavailable, err, "database "+file+" cannot be opened"), write.Close())
-	}
-	pragmas.Add("_pragma", "query_only(1)")
-	read, err := sql.Open("sqlite", dsn+pragmas.Encode())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open sqlite for reading: %w", err), write.Close())
-	}
-	read.SetMaxOpenConns(4)
-	return &DB{write: write, read: read, dialect: sqliteDialect}, nil
 }
 
 // SQL is the handle for reads outside a transaction.
@@ -111,10 +93,57 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Queryer is a transaction, or the handle for reads outside of one.
+type Queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Now tells the time by the database's clock, to the microsecond. Replicas whose
+// own clocks differ agree on it. SQLite has no clock of its own: there it is the
+// process's.
+func (db *DB) Now(ctx context.Context, q Queryer) (time.Time, error) {
+	if db.dialect.Name == nameSQLite {
+		return time.Now().UTC().Truncate(time.Microsecond), nil
+	}
+	var us int64
+	err := q.QueryRowContext(ctx, `SELECT `+db.dialect.Clock).Scan(&us)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return Time(us), nil
+}
+
+// Lock makes transactions that name the same thing follow one another: it waits
+// until the others have ended. It is for what has no row to lock yet. On SQLite
+// transactions follow one another anyway.
+func (db *DB) Lock(ctx context.Context, tx *sql.Tx, name string) error {
+	if db.dialect.Name == nameSQLite {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name); err != nil {
+		return fmt.Errorf("wait for lock: %w", err)
+	}
+	return nil
+}
+
 // Tx runs fn in one writing transaction, committed when fn returns nil and
 // rolled back otherwise. fn must use tx only, never db: on SQLite there is one
-// writer, and waiting for it inside would never end.
+// writer, and waiting for it inside would never end. fn may run again, from its
+// beginning, when PostgreSQL has ended the transaction to resolve a deadlock.
+//
+// An error of the commit itself leaves open whether it took place.
 func (db *DB) Tx(ctx context.Context, fn func(context.Context, *sql.Tx) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, txTimeout)
+	defer cancel()
+	for range maxTxTries {
+		if err = db.tx(ctx, fn); !isDeadlock(err) {
+			break
+		}
+	}
+	return err
+}
+
+func (db *DB) tx(ctx context.Context, fn func(context.Context, *sql.Tx) error) (err error) {
 	tx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
@@ -136,10 +165,7 @@ func (db *DB) Tx(ctx context.Context, fn func(context.Context, *sql.Tx) error) (
 // IsUniqueViolation tells whether err is a unique or primary key constraint
 // that a statement would have broken.
 func (db *DB) IsUniqueViolation(err error) bool {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
-	}
-	return false
+	return sqliteUniqueViolation(err) || postgresCode(err) == uniqueViolation
 }
 
 // Micros is how a time is stored: microseconds since 1970 UTC, 0 for the zero time.

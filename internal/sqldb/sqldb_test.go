@@ -30,16 +30,24 @@ func TestMigrateTwiceChangesNothing(t *testing.T) {
 	}
 }
 
-func TestEachTakesABatchInOneParameter(t *testing.T) {
+func TestRecordsTakeABatchInOneParameter(t *testing.T) {
 	t.Parallel()
 	for _, d := range sqldbtest.Databases(t) {
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
 			db := d.Open(t)
-			q := `SELECT SUM(CAST(j.value ->> 'n' AS BIGINT)) FROM ` + db.Dialect().Each("$1")
-			var sum int64
-			require.NoError(t, db.SQL().QueryRowContext(t.Context(), q, `[{"n":9007199254740993},{"n":2}]`).Scan(&sum))
+			q := `SELECT SUM(j.n), COUNT(*) FILTER (WHERE j.yes), MAX(j.word) FROM ` + db.Dialect().Records("$1", "n BIGINT", "yes BOOLEAN", "word TEXT")
+			var sum, yes int64
+			var word string
+			const batch = `[{"n":9007199254740993,"yes":true,"word":"a\"'ü"},{"n":2,"yes":false}]`
+			require.NoError(t, db.SQL().QueryRowContext(t.Context(), q, batch).Scan(&sum, &yes, &word))
 			require.EqualValues(t, 9007199254740995, sum)
+			require.EqualValues(t, 1, yes)
+			require.Equal(t, `a"'ü`, word)
+			var found bool
+			require.NoError(t, db.SQL().QueryRowContext(t.Context(), `SELECT EXISTS (SELECT 1 FROM `+db.Dialect().Texts("$1")+` WHERE j.value = $2)`,
+				`["win","loss"]`, "loss").Scan(&found))
+			require.True(t, found)
 		})
 	}
 }

@@ -10,19 +10,18 @@ import (
 // without one, and the newest one that this binary knows. Unlike the other
 // functions about migrations it writes nothing, not even goose's own table.
 func Versions(ctx context.Context, db *DB) (current, newest int64, err error) {
-	provider, err := newProvider(db)
-	if err != nil {
+	if newest, err = db.newestKnown(); err != nil {
 		return 0, 0, err
 	}
-	for _, s := range provider.ListSources() {
-		newest = max(newest, s.Version)
+	versioned := `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version')`
+	if db.dialect.Name == namePostgres {
+		versioned = `SELECT to_regclass('goose_db_version') IS NOT NULL`
 	}
-	var tables int
-	const versioned = `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`
-	if err := db.read.QueryRowContext(ctx, versioned).Scan(&tables); err != nil {
+	var exists bool
+	if err := db.read.QueryRowContext(ctx, versioned).Scan(&exists); err != nil {
 		return 0, 0, fmt.Errorf("read schema: %w", err)
 	}
-	if tables == 0 {
+	if !exists {
 		return 0, newest, nil
 	}
 	var version sql.NullInt64

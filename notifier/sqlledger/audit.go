@@ -43,8 +43,12 @@ func (l *Ledger) note(ctx context.Context, tx *sql.Tx, by notifier.Actor, action
 	if err != nil {
 		return fmt.Errorf("encode audit entry: %w", err)
 	}
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return err
+	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO audit (at, actor, action, subject, before_state, after_state, request_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, l.now(), by.Name, action, subject, string(b), string(a), by.RequestID)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, now, by.Name, action, subject, string(b), string(a), by.RequestID)
 	if err != nil {
 		return fmt.Errorf("insert audit entry: %w", err)
 	}

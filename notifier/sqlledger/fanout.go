@@ -38,13 +38,16 @@ func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) 
 		if err != nil {
 			return err
 		}
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		// CROSS JOIN makes SQLite go from the batch to the devices; to PostgreSQL it is a join like any other.
 		made, err = exec(ctx, tx, `INSERT INTO deliveries
 			(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 			SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $2, n.expires_at, $2
-			FROM `+l.each+` CROSS JOIN notifications n CROSS JOIN devices d
-			WHERE n.id = CAST(j.value ->> 'id' AS BIGINT) AND d.user_id = n.user_id
+			FROM `+l.records("id BIGINT")+` CROSS JOIN notifications n CROSS JOIN devices d
+			WHERE n.id = j.id AND d.user_id = n.user_id
 			  AND d.state = 'active' AND d.activated_at <= n.created_at AND n.expires_at > $2
 			ON CONFLICT (notification_id, device_id) DO NOTHING`, param, now)
 		if err != nil {
@@ -81,7 +84,10 @@ func (l *Ledger) fanBroad(ctx context.Context, limit int) (made int, more bool, 
 			return fmt.Errorf("read pending: %w", err)
 		}
 		more = true
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		over, err := l.overtaken(ctx, tx, b, now)
 		if err != nil {
 			return err

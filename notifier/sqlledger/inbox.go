@@ -27,7 +27,7 @@ const told = `(x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)`
 // user stands in the text because the partial index notifications_user has it.
 const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released' AND NOT n.shadow
 	AND NOT EXISTS (SELECT 1 FROM deliveries s WHERE s.notification_id = n.id AND s.state = 'suppressed' AND s.reason = 'shadow')
-	AND n.rule_id NOT IN (SELECT j.value ->> 'rule' FROM {each})`
+	AND n.rule_id NOT IN (SELECT j.rule_id FROM {rules})`
 
 // inboxPage is the ids of at most $4 items of the user $2 below $3, newest
 // first; the rules in $1 are hidden. Either branch steps down an index of its
@@ -59,7 +59,7 @@ func (l *Ledger) inboxQuery(query string, unread bool) string {
 		}
 	}
 	return strings.NewReplacer(
-		"{each}", l.each,
+		"{rules}", l.records("rule_id TEXT"),
 		"{unread n.id}", only("n.id"), "{unread x.notification_id}", only("x.notification_id"),
 	).Replace(query)
 }
@@ -120,8 +120,12 @@ func (l *Ledger) MarkRead(ctx context.Context, user devices.UserID, id notifier.
 		if err != nil || !found {
 			return err
 		}
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO inbox_reads (user_id, notification_id, read_at) VALUES ($1, $2, $3)
-			ON CONFLICT (user_id, notification_id) DO NOTHING`, string(user), int64(id), l.now())
+			ON CONFLICT (user_id, notification_id) DO NOTHING`, string(user), int64(id), now)
 		return err
 	})
 	if err != nil {
@@ -139,9 +143,12 @@ func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notif
 	query := l.inboxQuery(`WITH `+inboxPage+` INSERT INTO inbox_reads (user_id, notification_id, read_at)
 		SELECT $2, p.id, $5 FROM page p WHERE TRUE ON CONFLICT (user_id, notification_id) DO NOTHING`, true)
 	below := min(int64(id), maxID-1) + 1
-	now := l.now()
 	for marked := readBatch; marked == readBatch; {
-		err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			now, err := l.now(ctx, tx)
+			if err != nil {
+				return err
+			}
 			marked, err = exec(ctx, tx, query, rules, string(user), below, readBatch, now)
 			return err
 		})
@@ -155,7 +162,7 @@ func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notif
 // rulesBatch is a batch of rule ids.
 func rulesBatch(rules []string) (string, error) {
 	type item struct {
-		Rule string `json:"rule"`
+		Rule string `json:"rule_id"`
 	}
 	items := make([]item, len(rules))
 	for i, r := range rules {

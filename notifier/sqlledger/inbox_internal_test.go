@@ -47,7 +47,7 @@ func TestTheInboxStepsDownItsIndexes(t *testing.T) {
 				continue
 			}
 			// What may be read as a whole: pages of at most a limit, and the rules in the parameter.
-			require.Regexp(t, `^SCAN (own|told|page|p|j)\b`, step, all)
+			require.Regexp(t, `^SCAN (own|told|page|p|j|json_each)\b`, step, all)
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 		notifier.KnownVersion
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state FROM notifications
-		WHERE rule_id = $2 AND latest AND key IN (SELECT j.value ->> 'key' FROM `+l.each+`)`, param, rule)
+		WHERE rule_id = $2 AND latest AND key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
 		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State)
 	})
@@ -141,7 +141,7 @@ func (l *Ledger) Reach(ctx context.Context, q notifier.ReachQuery) (n int, err e
 			s.and(`d.user_id = ?`, q.User)
 		}
 		has := func(list string) string {
-			return `EXISTS (SELECT 1 FROM ` + l.db.Dialect().Each(`p.`+list) + ` WHERE j.value = ?)`
+			return `EXISTS (SELECT 1 FROM ` + l.db.Dialect().Texts(`p.`+list) + ` WHERE j.value = ?)`
 		}
 		s.and(`NOT `+has("muted"), q.Category)
 		if q.OptIn {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -15,18 +14,26 @@ var _ notifier.Ledger = (*Ledger)(nil)
 
 // Ledger implements notifier.Ledger on a database.
 type Ledger struct {
-	db   *sqldb.DB
-	each string // FROM item over the batch in $1
+	db *sqldb.DB
 }
 
 // New returns a Ledger on a migrated database.
-func New(db *sqldb.DB) *Ledger {
-	return &Ledger{db: db, each: db.Dialect().Each("$1")}
+func New(db *sqldb.DB) *Ledger { return &Ledger{db: db} }
+
+// now tells the time by the database's clock, in microseconds: all replicas
+// compare leases, expiries and due times by that one.
+func (l *Ledger) now(ctx context.Context, tx *sql.Tx) (int64, error) {
+	now, err := l.db.Now(ctx, tx)
+	return sqldb.Micros(now), err
 }
 
-// now is the ledger's clock, in microseconds. SQLite has no clock of its own
-// that is worth more than the process's.
-func (l *Ledger) now() int64 { return sqldb.Micros(time.Now()) }
+// records is a FROM item, j, over the batch in $1.
+func (l *Ledger) records(columns ...string) string {
+	return l.db.Dialect().Records("$1", columns...)
+}
+
+// idSet is a subquery of the ids in the batch in $1.
+func (l *Ledger) idSet() string { return `(SELECT j.id FROM ` + l.records("id BIGINT") + `)` }
 
 // batch is the one parameter of a set-wise statement.
 func batch[T any](items []T) (string, error) {

@@ -44,9 +44,13 @@ func (l *Ledger) SetPaused(ctx context.Context, by notifier.Actor, rule string, 
 		if err != nil || before.Paused == paused {
 			return err // the first one to say it stays on record
 		}
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO rule_controls (rule_id, paused, actor, reason, at) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (rule_id) DO UPDATE SET paused = excluded.paused, actor = excluded.actor, reason = excluded.reason, at = excluded.at`,
-			rule, paused, by.Name, reason, l.now())
+			rule, paused, by.Name, reason, now)
 		if err != nil {
 			return fmt.Errorf("write control: %w", err)
 		}
@@ -107,8 +111,12 @@ func (l *Ledger) endHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID, sta
 	if n == 0 {
 		return 0, notifier.ErrRunLost
 	}
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
 	n, err = exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'held'`,
-		state, l.now(), id)
+		state, now, id)
 	if err != nil {
 		return 0, fmt.Errorf("move held notifications: %w", err)
 	}
@@ -155,7 +163,10 @@ func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.Del
 		if err != nil {
 			return fmt.Errorf("read delivery: %w", err)
 		}
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		switch {
 		case !slices.Contains(requeueable(), before.State):
 			return fault.Newf(fault.Conflict, "the delivery is %s: only gone, rejected, expired, unconfirmed and cancelled ones can be requeued", before.State)

@@ -110,10 +110,16 @@ func TestTheAuditOnlyGrows(t *testing.T) {
 				Actor: alice, Action: notifier.ActionTestSend, Subject: "device/" + strconv.Itoa(i), After: json.RawMessage(`{"n":1}`),
 			}))
 		}
-		for _, query := range []string{
+		queries := []string{
 			`UPDATE audit SET actor = 'mallory'`, `UPDATE audit SET actor = 'mallory' WHERE id = 1`, `DELETE FROM audit WHERE id = 1`,
-			`INSERT OR REPLACE INTO audit (id, at, actor, action, subject, before_state, after_state) VALUES (1, 0, 'mallory', '', '', '', '')`,
-		} {
+		}
+		if b.db.Dialect().Name == "sqlite" {
+			queries = append(queries, `INSERT OR REPLACE INTO audit (id, at, actor, action, subject, before_state, after_state) VALUES (1, 0, 'mallory', '', '', '', '')`)
+		} else {
+			queries = append(queries, `TRUNCATE audit`, `INSERT INTO audit (id, at, actor, action, subject, before_state, after_state) VALUES (1, 0, 'mallory', '', '', '', '')
+				ON CONFLICT (id) DO UPDATE SET actor = excluded.actor`)
+		}
+		for _, query := range queries {
 			require.ErrorContains(t, b.exec(query), "append-only", query)
 		}
 		entries := b.audit()
@@ -140,7 +146,12 @@ func TestNoChangeWithoutItsAudit(t *testing.T) {
 		b.fanOut()
 		require.NoError(t, b.exec(`UPDATE deliveries SET state = 'rejected', finished_at = 1`))
 		require.NoError(t, b.exec(`UPDATE runs SET state = 'held'`))
-		require.NoError(t, b.exec(`CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`))
+		if b.db.Dialect().Name == "sqlite" {
+			require.NoError(t, b.exec(`CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`))
+		} else {
+			require.NoError(t, b.exec(`CREATE FUNCTION no_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the disk is full''; END'`))
+			require.NoError(t, b.exec(`CREATE TRIGGER no_audit BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION no_disk()`))
+		}
 		id := notifier.RunID(b.count(`SELECT id FROM runs`))
 
 		require.ErrorContains(t, b.ledger.SetPaused(t.Context(), alice, "settled", true, ""), "the disk is full")

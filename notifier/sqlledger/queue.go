@@ -33,9 +33,13 @@ func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, err
 
 // Claim implements notifier.Queue.
 func (l *Ledger) Claim(ctx context.Context, req notifier.ClaimRequest) (out []notifier.Claim, err error) {
+	// By our own clock, and from before the database's lease begins: ours never ends later.
+	until := time.Now().Add(req.Lease)
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now := l.now()
-		until := now + req.Lease.Microseconds()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		rows, err := tx.QueryContext(ctx, `UPDATE deliveries SET state = 'leased', owner = $1, lease_until = $2, claims = claims + 1
 			WHERE id IN (SELECT d.id FROM deliveries d
 				WHERE d.state = 'queued' AND d.provider = $3 AND d.urgency = $4 AND d.rule_id = $5 AND d.due_at <= $6
@@ -43,9 +47,9 @@ func (l *Ledger) Claim(ctx context.Context, req notifier.ClaimRequest) (out []no
 					JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
 					WHERE n.id = d.notification_id AND x.state = 'leased'))
 				ORDER BY d.due_at, d.id LIMIT $7`+l.db.Dialect().SkipLocked+`)
-			RETURNING id, claims`, req.Owner, until, req.Lane.Provider, req.Lane.Urgency, req.Rule, now, req.Limit)
+			RETURNING id, claims`, req.Owner, now+req.Lease.Microseconds(), req.Lane.Provider, req.Lane.Urgency, req.Rule, now, req.Limit)
 		out, err = collect(rows, err, func(r *sql.Rows) (c notifier.Claim, err error) {
-			c.Until = sqldb.Time(until)
+			c.Until = until
 			return c, r.Scan(&c.ID, &c.No)
 		})
 		return err
@@ -69,7 +73,7 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 	}
 	readAt := time.Now()
 	decoded := map[notifier.NotificationID]notifier.Row{} // many deliveries share one row
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT d.id, d.user_id, d.expires_at, d.attempts, d.unknowns,
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT `+l.db.Dialect().Clock+`, d.id, d.user_id, d.expires_at, d.attempts, d.unknowns,
 		n.id, n.rule_id, n.key, n.version, n.version_hash, n.order_value, n.user_id, n.variant, n.category, n.class, n.thread,
 		n.source_row, n.due_at, n.created_at,
 		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
@@ -80,11 +84,11 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
 			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
 			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END
-		FROM `+l.each+` CROSS JOIN deliveries d
+		FROM `+l.records("id BIGINT")+` CROSS JOIN deliveries d
 		CROSS JOIN notifications n
 		LEFT JOIN devices v ON v.id = d.device_id
 		LEFT JOIN preferences p ON p.user_id = v.user_id
-		WHERE d.id = CAST(j.value ->> 'id' AS BIGINT) AND n.id = d.notification_id`, param)
+		WHERE d.id = j.id AND n.id = d.notification_id`, param)
 	out, err := collect(rows, err, func(r *sql.Rows) (notifier.View, error) { return scanView(r, readAt, decoded) })
 	if err != nil {
 		return nil, fmt.Errorf("read views: %w", err)
@@ -97,10 +101,10 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 
 func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID]notifier.Row) (notifier.View, error) {
 	v := notifier.View{ReadAt: readAt}
-	var expires, due, created int64
+	var clock, expires, due, created int64
 	var row, muted, optedIn, target string
 	d := &v.Device
-	err := r.Scan(&v.Claim.ID, &v.User, &expires, &v.Attempts, &v.Unknowns,
+	err := r.Scan(&clock, &v.Claim.ID, &v.User, &expires, &v.Attempts, &v.Unknowns,
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
@@ -109,6 +113,9 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		return v, err
 	}
 	d.Target.Value = devices.Secret(target)
+	if clock != 0 {
+		v.Skew = sqldb.Time(clock).Sub(readAt)
+	}
 	v.ExpiresAt, v.DueAt, v.CreatedAt = sqldb.Time(expires), sqldb.Time(due), sqldb.Time(created)
 	v.Draft.ExpiresAt = v.ExpiresAt
 	v.Unreadable = errors.Join(
@@ -136,8 +143,8 @@ type recorded struct {
 	Reason   string `json:"reason"`
 	DueAt    int64  `json:"due_at"`
 	Provider string `json:"provider"`
-	Counted  int    `json:"counted"`
-	Unknown  int    `json:"unknown"`
+	Counted  int    `json:"counted"`  // 0 or 1, to be added
+	Unknown  int    `json:"unknowns"` // likewise
 }
 
 // attempted is an attempt on its way in.
@@ -154,28 +161,33 @@ type attempted struct {
 
 // Record implements notifier.Queue.
 func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Result) (lost int, err error) {
-	items := make([]recorded, len(results))
-	for i, r := range results {
-		items[i] = recorded{
-			ID: int64(r.Claim.ID), No: r.Claim.No, State: string(r.State), Reason: r.Reason, DueAt: sqldb.Micros(r.DueAt),
-			Provider: string(r.Provider), Counted: bit(r.Counted), Unknown: bit(r.Unknown),
-		}
-	}
-	param, err := batch(items)
-	if err != nil {
-		return 0, err
-	}
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		// The dispatcher speaks by its own clock, the queue goes by the database's.
+		skew := time.Until(sqldb.Time(now)).Truncate(time.Millisecond)
+		items := make([]recorded, len(results))
+		for i, r := range results {
+			items[i] = recorded{
+				ID: int64(r.Claim.ID), No: r.Claim.No, State: string(r.State), Reason: r.Reason, DueAt: shifted(r.DueAt, skew),
+				Provider: string(r.Provider), Counted: bit(r.Counted), Unknown: bit(r.Unknown),
+			}
+		}
+		param, err := batch(items)
+		if err != nil {
+			return err
+		}
 		// The lease is the fence: state, owner and number must still be those of the claim.
 		rows, err := tx.QueryContext(ctx, `UPDATE deliveries SET
-			state = j.value ->> 'state', reason = j.value ->> 'reason',
-			due_at = CASE WHEN j.value ->> 'state' = 'queued' THEN CAST(j.value ->> 'due_at' AS BIGINT) ELSE due_at END,
-			provider = CASE WHEN j.value ->> 'provider' = '' THEN provider ELSE j.value ->> 'provider' END,
-			attempts = attempts + CAST(j.value ->> 'counted' AS BIGINT), unknowns = unknowns + CAST(j.value ->> 'unknown' AS BIGINT),
-			finished_at = CASE WHEN j.value ->> 'state' = 'queued' THEN 0 ELSE $2 END
-			FROM `+l.each+`
-			WHERE deliveries.id = CAST(j.value ->> 'id' AS BIGINT) AND deliveries.claims = CAST(j.value ->> 'no' AS BIGINT)
+			state = j.state, reason = j.reason,
+			due_at = CASE WHEN j.state = 'queued' THEN j.due_at ELSE deliveries.due_at END,
+			provider = CASE WHEN j.provider = '' THEN deliveries.provider ELSE j.provider END,
+			attempts = deliveries.attempts + j.counted, unknowns = deliveries.unknowns + j.unknowns,
+			finished_at = CASE WHEN j.state = 'queued' THEN 0 ELSE CAST($2 AS BIGINT) END
+			FROM `+l.records("id BIGINT", "no BIGINT", "state TEXT", "reason TEXT", "due_at BIGINT", "provider TEXT", "counted BIGINT", "unknowns BIGINT")+`
+			WHERE deliveries.id = j.id AND deliveries.claims = j.no
 			  AND deliveries.owner = $3 AND deliveries.state = 'leased'
 			RETURNING deliveries.id`, param, now, owner)
 		written, err := collect(rows, err, func(r *sql.Rows) (id notifier.DeliveryID, err error) { return id, r.Scan(&id) })
@@ -183,7 +195,7 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 			return fmt.Errorf("update deliveries: %w", err)
 		}
 		lost = len(results) - len(written)
-		return l.attempts(ctx, tx, owner, results, written)
+		return l.attempts(ctx, tx, owner, results, written, skew)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("record results: %w", err)
@@ -191,7 +203,17 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 	return lost, nil
 }
 
-func (l *Ledger) attempts(ctx context.Context, tx *sql.Tx, owner string, results []notifier.Result, written []notifier.DeliveryID) error {
+// shifted is a time by the database's clock, 0 for the zero time.
+func shifted(t time.Time, skew time.Duration) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return sqldb.Micros(t.Add(skew))
+}
+
+func (l *Ledger) attempts(
+	ctx context.Context, tx *sql.Tx, owner string, results []notifier.Result, written []notifier.DeliveryID, skew time.Duration,
+) error {
 	ours := make(map[notifier.DeliveryID]bool, len(written))
 	for _, id := range written {
 		ours[id] = true
@@ -200,7 +222,7 @@ func (l *Ledger) attempts(ctx context.Context, tx *sql.Tx, owner string, results
 	for _, r := range results {
 		if a := r.Attempt; a != nil && ours[r.Claim.ID] {
 			items = append(items, attempted{
-				ID: int64(r.Claim.ID), Generation: a.Generation, StartedAt: sqldb.Micros(a.StartedAt), EndedAt: sqldb.Micros(a.EndedAt),
+				ID: int64(r.Claim.ID), Generation: a.Generation, StartedAt: shifted(a.StartedAt, skew), EndedAt: shifted(a.EndedAt, skew),
 				Verdict: string(a.Verdict), Code: a.Code, Status: a.Status, ProviderID: a.ProviderID,
 			})
 		}
@@ -214,9 +236,9 @@ func (l *Ledger) attempts(ctx context.Context, tx *sql.Tx, owner string, results
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO attempts
 		(delivery_id, generation, owner, started_at, ended_at, verdict, code, status, provider_id)
-		SELECT CAST(j.value ->> 'id' AS BIGINT), CAST(j.value ->> 'generation' AS BIGINT), $2, CAST(j.value ->> 'started_at' AS BIGINT),
-		 CAST(j.value ->> 'ended_at' AS BIGINT), j.value ->> 'verdict', j.value ->> 'code', CAST(j.value ->> 'status' AS BIGINT),
-		 j.value ->> 'provider_id' FROM `+l.each+` WHERE TRUE`, param, owner)
+		SELECT j.id, j.generation, $2, j.started_at, j.ended_at, j.verdict, j.code, j.status, j.provider_id
+		FROM `+l.records("id BIGINT", "generation BIGINT", "started_at BIGINT", "ended_at BIGINT", "verdict TEXT", "code TEXT", "status BIGINT",
+		"provider_id TEXT")+` WHERE TRUE`, param, owner)
 	if err != nil {
 		return fmt.Errorf("insert attempts: %w", err)
 	}
@@ -226,9 +248,13 @@ func (l *Ledger) attempts(ctx context.Context, tx *sql.Tx, owner string, results
 // Reclaim implements notifier.Queue.
 func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		n, err = exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $1, unknowns = unknowns + 1, attempts = attempts + 1
 			WHERE id IN (SELECT id FROM deliveries WHERE state = 'leased' AND lease_until <= $1 LIMIT $2`+l.db.Dialect().SkipLocked+`)`,
-			l.now(), limit)
+			now, limit)
 		return err
 	})
 	if err != nil {
@@ -240,10 +266,14 @@ func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 // Expire implements notifier.Queue.
 func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		n, err = exec(ctx, tx, `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END,
 			reason = $3, finished_at = $1
 			WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at <= $1 LIMIT $2`+l.db.Dialect().SkipLocked+`)`,
-			l.now(), limit, notifier.ReasonTTL)
+			now, limit, notifier.ReasonTTL)
 		return err
 	})
 	if err != nil {
@@ -255,8 +285,12 @@ func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
 // CancelQueued ends what is queued for a device, within the transaction that
 // changed its owner or deactivated it.
 func (l *Ledger) CancelQueued(ctx context.Context, tx *sql.Tx, device devices.ID, reason string) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
-		WHERE device_id = $3 AND state = 'queued'`, reason, l.now(), device)
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
+		WHERE device_id = $3 AND state = 'queued'`, reason, now, device)
 	if err != nil {
 		return fmt.Errorf("cancel deliveries of device: %w", err)
 	}

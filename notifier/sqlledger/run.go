@@ -31,7 +31,10 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 		if control.Paused {
 			return notifier.ErrRulePaused
 		}
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = 'lease lapsed', finished_at = $1
 			WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
 			return fmt.Errorf("fail lapsed run: %w", err)
@@ -106,8 +109,12 @@ func (l *Ledger) progress(ctx context.Context, q queryer, rule, lock string) (*n
 
 // hold checks the fence and renews the lease; every step of a run begins with it.
 func (l *Ledger) hold(ctx context.Context, tx *sql.Tx, run notifier.Run) error {
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return err
+	}
 	n, err := exec(ctx, tx, `UPDATE runs SET lease_until = $1 WHERE id = $2 AND owner = $3 AND state = 'reading'`,
-		l.now()+run.Lease.Microseconds(), run.ID, run.Owner)
+		now+run.Lease.Microseconds(), run.ID, run.Owner)
 	if err != nil {
 		return fmt.Errorf("hold run: %w", err)
 	}
@@ -172,7 +179,10 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 				rel.State = notifier.RunHeld
 			}
 		}
-		now := l.now()
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
 		if rel.Notifications, err = l.setStaged(ctx, tx, run.ID, rel.State, now); err != nil {
 			return err
 		}
@@ -205,6 +215,10 @@ func (l *Ledger) setStaged(ctx context.Context, tx *sql.Tx, run notifier.RunID, 
 // planned counts the deliveries that releasing a run would make. The devices are
 // counted only when there is something for all of them.
 func (l *Ledger) planned(ctx context.Context, tx *sql.Tx, run notifier.RunID) (n int, err error) {
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
 	err = tx.QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM notifications n JOIN devices d ON d.user_id = n.user_id
 			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'user' AND d.state = 'active')
@@ -216,7 +230,7 @@ func (l *Ledger) planned(ctx context.Context, tx *sql.Tx, run notifier.RunID) (n
 			JOIN devices d ON d.id = x.device_id AND d.state = 'active'
 			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'follows'
 			  AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0)) f)`,
-		run, l.now()).Scan(&n)
+		run, now).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count planned deliveries: %w", err)
 	}
@@ -229,8 +243,12 @@ func (l *Ledger) Fail(ctx context.Context, run notifier.Run, reason string) erro
 		if err := l.hold(ctx, tx, run); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = $1, finished_at = $2 WHERE id = $3`,
-			reason, l.now(), run.ID)
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = $1, finished_at = $2 WHERE id = $3`,
+			reason, now, run.ID)
 		return err
 	})
 }

@@ -30,13 +30,13 @@ type staged struct {
 	Key       string `json:"key"`
 	Version   int    `json:"version"`
 	Hash      string `json:"hash"`
-	Order     int64  `json:"order"`
+	Order     int64  `json:"order_value"`
 	Thread    string `json:"thread"`
-	FollowUp  int    `json:"follow_up"` // 0 or 1
-	User      string `json:"user"`
+	FollowUp  bool   `json:"follow_up"`
+	User      string `json:"user_id"`
 	Variant   string `json:"variant"`
 	Category  string `json:"category"`
-	Row       string `json:"row"`
+	Row       string `json:"source_row"`
 	DueAt     int64  `json:"due_at"`
 	ExpiresAt int64  `json:"expires_at"`
 }
@@ -53,7 +53,11 @@ func (l *Ledger) Stage(ctx context.Context, run notifier.Run, rule *notifier.Rul
 		if err != nil {
 			return err
 		}
-		plan := stagePlan{run: run, rule: rule, now: l.now()}
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		plan := stagePlan{run: run, rule: rule, now: now}
 		for _, d := range drafts {
 			plan.add(d, latest[d.Key])
 		}
@@ -63,7 +67,7 @@ func (l *Ledger) Stage(ctx context.Context, run notifier.Run, rule *notifier.Rul
 		if err := l.apply(ctx, tx, plan); err != nil {
 			return err
 		}
-		if err := l.badRows(ctx, tx, rule.ID, bad); err != nil {
+		if err := l.badRows(ctx, tx, rule.ID, bad, now); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE runs SET rows_read = rows_read + $1, staged = staged + $2, adopted = adopted + $3,
@@ -112,7 +116,7 @@ type stagePlan struct {
 // that an old row between the two is recognised as stale.
 type newerOrder struct {
 	ID    int64 `json:"id"`
-	Order int64 `json:"order"`
+	Order int64 `json:"order_value"`
 }
 
 func (p *stagePlan) add(d notifier.Draft, k *known) {
@@ -182,7 +186,7 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 		known
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id
-		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.value ->> 'key' FROM `+l.each+`)`+
+		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`+
 		l.db.Dialect().ForUpdate, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
 		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run)
@@ -203,8 +207,8 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET order_value = CAST(j.value ->> 'order' AS BIGINT) FROM `+l.each+`
-			WHERE notifications.id = CAST(j.value ->> 'id' AS BIGINT)`, param); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET order_value = j.order_value FROM `+l.records("id BIGINT", "order_value BIGINT")+`
+			WHERE notifications.id = j.id`, param); err != nil {
 			return fmt.Errorf("note newer order: %w", err)
 		}
 	}
@@ -237,11 +241,10 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
 		(rule_id, identity, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
 		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at)
-		SELECT $2, $9, j.value ->> 'key', CAST(j.value ->> 'version' AS BIGINT), j.value ->> 'hash', CAST(j.value ->> 'order' AS BIGINT),
-		 TRUE, j.value ->> 'thread', CAST(j.value ->> 'follow_up' AS BIGINT) = 1, $3, j.value ->> 'user', j.value ->> 'variant',
-		 j.value ->> 'category', $4, $5, $10, $6, $7, j.value ->> 'row', CAST(j.value ->> 'due_at' AS BIGINT),
-		 CAST(j.value ->> 'expires_at' AS BIGINT), $8
-		FROM `+l.each+` WHERE TRUE`,
+		SELECT $2, $9, j.key, j.version, j.hash, j.order_value, TRUE, j.thread, j.follow_up, $3, j.user_id, j.variant,
+		 j.category, $4, $5, $10, $6, $7, j.source_row, j.due_at, j.expires_at, $8
+		FROM `+l.records("key TEXT", "version BIGINT", "hash TEXT", "order_value BIGINT", "thread TEXT", "follow_up BOOLEAN", "user_id TEXT",
+		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT")+` WHERE TRUE`,
 		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, state, p.run.ID, p.now, p.rule.Identity, p.rule.Mode == notifier.ModeShadow)
 	if err != nil {
 		return fmt.Errorf("insert notifications: %w", err)
@@ -255,7 +258,7 @@ func (l *Ledger) onIDs(ctx context.Context, tx *sql.Tx, set []notifier.Notificat
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, query+`(SELECT CAST(j.value ->> 'id' AS BIGINT) FROM `+l.each+`)`, append([]any{param}, args...)...)
+	_, err = tx.ExecContext(ctx, query+l.idSet(), append([]any{param}, args...)...)
 	return err
 }
 
@@ -267,24 +270,24 @@ func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged,
 		return err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT n.thread FROM notifications n
-		WHERE n.thread IN (SELECT j.value ->> 'thread' FROM `+l.each+`)`, param)
+		WHERE n.thread IN (SELECT j.thread FROM `+l.records("thread TEXT")+`)`, param)
 	threads, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 	if err != nil {
 		return fmt.Errorf("read threads: %w", err)
 	}
 	for i := range insert {
 		// A follower always has one, even where another replica is just writing it.
-		insert[i].FollowUp = bit(follows || slices.Contains(threads, insert[i].Thread))
+		insert[i].FollowUp = follows || slices.Contains(threads, insert[i].Thread)
 	}
 	return nil
 }
 
-func (l *Ledger) badRows(ctx context.Context, tx *sql.Tx, rule string, bad []notifier.BadRowRead) error {
+func (l *Ledger) badRows(ctx context.Context, tx *sql.Tx, rule string, bad []notifier.BadRowRead, now int64) error {
 	type item struct {
 		Hash   string `json:"hash"`
 		Reason string `json:"reason"`
 		Detail string `json:"detail"`
-		Row    string `json:"row"`
+		Row    string `json:"source_row"`
 	}
 	items := make([]item, 0, len(bad))
 	seen := make(map[string]bool, len(bad))
@@ -308,9 +311,10 @@ func (l *Ledger) badRows(ctx context.Context, tx *sql.Tx, rule string, bad []not
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen)
-		SELECT $2, j.value ->> 'hash', j.value ->> 'reason', j.value ->> 'detail', j.value ->> 'row', 1, $3, $3 FROM `+l.each+` WHERE TRUE
+		SELECT $2, j.hash, j.reason, j.detail, j.source_row, 1, $3, $3
+		FROM `+l.records("hash TEXT", "reason TEXT", "detail TEXT", "source_row TEXT")+` WHERE TRUE
 		ON CONFLICT (rule_id, row_hash) DO UPDATE SET times_read = bad_rows.times_read + 1, last_seen = excluded.last_seen,
-		 reason = excluded.reason, detail = excluded.detail`, param, rule, l.now())
+		 reason = excluded.reason, detail = excluded.detail`, param, rule, now)
 	if err != nil {
 		return fmt.Errorf("set bad rows aside: %w", err)
 	}

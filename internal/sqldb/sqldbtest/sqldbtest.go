@@ -2,6 +2,7 @@
 package sqldbtest
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,6 +11,11 @@ import (
 	"github.com/bugle-push/bugle/internal/sqldb"
 )
 
+// PostgresVariable names the variable with the URL of a PostgreSQL server whose
+// user may create databases. `make test` sets it where it finds a server's
+// programs; without it the suites run over SQLite alone.
+const PostgresVariable = "BUGLE_TEST_POSTGRES_URL"
+
 // Database is one kind of database that a suite runs over.
 type Database struct {
 	Name string
@@ -17,9 +23,14 @@ type Database struct {
 	Open func(testing.TB) *sqldb.DB
 }
 
-// Databases lists every kind of database that is at hand: SQLite always.
+// Databases lists every kind of database that is at hand: SQLite always,
+// PostgreSQL when PostgresVariable says where.
 func Databases(testing.TB) []Database {
-	return []Database{{Name: "sqlite", Open: SQLite}}
+	out := []Database{{Name: "sqlite", Open: SQLite}}
+	if os.Getenv(PostgresVariable) != "" {
+		out = append(out, Database{Name: "postgres", Open: Postgres})
+	}
+	return out
 }
 
 // SQLite opens an SQLite file in the test's folder.
@@ -30,7 +41,7 @@ func SQLite(t testing.TB) *sqldb.DB {
 
 func open(t testing.TB, url string) *sqldb.DB {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), url)
+	db, err := sqldb.Open(t.Context(), url, sqldb.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = sqldb.Migrate(t.Context(), db)
