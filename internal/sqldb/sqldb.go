@@ -133,8 +133,11 @@ func (db *DB) Lock(ctx context.Context, tx *sql.Tx, name string) error {
 //
 // An error of the commit itself leaves open whether it took place.
 func (db *DB) Tx(ctx context.Context, fn func(context.Context, *sql.Tx) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, txTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, txTimeout)
+		defer cancel()
+	}
 	for range maxTxTries {
 		if err = db.tx(ctx, fn); !isDeadlock(err) {
 			break

@@ -50,7 +50,9 @@ func fanOutToOneOf(t *testing.T, devices int) time.Duration {
 	b.fanOut()
 	c := b.claimAny(t, "soon")
 	b.record("r1", notifier.Result{Claim: c, State: notifier.Sent, Attempt: &notifier.Attempt{Verdict: notifier.VerdictSent}})
-	require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // more than a service would give it
+	defer cancel()
+	require.NoError(t, db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `WITH RECURSIVE i (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < $2)
 			INSERT INTO devices (id, user_id, platform, provider, target_kind, target_value, generation, state, activated_at, updated_at)
 			SELECT 'd' || n, 'u' || n, 'android', 'fcm', 'fcm_token', 't' || n, 1, 'active', $1, $1 FROM i`, sqldb.Micros(time.Now()), devices)

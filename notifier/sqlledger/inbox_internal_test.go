@@ -68,7 +68,9 @@ func TestALargeInboxStaysFast(t *testing.T) {
 func inboxOf(t *testing.T, size int) *Ledger {
 	t.Helper()
 	l := New(sqldbtest.SQLite(t))
-	require.NoError(t, l.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // more than a service would give it
+	defer cancel()
+	require.NoError(t, l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for i := range size {
 			audience, user := notifier.AudienceUser, "ann"
 			if i%2 == 1 {

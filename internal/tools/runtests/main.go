@@ -1,7 +1,9 @@
 // Command runtests runs all tests of the module as well as this machine can,
 // and ends by naming what was not run and why. It needs Go alone.
 //
-// The race detector is used where cgo and a C compiler work. A test that skips
+// The race detector is used where cgo and a C compiler work. The suites of the
+// stores run over PostgreSQL too where its server is installed: on a throw-away
+// cluster, or on the server that BUGLE_TEST_POSTGRES_URL names. A test that skips
 // itself is listed with the reason that it gave. With -all, what is missing is
 // installed where that is possible (Debian, root), and anything that was not
 // run is a failure: that is what CI wants.
@@ -55,6 +57,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		env = append(env, "CGO_ENABLED=1")
 	} else {
 		notRun = append(notRun, "the race detector: "+err.Error())
+	}
+
+	cluster, err := postgres(ctx, stderr, *all)
+	switch {
+	case err != nil:
+		notRun = append(notRun, "the suites over PostgreSQL: "+err.Error())
+	case cluster != nil:
+		defer func() {
+			if err := cluster.Close(ctx); err != nil {
+				fmt.Fprintln(stderr, "end PostgreSQL:", err)
+			}
+		}()
+		env = append(env, postgresVariable+"="+cluster.URL("postgres"))
 	}
 
 	began := time.Now()

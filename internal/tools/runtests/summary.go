@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -84,6 +85,9 @@ func (r *result) end(e event, output []string, out io.Writer) {
 	switch e.Action {
 	case "pass":
 		r.passed++
+		if slices.ContainsFunc(output, isRace) {
+			fmt.Fprint(out, strings.Join(output, "")) // the test that runs just then gets the report, guilty or not
+		}
 	case "fail":
 		r.failed++
 		fmt.Fprint(out, strings.Join(output, ""))
@@ -91,6 +95,9 @@ func (r *result) end(e event, output []string, out io.Writer) {
 		r.skipped = append(r.skipped, skip{e.Package, e.Test, skipReason(output)})
 	}
 }
+
+// isRace tells a line of a report of the race detector.
+func isRace(line string) bool { return strings.Contains(line, "WARNING: DATA RACE") }
 
 // skipReason finds what the test said: "    file_test.go:12: the reason".
 func skipReason(output []string) string {

@@ -35,6 +35,18 @@ func TestSummarizeCountsAndNamesWhatWasSkipped(t *testing.T) {
 	require.Equal(t, "ok  \tp\t0.1s\n    c_test.go:9: want 1\nFAIL\tq\t0.2s\n", out.String())
 }
 
+// The report of a race lands with whatever test the package was just in.
+func TestSummarizeShowsARaceOfATestThatPassed(t *testing.T) {
+	t.Parallel()
+	const events = `{"Action":"output","Package":"p","Test":"TestA","Output":"WARNING: DATA RACE\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"Write at 0x01 by goroutine 7\n"}
+{"Action":"pass","Package":"p","Test":"TestA"}`
+	var out bytes.Buffer
+	_, err := summarize(strings.NewReader(events), &out)
+	require.NoError(t, err)
+	require.Equal(t, "WARNING: DATA RACE\nWrite at 0x01 by goroutine 7\n", out.String())
+}
+
 func TestSummarizeShowsABuildThatBroke(t *testing.T) {
 	t.Parallel()
 	const events = `{"ImportPath":"p","Action":"build-output","Output":"p/x.go:1: syntax error\n"}
