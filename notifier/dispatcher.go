@@ -90,7 +90,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 			d.lanes = append(d.lanes, &lane{
 				id: id, provider: p, queue: c.Queue, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
 				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, slots: make(chan struct{}, s.InFlight),
-				wake: make(chan struct{}, 1), metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
+				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
 			})
 		}
 	}
@@ -137,6 +137,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
+func (d *Dispatcher) tidyOnce(ctx context.Context, limit int) (reclaimed, expired int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	reclaimed, err = d.queue.Reclaim(ctx, limit)
+	expired, expErr := d.queue.Expire(ctx, limit)
+	return reclaimed, expired, errors.Join(err, expErr)
+}
+
 // tidy looks after what no lane comes to: leases that a dead or paused replica
 // has left behind, and deliveries that expired while nothing could be sent.
 func (d *Dispatcher) tidy(ctx context.Context) {
@@ -145,9 +153,7 @@ func (d *Dispatcher) tidy(ctx context.Context) {
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()
 	for {
-		reclaimed, err := d.queue.Reclaim(ctx, limit)
-		expired, expErr := d.queue.Expire(ctx, limit)
-		err = errors.Join(err, expErr)
+		reclaimed, expired, err := d.tidyOnce(ctx, limit)
 		if err != nil && ctx.Err() == nil && !failing {
 			d.log.Warn().Err(err).Msg("lapsed leases and expired deliveries cannot be tidied up")
 		}

@@ -19,6 +19,9 @@ type FanLedger interface {
 // enough that the set-wise insert pays, small enough that a claim never waits long.
 const fanOutDevices = 20_000
 
+// fanOutTimeout bounds one step, which may write that many rows.
+const fanOutTimeout = time.Minute
+
 // Fanout makes the deliveries of what runs have released.
 type Fanout struct {
 	ledger FanLedger
@@ -34,6 +37,12 @@ func NewFanout(ledger FanLedger, wake <-chan struct{}, made func(), log zerolog.
 	return &Fanout{ledger: ledger, wake: wake, made: made, log: log.With().Str("component", "fanout").Logger()}
 }
 
+func (f *Fanout) step(ctx context.Context) (made int, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fanOutTimeout)
+	defer cancel()
+	return f.ledger.FanOut(ctx, fanOutDevices)
+}
+
 // Run works until ctx ends. What is half done then goes on from its cursor.
 func (f *Fanout) Run(ctx context.Context) error {
 	const look = 5 * time.Second
@@ -47,7 +56,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		for ctx.Err() == nil {
-			made, more, err := f.ledger.FanOut(ctx, fanOutDevices)
+			made, more, err := f.step(ctx)
 			if err != nil {
 				if ctx.Err() == nil {
 					f.log.Warn().Err(err).Msg("fan-out stopped; it goes on from its cursor")

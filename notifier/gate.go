@@ -38,6 +38,10 @@ const (
 	ReasonUnrenderable Reason = "unrenderable"
 )
 
+// ofRule tells whether the reason lies in the rule, which another replica may have
+// in a newer form.
+func (r Reason) ofRule() bool { return r == ReasonRuleRemoved || r == ReasonShadow }
+
 // Decision is what the gates say of a delivery: send it, or end it with a
 // state and a reason.
 type Decision struct {

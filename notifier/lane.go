@@ -3,6 +3,9 @@ package notifier
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -19,6 +22,16 @@ const (
 	laneLook = 250 * time.Millisecond
 	// viewRetry is how long a delivery waits when its view cannot be read.
 	viewRetry = time.Second
+	// otherRulesRetry is how long a delivery waits for a replica that has the rules in force.
+	otherRulesRetry = 2 * time.Second
+	// ledgerTimeout bounds one step with the ledger: a database that has vanished from the network
+	// never answers.
+	ledgerTimeout = 10 * time.Second
+	// orphansFor is how long after a claim that failed its rows may turn up as ours, because the
+	// database has committed it all the same.
+	orphansFor = 30 * time.Second
+	// orphansEvery is how often they are looked for.
+	orphansEvery = 5 * time.Second
 )
 
 // lane claims and sends the deliveries of one provider and urgency.
@@ -38,6 +51,12 @@ type lane struct {
 	metrics     *Metrics
 	log         zerolog.Logger
 	turn        int // rotates the rule that is asked first
+
+	// orphansUntil and orphansNext say whether and when to look for claims that we do not know of.
+	orphansUntil, orphansNext time.Time
+
+	mu   sync.Mutex
+	held map[DeliveryID]struct{} // claimed and not yet recorded
 }
 
 // run claims until ctx ends, and returns when everything in flight has been handed to the recorder.
@@ -84,12 +103,21 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	if allowed == 0 {
 		return 0, min(max(wait, time.Millisecond), time.Second), nil
 	}
-	claims, err := l.claim(ctx, min(free, allowed))
+	// A claim is not cut by a stop: what it has leased would have to lapse.
+	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	defer cancel()
+	if err := l.disown(step, now); err != nil {
+		return 0, laneLook, err
+	}
+	claims, err := l.claim(step, min(free, allowed))
+	if err != nil {
+		l.orphansUntil = now.Add(orphansFor)
+	}
 	if err != nil || len(claims) == 0 {
 		return 0, laneLook, err
 	}
 	l.provider.pacer.Take(time.Now(), len(claims))
-	views, err := l.queue.View(ctx, claims)
+	views, err := l.queue.View(step, claims)
 	if err != nil {
 		// Their leases are given back rather than left to lapse: nothing was sent.
 		for range claims {
@@ -129,9 +157,46 @@ func (l *lane) claim(ctx context.Context, n int) ([]Claim, error) {
 			l.giveBack(out)
 			return nil, fmt.Errorf("claim deliveries: %w", err)
 		}
+		l.hold(got)
 		out = append(out, got...)
 	}
 	return out, nil
+}
+
+// disown gives back what a claim has leased that failed here and was committed in
+// the database.
+func (l *lane) disown(ctx context.Context, now time.Time) error {
+	if now.After(l.orphansUntil) || now.Before(l.orphansNext) {
+		return nil
+	}
+	l.mu.Lock()
+	held := slices.Collect(maps.Keys(l.held))
+	l.mu.Unlock()
+	n, err := l.queue.Disown(ctx, l.owner, l.id, held)
+	if err != nil {
+		return fmt.Errorf("look for lost claims: %w", err)
+	}
+	l.orphansNext = now.Add(orphansEvery)
+	if n > 0 {
+		l.log.Info().Int("count", n).Msg("claims given back whose commit had not been confirmed")
+	}
+	return nil
+}
+
+// hold notes what has been claimed.
+func (l *lane) hold(claims []Claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range claims {
+		l.held[c.ID] = struct{}{}
+	}
+}
+
+// release notes what has been recorded.
+func (l *lane) release(id DeliveryID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.held, id)
 }
 
 func (l *lane) giveBack(claims []Claim) {
@@ -145,6 +210,7 @@ func (l *lane) giveBack(claims []Claim) {
 // record hands a result over; the place in flight is free once it is written.
 func (l *lane) record(r Result) {
 	l.recorder.in <- pending{result: r, done: func() {
+		l.release(r.Claim.ID)
 		<-l.slots
 		l.metrics.inFlight.WithLabelValues(l.id.String()).Dec()
 	}}
@@ -174,6 +240,11 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	if v.Unreadable != nil {
 		l.log.Error().Err(v.Unreadable).Int64("delivery_id", int64(v.Claim.ID)).Msg("what is on record about a delivery cannot be read")
 	}
+	outdated := v.RulesInForce != "" && v.RulesInForce != l.rules.Set().Generation()
+	if outdated && decision.Reason.ofRule() {
+		l.leave(v, now)
+		return
+	}
 	if !decision.Pass() {
 		l.finish(v, decision.State, decision.Reason, nil)
 		return
@@ -186,6 +257,10 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	text, err := rule.Render(v.Draft, RenderContext{
 		Locale: v.Device.Locale, TimeZone: v.Device.TimeZone, Now: now.Add(v.Skew), Correction: decision.Correction,
 	})
+	if err != nil && outdated {
+		l.leave(v, now)
+		return
+	}
 	if err != nil {
 		l.log.Error().Err(err).Str("rule_id", v.Rule).Int64("delivery_id", int64(v.Claim.ID)).Msg("text could not be rendered")
 		l.finish(v, Rejected, ReasonUnrenderable, nil)
@@ -218,6 +293,12 @@ func (l *lane) deliver(ctx context.Context, v View) {
 		done(nil)
 	}
 	l.settle(context.WithoutCancel(ctx), v, o, now, time.Now())
+}
+
+// leave puts a delivery back for a replica whose rules are in force: ours are
+// older and may not know what it is.
+func (l *lane) leave(v View, now time.Time) {
+	l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(otherRulesRetry)})
 }
 
 // inTime tells whether a send that begins now ends well within the lease, by

@@ -26,6 +26,8 @@ type Metrics struct {
 	rate          *prometheus.GaugeVec
 	paused        *prometheus.GaugeVec
 	rulePaused    *prometheus.GaugeVec
+	outdated      prometheus.Gauge
+	clockSkew     prometheus.Gauge
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -85,10 +87,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rulePaused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "bugle_rule_paused", Help: "1 while an operator has paused the rule, as of its last tick.",
 		}, []string{"rule"}),
+		outdated: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bugle_rules_outdated", Help: "1 while another replica has newer rules, so that this one begins no runs.",
+		}),
+		clockSkew: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bugle_clock_skew_seconds", Help: "How far this process's clock is ahead of the database's; negative when it is behind.",
+		}),
 	}
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
-			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused)
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused, m.outdated, m.clockSkew)
 	}
 	return m
 }
@@ -124,9 +132,14 @@ func (m *Metrics) staged(rule string, r StageResult) {
 }
 
 func (m *Metrics) ruleIsPaused(rule string, paused bool) {
-	v := 0.0
-	if paused {
-		v = 1
+	m.rulePaused.WithLabelValues(rule).Set(oneIf(paused))
+}
+
+func (m *Metrics) setOutdated(outdated bool) { m.outdated.Set(oneIf(outdated)) }
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
 	}
-	m.rulePaused.WithLabelValues(rule).Set(v)
+	return 0
 }

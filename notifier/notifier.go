@@ -23,7 +23,9 @@ type Config struct {
 	OptIn map[string]bool
 	// Owner names this replica; no two running replicas may share one.
 	Owner string
-	Log   zerolog.Logger
+	// Version is that of the binary, which the other replicas are told.
+	Version string
+	Log     zerolog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
 }
@@ -38,6 +40,7 @@ type Notifier struct {
 	scheduler  *Scheduler
 	fanout     *Fanout
 	dispatcher *Dispatcher
+	fleet      *Fleet
 	// released tells the fan-out that there is something to do.
 	released chan struct{}
 }
@@ -60,7 +63,8 @@ func New(c Config) (*Notifier, error) {
 		Source: c.Source, Ledger: c.Ledger, Owner: c.Owner, Metrics: metrics, Log: c.Log,
 		Released: n.wakeFanout,
 	})
-	n.scheduler = NewScheduler(rules, n.planner.Tick, n.planner.LastTick, c.Log)
+	n.scheduler = NewScheduler(rules, n.planner, c.Log)
+	n.fleet = NewFleet(c.Ledger, rules, c.Owner, c.Version, metrics, c.Log)
 	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, c.Log)
 	return n, nil
 }
@@ -87,7 +91,16 @@ func (n *Notifier) Blocked() map[devices.Provider]string { return n.dispatcher.B
 // and recorded.
 func (n *Notifier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.scheduler.Run(ctx) })
+	g.Go(func() error { return n.fleet.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.fleet.Joined():
+			return n.scheduler.Run(ctx)
+		}
+	})
+	g.Go(func() error { return n.planner.Tidy(ctx) })
 	g.Go(func() error { return n.fanout.Run(ctx) })
 	g.Go(func() error { return n.dispatcher.Run(ctx) })
 	return g.Wait()

@@ -466,8 +466,8 @@ func TestAKilledReplicaKeepsItsRuleForSecondsOnly(t *testing.T) {
 		rule, _ := rules.Get("settled")
 		tick := time.Now()
 		_, ok, err := w.ledger.Begin(t.Context(), notifier.BeginRun{
-			Rule: rule.ID, Identity: rule.Identity, TickAt: tick, Owner: "killed", Lease: 20 * time.Second,
-			Plan: func(p *notifier.Progress) notifier.RunWindow { return notifier.PlanRun(rule, p, tick) },
+			Rule: rule.ID, Identity: rule.Identity, TickAt: tick, Owner: "killed", Lease: 20 * time.Second, Generation: rules.Generation(),
+			Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(rule, p, tick) },
 		})
 		require.NoError(t, err)
 		require.True(t, ok)

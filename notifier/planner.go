@@ -70,14 +70,33 @@ func NewPlanner(c PlannerConfig) *Planner {
 func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
 	p.metrics.rule(rule.ID)
 	run, _, err := p.run(ctx, rule, tickAt, Actor{})
+	for early, ok := errors.AsType[*EarlyTickError](err); ok; early, ok = errors.AsType[*EarlyTickError](err) {
+		p.log.Warn().Str("rule_id", rule.ID).Int64("early_ms", early.By.Milliseconds()).Msg("this machine's clock is ahead of the database's; the tick waits")
+		if !sleep(ctx, min(early.By, longestWait)) {
+			return nil
+		}
+		run, _, err = p.run(ctx, rule, tickAt, Actor{})
+	}
 	paused := errors.Is(err, ErrRulePaused)
 	if err == nil || run.ID != 0 || paused { // else it is not known
 		p.metrics.ruleIsPaused(rule.ID, paused)
 	}
-	if paused {
-		return nil
+	if paused || errors.Is(err, ErrOtherRules) {
+		return nil // the fleet says so once
 	}
 	return err
+}
+
+// sleep waits and tells whether ctx has not ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // run does the run of a rule at a tick, for the schedule or for an operator. It
@@ -86,7 +105,8 @@ func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error 
 func (p *Planner) run(ctx context.Context, rule *Rule, tickAt time.Time, by Actor) (Run, bool, error) {
 	run, ok, err := p.ledger.Begin(ctx, BeginRun{
 		Rule: rule.ID, Identity: rule.Identity, TickAt: tickAt, Generation: rule.generation, Owner: p.owner, Lease: p.lease, By: by,
-		Plan: func(known *Progress) RunWindow { return PlanRun(rule, known, tickAt) },
+		// A tick that comes late reads what has arrived since as well.
+		Plan: func(known *Progress, now time.Time) RunWindow { return PlanRun(rule, known, later(tickAt, now)) },
 	})
 	if err != nil {
 		return Run{}, false, fmt.Errorf("begin run of %s: %w", rule.ID, err)
@@ -145,6 +165,13 @@ func (p *Planner) keep(ctx context.Context, run Run) (_ context.Context, stop fu
 	}
 }
 
+// LastRun returns the newest run of a rule, of whichever replica.
+func (p *Planner) LastRun(ctx context.Context, rule *Rule) (LastRun, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return p.ledger.LastRun(ctx, rule.ID)
+}
+
 // LastTick returns the tick after which a rule goes on: the last one that had a
 // run, so that a tick which was missed while nothing was running is made up for
 // at once and a daily rule does not wait for a day. A rule that reads its whole
@@ -154,16 +181,38 @@ func (p *Planner) LastTick(ctx context.Context, rule *Rule) time.Time {
 	if rule.Watermark == nil {
 		return now
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	last, err := p.ledger.LastTick(ctx, rule.ID)
+	last, err := p.LastRun(ctx, rule)
 	if err != nil {
 		p.log.Warn().Err(err).Str("rule_id", rule.ID).Msg("last tick is not known; a missed one is not made up for")
 	}
-	if last.IsZero() {
+	if last.TickAt.IsZero() {
 		return now
 	}
-	return earlier(last, now)
+	return earlier(last.TickAt, now)
+}
+
+// Tidy fails the runs that dead replicas have left behind, until ctx ends: their
+// rules must not wait for a tick that is far away.
+func (p *Planner) Tidy(ctx context.Context) error {
+	failing := false
+	for sleep(ctx, tidyEvery) {
+		rules, err := p.failLapsed(ctx)
+		if err != nil && ctx.Err() == nil && !failing {
+			p.log.Warn().Err(err).Msg("runs of dead replicas cannot be tidied up")
+		}
+		failing = err != nil
+		for _, rule := range rules {
+			p.metrics.runs.WithLabelValues(rule, string(RunFailed)).Inc()
+			p.log.Warn().Str("rule_id", rule).Msg("run of a replica that is gone failed; its rows will be read again")
+		}
+	}
+	return nil
+}
+
+func (p *Planner) failLapsed(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	return p.ledger.FailLapsed(ctx)
 }
 
 func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total StageResult, took time.Duration) {

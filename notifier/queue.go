@@ -51,6 +51,9 @@ type View struct {
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.
 	Told bool
+	// RulesInForce is the generation of the rules in force, empty when that is not known: another
+	// one than this replica's means that others know better what becomes of the delivery.
+	RulesInForce string
 	// ReadAt is when the view was read, by this process's clock.
 	ReadAt time.Time
 	// Skew is how far the database's clock was ahead of this process's then. What is on record
@@ -103,6 +106,9 @@ type Queue interface {
 	Record(ctx context.Context, owner string, results []Result) (lost int, err error)
 	// Reclaim requeues deliveries whose lease has lapsed: their outcome is unknown.
 	Reclaim(ctx context.Context, limit int) (int, error)
+	// Disown requeues what is leased to the owner on a lane and not in held: a claim whose commit
+	// could not be confirmed. Nothing of it was sent, so that it is not counted as an attempt.
+	Disown(ctx context.Context, owner string, lane LaneID, held []DeliveryID) (int, error)
 	// Expire ends queued deliveries that are worth nothing any more, whether or not a lane would
 	// still come to them.
 	Expire(ctx context.Context, limit int) (int, error)
@@ -120,4 +126,5 @@ type Ledger interface {
 	RunLedger
 	FanLedger
 	Queue
+	FleetLedger
 }

@@ -2,6 +2,7 @@ package notifier_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +158,38 @@ func TestARuleThatIsPausedInItsFileTakesNoTicks(t *testing.T) {
 	})
 }
 
+// countedTicks counts ticks, each of which takes a while.
+type countedTicks struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *countedTicks) Tick(_ context.Context, rule *notifier.Rule, _ time.Time) error {
+	c.mu.Lock()
+	c.n[rule.ID]++
+	c.mu.Unlock()
+	time.Sleep(100 * time.Millisecond)
+	return nil
+}
+
+func (*countedTicks) LastTick(context.Context, *notifier.Rule) time.Time { return time.Now() }
+
+func (*countedTicks) LastRun(context.Context, *notifier.Rule) (notifier.LastRun, error) {
+	return notifier.LastRun{}, nil
+}
+
+func (c *countedTicks) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.n)
+}
+
+func (c *countedTicks) all() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.n)
+}
+
 // A rule that goes and comes again and again, also while it runs, ends up with
 // exactly one loop: as many ticks as seconds.
 func TestAStormOfReloadsLeavesOneLoopForEachRule(t *testing.T) {
@@ -164,15 +197,8 @@ func TestAStormOfReloadsLeavesOneLoopForEachRule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, fewer := ruleSet(t, rulesYAML), without(t)
 		rules := notifier.NewRules(all)
-		var mu sync.Mutex
-		ticks := map[string]int{}
-		s := notifier.NewScheduler(rules, func(_ context.Context, rule *notifier.Rule, _ time.Time) error {
-			mu.Lock()
-			ticks[rule.ID]++
-			mu.Unlock()
-			time.Sleep(100 * time.Millisecond)
-			return nil
-		}, nil, zerolog.Nop())
+		counted := &countedTicks{n: map[string]int{}}
+		s := notifier.NewScheduler(rules, counted, zerolog.Nop())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
@@ -188,13 +214,9 @@ func TestAStormOfReloadsLeavesOneLoopForEachRule(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1500 * time.Millisecond)))
-		mu.Lock()
-		clear(ticks)
-		mu.Unlock()
+		counted.clear()
 		time.Sleep(10 * time.Second)
-		mu.Lock()
-		require.Equal(t, map[string]int{"settled": 10, "soon": 10, "changed": 10}, ticks)
-		mu.Unlock()
+		require.Equal(t, map[string]int{"settled": 10, "soon": 10, "changed": 10}, counted.all())
 		cancel()
 		require.NoError(t, <-done)
 	})

@@ -50,41 +50,42 @@ type RunWindow struct {
 	Since, Until time.Time
 	// StartAt is the rule's lower bound from this run on.
 	StartAt time.Time
-	// Baseline runs take what they read as known and announce nothing.
+	// Baseline runs take as known what had arrived before the watermark, or whatever they read when
+	// the rule has none, and announce nothing of it.
 	Baseline bool
 	// Sweep runs read once more what arrived since SweepSince, after the news.
 	Sweep      bool
 	SweepSince time.Time
 }
 
-// PlanRun decides what the run of a rule at a tick has to read. known is nil for a
-// rule that has never run.
+// PlanRun decides what the run of a rule has to read, up to the time until. known
+// is nil for a rule that has never run.
 //
 // A rule that was never run starts at its start (by default this tick), so that
 // a fresh database does not announce history. A rule whose key, version or order
 // has changed takes what it reads as known once, because all of it would look new.
-func PlanRun(rule *Rule, known *Progress, tickAt time.Time) RunWindow {
-	w := RunWindow{Until: tickAt}
+func PlanRun(rule *Rule, known *Progress, until time.Time) RunWindow {
+	w := RunWindow{Until: until}
 	if known == nil {
 		start := rule.Start
-		if start.IsZero() || start.After(tickAt) {
-			start = tickAt
+		if start.IsZero() || start.After(until) {
+			start = until
 		}
 		w.Since, w.StartAt = start, start
 		return w
 	}
 	w.StartAt, w.Baseline = known.StartAt, known.Identity != rule.Identity
-	// A clock that was ahead and has gone back leaves the watermark ahead of the tick; what
-	// arrives now arrives behind it.
-	w.Since = earlier(known.Position, tickAt)
+	// A clock that was ahead and has gone back leaves the watermark ahead; what arrives now
+	// arrives behind it.
+	w.Since = earlier(known.Position, until)
 	if rule.Watermark != nil {
 		w.Since = w.Since.Add(-rule.Watermark.Lookback)
 	}
 	if w.Since.Before(w.StartAt) {
 		w.Since = w.StartAt
 	}
-	if rule.Sweep != nil && !w.Baseline && tickAt.Sub(known.SweptAt) >= rule.Sweep.Every {
-		w.Sweep, w.SweepSince = true, tickAt.Add(-rule.Sweep.Lookback)
+	if rule.Sweep != nil && !w.Baseline && until.Sub(known.SweptAt) >= rule.Sweep.Every {
+		w.Sweep, w.SweepSince = true, until.Add(-rule.Sweep.Lookback)
 		if w.SweepSince.Before(w.StartAt) {
 			w.SweepSince = w.StartAt
 		}
@@ -122,6 +123,13 @@ func cutWindow(now, since, until time.Time, maxWindow time.Duration) []Window {
 	return out
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -140,8 +148,27 @@ type BeginRun struct {
 	Lease time.Duration
 	// By is the operator who asked for the run, and goes into the audit; zero for the schedule.
 	By Actor
-	// Plan decides the window from the rule's progress, nil for a rule that has never run.
-	Plan func(*Progress) RunWindow
+	// Plan decides the window from the rule's progress, nil for a rule that has never run, and from
+	// the present time by the ledger's clock.
+	Plan func(known *Progress, now time.Time) RunWindow
+}
+
+// LastRun is what is known of the newest run of a rule; zero for a rule that has none.
+type LastRun struct {
+	TickAt time.Time
+	// Failures counts the runs that failed in a row, the newest one included.
+	Failures int
+	// EndedAt is when the newest one ended; zero while it is running.
+	EndedAt time.Time
+}
+
+// Again returns the tick at which a failed run is tried again, the same on every
+// replica; zero when the newest run did not fail.
+func (l LastRun) Again() time.Time {
+	if l.Failures == 0 {
+		return time.Time{}
+	}
+	return l.EndedAt.Add(runRetry(l.Failures)).UTC().Truncate(time.Second)
 }
 
 // Chunk is a part of what a run has read.
@@ -186,11 +213,15 @@ type Release struct {
 // Every method but Begin is fenced: it returns ErrRunLost and changes nothing
 // when the run is no longer this owner's.
 type RunLedger interface {
-	// LastTick returns the newest tick of the rule that has a run, zero for none.
-	LastTick(ctx context.Context, rule string) (time.Time, error)
+	// LastRun returns the newest run of the rule.
+	LastRun(ctx context.Context, rule string) (LastRun, error)
+	// FailLapsed fails every running run whose lease has lapsed, whose replica must be gone, and
+	// names their rules.
+	FailLapsed(ctx context.Context) (rules []string, err error)
 	// Begin starts the run unless this tick has one already or another run of the rule is still
-	// running; then it returns false. It fails a running run whose lease has lapsed. It returns
-	// ErrRulePaused, in the same transaction, while an operator has paused the rule.
+	// running; then it returns false. It fails a running run whose lease has lapsed. In the same
+	// transaction it returns ErrRulePaused while an operator has paused the rule, ErrOtherRules
+	// while another replica has newer rules, and an *EarlyTickError for a tick to come.
 	Begin(ctx context.Context, req BeginRun) (Run, bool, error)
 	// Renew says that the run is alive. Every other step does so too.
 	Renew(ctx context.Context, run Run) error

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// longestWait bounds one wait for a tick, so that a jump of the wall clock is
-// noticed within it.
+// longestWait bounds one wait for a tick, so that a jump of the wall clock, or a
+// run that failed on another replica, is noticed within it.
 const longestWait = 30 * time.Second
 
 // A failed run is tried again before its next tick when that is far away.
@@ -23,28 +23,31 @@ const (
 // stuckAfter is how many failed runs in a row are more than a hiccup.
 const stuckAfter = 5
 
+// Ticks is what the scheduler fires.
+type Ticks interface {
+	// Tick does the run of a rule at a nominal tick, unless another replica has it.
+	Tick(ctx context.Context, rule *Rule, tickAt time.Time) error
+	// LastTick returns the tick after which a rule goes on when the scheduler starts.
+	LastTick(ctx context.Context, rule *Rule) time.Time
+	// LastRun returns the newest run of a rule, of whichever replica.
+	LastRun(ctx context.Context, rule *Rule) (LastRun, error)
+}
+
 // Scheduler fires the ticks of every rule in force. It does so on every replica:
-// the ledger decides which one runs a tick.
+// the ledger decides which one runs a tick, and knows which runs have failed.
 type Scheduler struct {
 	rules *Rules
-	tick  func(ctx context.Context, rule *Rule, tickAt time.Time) error
-	last  func(ctx context.Context, rule *Rule) time.Time
+	ticks Ticks
 	log   zerolog.Logger
 
 	mu      sync.Mutex
 	running map[string]bool // the rules that have a loop
 }
 
-// NewScheduler returns a Scheduler that calls tick for each tick of each rule,
-// one at a time for one rule. last tells after which tick a rule goes on when the
-// scheduler starts; nil means that all begin now.
-func NewScheduler(rules *Rules, tick func(context.Context, *Rule, time.Time) error, last func(context.Context, *Rule) time.Time, log zerolog.Logger) *Scheduler {
-	if last == nil {
-		last = func(context.Context, *Rule) time.Time { return time.Now() }
-	}
-	return &Scheduler{
-		rules: rules, tick: tick, last: last, log: log.With().Str("component", "scheduler").Logger(), running: map[string]bool{},
-	}
+// NewScheduler returns a Scheduler that fires each tick of each rule, one at a
+// time for one rule.
+func NewScheduler(rules *Rules, ticks Ticks, log zerolog.Logger) *Scheduler {
+	return &Scheduler{rules: rules, ticks: ticks, log: log.With().Str("component", "scheduler").Logger(), running: map[string]bool{}}
 }
 
 // Run fires ticks until ctx ends and the last one has returned. Rules that come
@@ -110,7 +113,7 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 			return
 		}
 		if last.IsZero() {
-			last = s.last(ctx, rule)
+			last = s.ticks.LastTick(ctx, rule)
 		}
 		if schedule != "" && rule.ScheduleText != schedule {
 			last = time.Now() // the new schedule begins now, not at the old one's last tick
@@ -120,16 +123,15 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 		// went back gives the same ticks again, which the ledger refuses.
 		last = earlier(last, time.Now())
 		tickAt := rule.Schedule.Next(last)
-		if failures > 0 {
-			// A tick of its own: the one that failed has had its run.
-			if again := last.Add(runRetry(failures)).UTC().Truncate(time.Second); again.Before(tickAt) {
+		if time.Until(tickAt) > firstRunRetry {
+			if again := s.again(ctx, rule, last, failures); again.After(last) && again.Before(tickAt) {
 				tickAt = again
 			}
 		}
 		switch s.waitUntil(ctx, last, tickAt.Add(jitter(rule.Jitter)), replaced) {
 		case waitEnded:
 			return
-		case waitReplaced, waitBack:
+		case waitReplaced, waitBack, waitLook:
 			continue
 		case waitDue:
 		}
@@ -142,7 +144,7 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 			}
 			tickAt = last
 		}
-		err := s.tick(ctx, rule, tickAt)
+		err := s.ticks.Tick(ctx, rule, tickAt)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -163,6 +165,17 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 	}
 }
 
+// again returns the tick at which the rule is tried again when its last run has
+// failed, here or on a replica that may be gone; zero when it need not be. It is
+// a tick of its own, because the one that failed has had its run.
+func (s *Scheduler) again(ctx context.Context, rule *Rule, last time.Time, failures int) time.Time {
+	run, err := s.ticks.LastRun(ctx, rule)
+	if failures > 0 && (err != nil || run.TickAt.Before(last)) {
+		return last.Add(runRetry(failures)).UTC().Truncate(time.Second) // no run could be begun at all
+	}
+	return run.Again()
+}
+
 // waited says why a wait is over.
 type waited uint8
 
@@ -170,6 +183,7 @@ const (
 	waitDue      waited = iota // the time has come
 	waitReplaced               // other rules are in force
 	waitBack                   // the wall clock has gone back behind the last tick
+	waitLook                   // it is long, and time to look whether anything has changed
 	waitEnded                  // the context has ended
 )
 
@@ -194,6 +208,9 @@ func (s *Scheduler) waitUntil(ctx context.Context, last, t time.Time, replaced <
 			timer.Stop()
 			return waitReplaced
 		case <-timer.C:
+			if d > longestWait {
+				return waitLook
+			}
 		}
 		timer.Stop()
 	}

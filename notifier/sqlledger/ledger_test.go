@@ -83,7 +83,7 @@ func (b *books) rule(id string) *notifier.Rule {
 func (b *books) begin(rule, owner string) (notifier.Run, bool) {
 	b.tb.Helper()
 	b.ticks++
-	return b.beginAt(rule, owner, time.Now().Truncate(time.Second).Add(time.Duration(b.ticks)*time.Second))
+	return b.beginAt(rule, owner, time.Now().Truncate(time.Second).Add(-time.Hour+time.Duration(b.ticks)*time.Second))
 }
 
 func (b *books) beginAt(rule, owner string, tick time.Time) (notifier.Run, bool) {
@@ -91,7 +91,7 @@ func (b *books) beginAt(rule, owner string, tick time.Time) (notifier.Run, bool)
 	r := b.rule(rule)
 	run, ok, err := b.ledger.Begin(b.tb.Context(), notifier.BeginRun{
 		Rule: rule, Identity: r.Identity, TickAt: tick, Owner: owner, Generation: "g", Lease: time.Minute,
-		Plan: func(p *notifier.Progress) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
+		Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
 	})
 	require.NoError(b.tb, err)
 	return run, ok

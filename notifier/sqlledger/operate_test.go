@@ -44,7 +44,7 @@ func TestAPausedRuleBeginsNoRunOnAnyReplica(t *testing.T) {
 			tick := time.Now().Truncate(time.Second)
 			_, ok, err := b.ledger.Begin(t.Context(), notifier.BeginRun{
 				Rule: "settled", Identity: r.Identity, TickAt: tick, Owner: owner, Lease: time.Minute,
-				Plan: func(p *notifier.Progress) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
+				Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
 			})
 			return ok, err
 		}
@@ -285,7 +285,7 @@ func TestARunOutOfTurnIsAudited(t *testing.T) {
 		r, tick := b.rule("settled"), time.Now().UTC().Truncate(time.Second)
 		run, ok, err := b.ledger.Begin(t.Context(), notifier.BeginRun{
 			Rule: "settled", Identity: r.Identity, TickAt: tick, Owner: "r1", Lease: time.Minute, By: alice,
-			Plan: func(p *notifier.Progress) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
+			Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
 		})
 		require.NoError(t, err)
 		require.True(t, ok)

@@ -78,7 +78,7 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 		n.source_row, n.due_at, n.created_at,
 		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
 		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
-		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'),
+		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''),
 		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
 		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
@@ -108,7 +108,7 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &v.Newer, &v.Told)
+		&muted, &optedIn, &v.RulesInForce, &v.Newer, &v.Told)
 	if err != nil {
 		return v, err
 	}
@@ -259,6 +259,28 @@ func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 	})
 	if err != nil {
 		return 0, fmt.Errorf("reclaim lapsed leases: %w", err)
+	}
+	return n, nil
+}
+
+// Disown implements notifier.Queue.
+func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID, held []notifier.DeliveryID) (n int, err error) {
+	param, err := ids(held)
+	if err != nil {
+		return 0, err
+	}
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		n, err = exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $2
+			WHERE state = 'leased' AND owner = $3 AND provider = $4 AND urgency = $5 AND id NOT IN `+l.idSet(),
+			param, now, owner, lane.Provider, lane.Urgency)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("disown deliveries: %w", err)
 	}
 	return n, nil
 }

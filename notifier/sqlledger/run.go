@@ -11,19 +11,74 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
-// LastTick implements notifier.RunLedger.
-func (l *Ledger) LastTick(ctx context.Context, rule string) (time.Time, error) {
-	var at int64
-	err := l.db.SQL().QueryRowContext(ctx, `SELECT COALESCE(MAX(tick_at), 0) FROM runs WHERE rule_id = $1`, rule).Scan(&at)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read last tick: %w", err)
+// countedFailures bounds how many failed runs in a row are told apart: after that
+// many the waits between them do not grow any more.
+const countedFailures = 16
+
+// LastRun implements notifier.RunLedger.
+func (l *Ledger) LastRun(ctx context.Context, rule string) (last notifier.LastRun, err error) {
+	type ended struct {
+		tick, at int64
+		state    notifier.RunState
 	}
-	return sqldb.Time(at), nil
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT tick_at, state, finished_at FROM runs WHERE rule_id = $1 ORDER BY id DESC LIMIT $2`,
+		rule, countedFailures)
+	found, err := collect(rows, err, func(r *sql.Rows) (e ended, err error) { return e, r.Scan(&e.tick, &e.state, &e.at) })
+	if err != nil {
+		return last, fmt.Errorf("read last run: %w", err)
+	}
+	for i, e := range found {
+		if i == 0 {
+			last.TickAt, last.EndedAt = sqldb.Time(e.tick), sqldb.Time(e.at)
+		}
+		if e.state != notifier.RunFailed {
+			break
+		}
+		last.Failures++
+	}
+	return last, nil
 }
+
+// FailLapsed implements notifier.RunLedger.
+func (l *Ledger) FailLapsed(ctx context.Context) (rules []string, err error) {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, failLapsed+` WHERE id IN (SELECT id FROM runs WHERE state = 'reading' AND lease_until <= $1`+
+			l.db.Dialect().SkipLocked+`) RETURNING rule_id`, now)
+		rules, err = collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fail lapsed runs: %w", err)
+	}
+	return rules, nil
+}
+
+const failLapsed = `UPDATE runs SET state = 'failed', error = 'lease lapsed', finished_at = $1`
+
+// mostEarly is how far ahead of the database's clock a tick may be. Less is the
+// usual difference between two clocks that are kept in time.
+const mostEarly = time.Second
 
 // Begin implements notifier.RunLedger.
 func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier.Run, ok bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if early := sqldb.Micros(req.TickAt) - now; early > mostEarly.Microseconds() {
+			return &notifier.EarlyTickError{By: time.Duration(early) * time.Microsecond}
+		}
+		switch inForce, err := l.rulesInForce(ctx, tx); {
+		case err != nil:
+			return err
+		case inForce != "" && inForce != req.Generation:
+			return notifier.ErrOtherRules
+		}
 		control, err := l.control(ctx, tx, req.Rule)
 		if err != nil {
 			return err
@@ -31,19 +86,14 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 		if control.Paused {
 			return notifier.ErrRulePaused
 		}
-		now, err := l.now(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = 'lease lapsed', finished_at = $1
-			WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
+		if _, err := tx.ExecContext(ctx, failLapsed+` WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
 			return fmt.Errorf("fail lapsed run: %w", err)
 		}
 		known, err := l.progress(ctx, tx, req.Rule, l.db.Dialect().ForUpdate)
 		if err != nil {
 			return err
 		}
-		w := req.Plan(known)
+		w := req.Plan(known, sqldb.Time(now))
 		run = notifier.Run{Rule: req.Rule, TickAt: req.TickAt, Owner: req.Owner, Lease: req.Lease, RunWindow: w, Position: w.StartAt}
 		if known != nil {
 			run.Position = known.Position
@@ -63,15 +113,15 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 		ok = true
 		if known == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO watermarks (rule_id, identity, start_at, position, swept_at)
-				VALUES ($1, $2, $3, $3, $4)`, req.Rule, req.Identity, sqldb.Micros(w.StartAt), sqldb.Micros(req.TickAt))
+				VALUES ($1, $2, $3, $3, $4)`, req.Rule, req.Identity, sqldb.Micros(w.StartAt), sqldb.Micros(w.Until))
 			if err != nil {
 				return fmt.Errorf("insert watermark: %w", err)
 			}
-		} else if known.Position.After(req.TickAt) {
+		} else if known.Position.After(w.Until) {
 			// The clock was ahead. Reading again changes nothing, so going back is safe.
-			run.Position = req.TickAt
+			run.Position = w.Until
 			_, err = tx.ExecContext(ctx, `UPDATE watermarks SET position = $1, swept_at = CASE WHEN swept_at > $1 THEN $1 ELSE swept_at END
-				WHERE rule_id = $2`, sqldb.Micros(req.TickAt), req.Rule)
+				WHERE rule_id = $2`, sqldb.Micros(w.Until), req.Rule)
 			if err != nil {
 				return fmt.Errorf("take watermark back: %w", err)
 			}
@@ -192,7 +242,7 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 		}
 		if run.Baseline || run.Sweep {
 			_, err = tx.ExecContext(ctx, `UPDATE watermarks SET identity = $1, start_at = $2, swept_at = $3 WHERE rule_id = $4`,
-				rule.Identity, sqldb.Micros(run.StartAt), sqldb.Micros(run.TickAt), run.Rule)
+				rule.Identity, sqldb.Micros(run.StartAt), sqldb.Micros(run.Until), run.Rule)
 			if err != nil {
 				return fmt.Errorf("note sweep: %w", err)
 			}

@@ -39,6 +39,7 @@ type staged struct {
 	Row       string `json:"source_row"`
 	DueAt     int64  `json:"due_at"`
 	ExpiresAt int64  `json:"expires_at"`
+	State     string `json:"state"`
 }
 
 // Stage implements notifier.RunLedger.
@@ -159,8 +160,14 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 		p.result.Swept++
 	}
 	p.result.New++
+	state := "staged"
+	if p.run.Baseline && d.Arrival.Before(p.run.Position) {
+		// Read before, by other columns. What has arrived since is news by any.
+		state = "baseline"
+	}
 	p.insert = append(p.insert, staged{
-		Key: d.Key, Version: version, Hash: d.VersionHash, Order: d.Order, Thread: p.rule.Thread(d.Key), User: string(d.User),
+		State: state,
+		Key:   d.Key, Version: version, Hash: d.VersionHash, Order: d.Order, Thread: p.rule.Thread(d.Key), User: string(d.User),
 		Variant: d.Variant, Category: d.Category, Row: string(row), DueAt: sqldb.Micros(d.DueAt),
 		ExpiresAt: sqldb.Micros(p.rule.Expiry(d, sqldb.Time(p.now))),
 	})
@@ -234,18 +241,14 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if err != nil {
 		return err
 	}
-	state := "staged"
-	if p.run.Baseline {
-		state = "baseline"
-	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
 		(rule_id, identity, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
 		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at)
 		SELECT $2, $9, j.key, j.version, j.hash, j.order_value, TRUE, j.thread, j.follow_up, $3, j.user_id, j.variant,
-		 j.category, $4, $5, $10, $6, $7, j.source_row, j.due_at, j.expires_at, $8
+		 j.category, $4, $5, $8, j.state, $6, j.source_row, j.due_at, j.expires_at, $7
 		FROM `+l.records("key TEXT", "version BIGINT", "hash TEXT", "order_value BIGINT", "thread TEXT", "follow_up BOOLEAN", "user_id TEXT",
-		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT")+` WHERE TRUE`,
-		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, state, p.run.ID, p.now, p.rule.Identity, p.rule.Mode == notifier.ModeShadow)
+		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT", "state TEXT")+` WHERE TRUE`,
+		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, p.run.ID, p.now, p.rule.Mode == notifier.ModeShadow, p.rule.Identity)
 	if err != nil {
 		return fmt.Errorf("insert notifications: %w", err)
 	}
