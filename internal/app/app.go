@@ -83,7 +83,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if err != nil {
 		return nil, err
 	}
-	db, err := OpenDatabase(ctx, cfg)
+	db, err := awaitDatabase(ctx, cfg, a.log)
 	if err != nil {
 		return nil, err
 	}
