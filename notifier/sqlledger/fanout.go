@@ -151,27 +151,35 @@ func (l *Ledger) fanBound(ctx context.Context, tx *sql.Tx, b broad, limit int) (
 // when that is empty, to the end.
 func (l *Ledger) fanChunk(ctx context.Context, tx *sql.Tx, b broad, last string, now int64) (made int, err error) {
 	args := []any{now, b.id, b.cursor}
-	bound := func(string) string { return "" }
 	if last != "" {
 		args = append(args, last)
+	}
+	made, err = exec(ctx, tx, fanQuery(b.audience, last != ""), args...)
+	if err != nil {
+		return 0, fmt.Errorf("insert deliveries: %w", err)
+	}
+	return made, nil
+}
+
+// fanQuery makes the deliveries of one step, at the time $1 for the notification
+// $2, for the devices behind $3 and, when it is bounded, up to $4.
+func fanQuery(audience notifier.AudienceKind, bounded bool) string {
+	bound := func(string) string { return "" }
+	if bounded {
 		bound = func(column string) string { return ` AND ` + column + ` <= $4` }
 	}
 	who := `TRUE`
-	if b.audience == notifier.AudienceFollows {
+	if audience == notifier.AudienceFollows {
 		// Those who were told, or may have been: also those who are just being told. From them to
 		// the devices, because they may be a few of very many.
 		who = `(d.id, d.user_id) IN (SELECT x.device_id, x.user_id FROM notifications m JOIN notifications o ON o.thread = m.thread AND o.id < m.id
 			JOIN deliveries x ON x.notification_id = o.id
 			WHERE m.id = $2 AND x.device_id > $3` + bound("x.device_id") + ` AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0))`
 	}
-	made, err = exec(ctx, tx, `INSERT INTO deliveries
+	return `INSERT INTO deliveries
 		(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 		SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $1, n.expires_at, $1
 		FROM devices d, notifications n
-		WHERE n.id = $2 AND d.id > $3`+bound("d.id")+` AND d.state = 'active' AND d.activated_at <= n.created_at AND `+who+`
-		ON CONFLICT (notification_id, device_id) DO NOTHING`, args...)
-	if err != nil {
-		return 0, fmt.Errorf("insert deliveries: %w", err)
-	}
-	return made, nil
+		WHERE n.id = $2 AND d.id > $3` + bound("d.id") + ` AND d.state = 'active' AND d.activated_at <= n.created_at AND ` + who + `
+		ON CONFLICT (notification_id, device_id) DO NOTHING`
 }

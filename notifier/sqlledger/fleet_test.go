@@ -52,7 +52,7 @@ func TestTheNewestLivingReplicasRulesAreInForce(t *testing.T) {
 		// A paused replica that was forgotten meanwhile comes back with the rules that it had.
 		require.NoError(t, b.exec(`DELETE FROM replicas WHERE owner = 'r1'`))
 		require.Equal(t, "g2", inForce(old))
-		require.NoError(t, b.exec(`UPDATE replicas SET seen_at = seen_at - $1 WHERE owner = 'r2'`, (notifier.ReplicaLife + time.Second).Microseconds()))
+		require.NoError(t, b.exec(`UPDATE replicas SET seen_at = seen_at - $1 WHERE owner = 'r2'`, (notifier.ReplicaLife+time.Second).Microseconds()))
 		require.Equal(t, "g1", inForce(old), "the newest is silent")
 		require.Equal(t, "g2", inForce(next), "and speaks again")
 		require.NoError(t, b.ledger.Leave(t.Context(), next))

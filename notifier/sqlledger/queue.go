@@ -14,21 +14,38 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
-// Rules implements notifier.Queue. It steps from rule to rule along the index
-// of the queue instead of reading all that is queued.
+// rulesQuery steps from rule to rule along the index of the queue instead of
+// reading all that is queued.
+const rulesQuery = `WITH RECURSIVE r (rule_id) AS (
+	SELECT MIN(rule_id) FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2
+	UNION ALL
+	SELECT (SELECT MIN(d.rule_id) FROM deliveries d
+		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id > r.rule_id)
+	FROM r WHERE r.rule_id IS NOT NULL)
+	SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
+
+// Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
-	rows, err := l.db.SQL().QueryContext(ctx, `WITH RECURSIVE r (rule_id) AS (
-		SELECT MIN(rule_id) FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2
-		UNION ALL
-		SELECT (SELECT MIN(d.rule_id) FROM deliveries d
-			WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id > r.rule_id)
-		FROM r WHERE r.rule_id IS NOT NULL)
-		SELECT rule_id FROM r WHERE rule_id IS NOT NULL`, lane.Provider, lane.Urgency)
+	rows, err := l.db.SQL().QueryContext(ctx, rulesQuery, lane.Provider, lane.Urgency)
 	out, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 	if err != nil {
 		return nil, fmt.Errorf("list rules of lane %s: %w", lane, err)
 	}
 	return out, nil
+}
+
+// claimQuery leases what is due. What is picked is materialized, because a join
+// may run a subquery again, which would lock more than the limit.
+func (l *Ledger) claimQuery() string {
+	return `WITH due AS MATERIALIZED (SELECT d.id FROM deliveries d
+		WHERE d.state = 'queued' AND d.provider = $3 AND d.urgency = $4 AND d.rule_id = $5 AND d.due_at <= $6
+		  AND (NOT d.follow_up OR NOT EXISTS (SELECT 1 FROM notifications n JOIN notifications o ON o.thread = n.thread AND o.id < n.id
+			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
+			WHERE n.id = d.notification_id AND ` + besideIndex("x.state") + ` = 'leased'))
+		ORDER BY d.due_at, d.id LIMIT $7` + l.db.Dialect().SkipLocked + `)
+		UPDATE deliveries SET state = 'leased', owner = $1, lease_until = $2, claims = deliveries.claims + 1 FROM due
+		WHERE deliveries.id = due.id
+		RETURNING deliveries.id, deliveries.claims`
 }
 
 // Claim implements notifier.Queue.
@@ -40,14 +57,7 @@ func (l *Ledger) Claim(ctx context.Context, req notifier.ClaimRequest) (out []no
 		if err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `UPDATE deliveries SET state = 'leased', owner = $1, lease_until = $2, claims = claims + 1
-			WHERE id IN (SELECT d.id FROM deliveries d
-				WHERE d.state = 'queued' AND d.provider = $3 AND d.urgency = $4 AND d.rule_id = $5 AND d.due_at <= $6
-				  AND (NOT d.follow_up OR NOT EXISTS (SELECT 1 FROM notifications n JOIN notifications o ON o.thread = n.thread AND o.id < n.id
-					JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
-					WHERE n.id = d.notification_id AND x.state = 'leased'))
-				ORDER BY d.due_at, d.id LIMIT $7`+l.db.Dialect().SkipLocked+`)
-			RETURNING id, claims`, req.Owner, now+req.Lease.Microseconds(), req.Lane.Provider, req.Lane.Urgency, req.Rule, now, req.Limit)
+		rows, err := tx.QueryContext(ctx, l.claimQuery(), req.Owner, now+req.Lease.Microseconds(), req.Lane.Provider, req.Lane.Urgency, req.Rule, now, req.Limit)
 		out, err = collect(rows, err, func(r *sql.Rows) (c notifier.Claim, err error) {
 			c.Until = until
 			return c, r.Scan(&c.ID, &c.No)
@@ -159,6 +169,22 @@ type attempted struct {
 	ProviderID string `json:"provider_id"`
 }
 
+// recordQuery writes results where the lease, which is the fence, still holds:
+// state, owner and number must be those of the claim. The index of what is leased
+// is no way to the rows, because every claim leaves a dead entry in it.
+func (l *Ledger) recordQuery() string {
+	return `UPDATE deliveries SET
+		state = j.state, reason = j.reason,
+		due_at = CASE WHEN j.state = 'queued' THEN j.due_at ELSE deliveries.due_at END,
+		provider = CASE WHEN j.provider = '' THEN deliveries.provider ELSE j.provider END,
+		attempts = deliveries.attempts + j.counted, unknowns = deliveries.unknowns + j.unknowns,
+		finished_at = CASE WHEN j.state = 'queued' THEN 0 ELSE CAST($2 AS BIGINT) END
+		FROM ` + l.records("id BIGINT", "no BIGINT", "state TEXT", "reason TEXT", "due_at BIGINT", "provider TEXT", "counted BIGINT", "unknowns BIGINT") + `
+		WHERE deliveries.id = j.id AND deliveries.claims = j.no
+		  AND deliveries.owner = $3 AND ` + besideIndex("deliveries.state") + ` = 'leased'
+		RETURNING deliveries.id`
+}
+
 // Record implements notifier.Queue.
 func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Result) (lost int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -179,17 +205,7 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 		if err != nil {
 			return err
 		}
-		// The lease is the fence: state, owner and number must still be those of the claim.
-		rows, err := tx.QueryContext(ctx, `UPDATE deliveries SET
-			state = j.state, reason = j.reason,
-			due_at = CASE WHEN j.state = 'queued' THEN j.due_at ELSE deliveries.due_at END,
-			provider = CASE WHEN j.provider = '' THEN deliveries.provider ELSE j.provider END,
-			attempts = deliveries.attempts + j.counted, unknowns = deliveries.unknowns + j.unknowns,
-			finished_at = CASE WHEN j.state = 'queued' THEN 0 ELSE CAST($2 AS BIGINT) END
-			FROM `+l.records("id BIGINT", "no BIGINT", "state TEXT", "reason TEXT", "due_at BIGINT", "provider TEXT", "counted BIGINT", "unknowns BIGINT")+`
-			WHERE deliveries.id = j.id AND deliveries.claims = j.no
-			  AND deliveries.owner = $3 AND deliveries.state = 'leased'
-			RETURNING deliveries.id`, param, now, owner)
+		rows, err := tx.QueryContext(ctx, l.recordQuery(), param, now, owner)
 		written, err := collect(rows, err, func(r *sql.Rows) (id notifier.DeliveryID, err error) { return id, r.Scan(&id) })
 		if err != nil {
 			return fmt.Errorf("update deliveries: %w", err)
@@ -245,6 +261,11 @@ func (l *Ledger) attempts(
 	return nil
 }
 
+func (l *Ledger) reclaimQuery() string {
+	return `UPDATE deliveries SET state = 'queued', due_at = $1, unknowns = unknowns + 1, attempts = attempts + 1
+		WHERE id IN (SELECT id FROM deliveries WHERE state = 'leased' AND lease_until <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)`
+}
+
 // Reclaim implements notifier.Queue.
 func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -252,9 +273,7 @@ func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		n, err = exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $1, unknowns = unknowns + 1, attempts = attempts + 1
-			WHERE id IN (SELECT id FROM deliveries WHERE state = 'leased' AND lease_until <= $1 LIMIT $2`+l.db.Dialect().SkipLocked+`)`,
-			now, limit)
+		n, err = exec(ctx, tx, l.reclaimQuery(), now, limit)
 		return err
 	})
 	if err != nil {
@@ -285,6 +304,11 @@ func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID,
 	return n, nil
 }
 
+func (l *Ledger) expireQuery() string {
+	return `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END, reason = $3, finished_at = $1
+		WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)`
+}
+
 // Expire implements notifier.Queue.
 func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -292,10 +316,7 @@ func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		n, err = exec(ctx, tx, `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END,
-			reason = $3, finished_at = $1
-			WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at <= $1 LIMIT $2`+l.db.Dialect().SkipLocked+`)`,
-			now, limit, notifier.ReasonTTL)
+		n, err = exec(ctx, tx, l.expireQuery(), now, limit, notifier.ReasonTTL)
 		return err
 	})
 	if err != nil {
