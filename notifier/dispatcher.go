@@ -19,6 +19,9 @@ var errProviderFailed = errors.New("provider failed")
 // tidyEvery is how often lapsed leases and expired deliveries are looked for.
 const tidyEvery = 5 * time.Second
 
+// measureEvery is how often it is counted what waits.
+const measureEvery = 15 * time.Second
+
 // SenderConfig is a sender and how hard it may be driven.
 type SenderConfig struct {
 	Sender Sender
@@ -131,10 +134,24 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		lanes.Go(func() { l.run(ctx) })
 	}
 	lanes.Go(func() { d.tidy(ctx) })
+	lanes.Go(func() { d.measure(ctx) })
 	lanes.Wait()
 	close(d.recorder.in)
 	<-recorded
 	return nil
+}
+
+// measure shows what waits. What cannot be read is not shown: an old figure would
+// say that all is well.
+func (d *Dispatcher) measure(ctx context.Context) {
+	for first := true; first || sleep(ctx, measureEvery); first = false {
+		for _, l := range d.lanes {
+			step, cancel := context.WithTimeout(ctx, ledgerTimeout)
+			b, err := d.queue.Backlog(step, l.id)
+			cancel()
+			d.metrics.backlog(l.id, b, err == nil)
+		}
+	}
 }
 
 func (d *Dispatcher) tidyOnce(ctx context.Context, limit int) (reclaimed, expired int, err error) {

@@ -28,6 +28,8 @@ type Metrics struct {
 	rulePaused    *prometheus.GaugeVec
 	outdated      prometheus.Gauge
 	clockSkew     prometheus.Gauge
+	queued        *prometheus.GaugeVec
+	oldestDue     *prometheus.GaugeVec
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -94,9 +96,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "bugle_clock_skew_seconds", Help: "How far this process's clock is ahead of the database's; negative when it is behind.",
 		}),
 	}
+	m.queued = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bugle_deliveries_pending", Help: "Deliveries that are queued, due or not, up to 100000; of all replicas together.",
+	}, []string{"lane"})
+	m.oldestDue = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bugle_deliveries_oldest_due_seconds", Help: "How long the delivery has been due that has waited longest; of all replicas together.",
+	}, []string{"lane"})
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
-			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused, m.outdated, m.clockSkew)
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused, m.outdated, m.clockSkew, m.queued, m.oldestDue)
 	}
 	return m
 }
@@ -133,6 +141,16 @@ func (m *Metrics) staged(rule string, r StageResult) {
 
 func (m *Metrics) ruleIsPaused(rule string, paused bool) {
 	m.rulePaused.WithLabelValues(rule).Set(oneIf(paused))
+}
+
+func (m *Metrics) backlog(lane LaneID, b Backlog, known bool) {
+	if !known {
+		m.queued.DeleteLabelValues(lane.String())
+		m.oldestDue.DeleteLabelValues(lane.String())
+		return
+	}
+	m.queued.WithLabelValues(lane.String()).Set(float64(b.Queued))
+	m.oldestDue.WithLabelValues(lane.String()).Set(b.Oldest.Seconds())
 }
 
 func (m *Metrics) setOutdated(outdated bool) { m.outdated.Set(oneIf(outdated)) }

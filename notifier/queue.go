@@ -92,6 +92,18 @@ type Result struct {
 	Attempt *Attempt
 }
 
+// Backlog is what waits on a lane.
+type Backlog struct {
+	// Queued counts deliveries that are queued, due or not, up to BacklogCounted.
+	Queued int
+	// Oldest is how long the delivery has been due that has waited longest; 0 when none is due.
+	Oldest time.Duration
+}
+
+// BacklogCounted is how many queued deliveries of a lane are counted at the most:
+// counting costs as much as there is.
+const BacklogCounted = 100_000
+
 // Queue is the part of the ledger that the dispatcher works from.
 type Queue interface {
 	// Rules lists the rules that have something queued on a lane, whether due or not.
@@ -109,6 +121,8 @@ type Queue interface {
 	// Disown requeues what is leased to the owner on a lane and not in held: a claim whose commit
 	// could not be confirmed. Nothing of it was sent, so that it is not counted as an attempt.
 	Disown(ctx context.Context, owner string, lane LaneID, held []DeliveryID) (int, error)
+	// Backlog tells what waits on a lane.
+	Backlog(ctx context.Context, lane LaneID) (Backlog, error)
 	// Expire ends queued deliveries that are worth nothing any more, whether or not a lane would
 	// still come to them.
 	Expire(ctx context.Context, limit int) (int, error)

@@ -95,6 +95,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if len(applied) > 0 {
 		a.log.Info().Ints64("versions", applied).Msg("database migrated")
 	}
+	metrics.MustRegister(newDatabaseMetrics(db))
 	ledger := sqlledger.New(db)
 	registry := sqldevices.New(db, sqldevices.Config{Canceller: ledger})
 

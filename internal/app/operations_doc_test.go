@@ -56,7 +56,7 @@ func firstCells(table string) (names []string) {
 
 func TestEveryMetricIsDocumented(t *testing.T) {
 	t.Parallel()
-	inCode := found(t, regexp.MustCompile(`Name:\s+"(bugle_[a-z_]+)"`))
+	inCode := found(t, regexp.MustCompile(`(?:Name:\s+|NewDesc\()"(bugle_[a-z_]+)"`))
 	require.NotEmpty(t, inCode)
 	require.ElementsMatch(t, inCode, firstCells(section(t, "Metrics")))
 }

@@ -40,9 +40,9 @@ func session() map[string]string {
 	return map[string]string{
 		"application_name": "bugle",
 		// The longest statements are one step of a fan-out and the count of a run's deliveries.
-		"statement_timeout":                   "30s",
+		"statement_timeout": "30s",
 		// Plans are made once and run often, on few rows: compiling each run costs more than the run.
-		"jit": "off",
+		"jit":                                 "off",
 		"idle_in_transaction_session_timeout": "10s",
 		// A host that has vanished is noticed within half a minute, not after two hours.
 		"tcp_keepalives_idle":     "10",

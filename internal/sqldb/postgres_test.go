@@ -213,3 +213,21 @@ func TestTheDatabasesClockIsReadInMicroseconds(t *testing.T) {
 		require.Equal(t, now, sqldb.Time(sqldb.Micros(now)))
 	}
 }
+
+func TestTheHorizonShowsATransactionThatStaysOpen(t *testing.T) {
+	t.Parallel()
+	db := open(t, sqldbtest.PostgresURL(t))
+	require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO preferences (user_id, updated_at) VALUES ('u', 1)`); err != nil {
+			return err
+		}
+		require.Eventually(t, func() bool {
+			h, ok, err := db.Horizon(ctx)
+			return ok && err == nil && h.OldestTransaction >= 50*time.Millisecond
+		}, 5*time.Second, 10*time.Millisecond)
+		return nil
+	}))
+	_, ok, err := sqldbtest.SQLite(t).Horizon(t.Context())
+	require.NoError(t, err)
+	require.False(t, ok)
+}

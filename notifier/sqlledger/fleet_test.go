@@ -99,3 +99,25 @@ func TestLapsedRunsFailOnceAndSayWhichRulesWait(t *testing.T) {
 		require.Zero(t, none)
 	})
 }
+
+func TestBacklogCountsALaneAndFindsTheLongestDue(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		backlog := func() notifier.Backlog {
+			out, err := b.ledger.Backlog(t.Context(), lane)
+			require.NoError(t, err)
+			return out
+		}
+		require.Zero(t, backlog())
+		b.devices("ann", 3)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		require.NoError(t, b.exec(`UPDATE deliveries SET due_at = due_at + 3600000000`))
+		require.Equal(t, notifier.Backlog{Queued: 3}, backlog(), "none is due")
+		b.release("soon", b.race("e1"))
+		b.fanOut()
+		require.NoError(t, b.exec(`UPDATE deliveries SET due_at = due_at - 60000000, urgency = 'high' WHERE rule_id = 'soon'`))
+		got := backlog()
+		require.Equal(t, 6, got.Queued)
+		require.InDelta(t, 60, got.Oldest.Seconds(), 30)
+	})
+}

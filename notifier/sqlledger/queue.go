@@ -14,15 +14,16 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
-// rulesQuery steps from rule to rule along the index of the queue instead of
+// rulesOf steps from rule to rule along the index of the queue instead of
 // reading all that is queued.
-const rulesQuery = `WITH RECURSIVE r (rule_id) AS (
+const rulesOf = `WITH RECURSIVE r (rule_id) AS (
 	SELECT MIN(rule_id) FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2
 	UNION ALL
 	SELECT (SELECT MIN(d.rule_id) FROM deliveries d
 		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id > r.rule_id)
-	FROM r WHERE r.rule_id IS NOT NULL)
-	SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
+	FROM r WHERE r.rule_id IS NOT NULL)`
+
+const rulesQuery = rulesOf + ` SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
 
 // Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
@@ -46,6 +47,28 @@ func (l *Ledger) claimQuery() string {
 		UPDATE deliveries SET state = 'leased', owner = $1, lease_until = $2, claims = deliveries.claims + 1 FROM due
 		WHERE deliveries.id = due.id
 		RETURNING deliveries.id, deliveries.claims`
+}
+
+// Backlog implements notifier.Queue. The longest due is found rule by rule, at the
+// head of each one's part of the index.
+func (l *Ledger) Backlog(ctx context.Context, lane notifier.LaneID) (b notifier.Backlog, err error) {
+	var oldest, clock int64
+	asked := time.Now()
+	err = l.db.SQL().QueryRowContext(ctx, rulesOf+` SELECT
+		(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2 LIMIT $3) q),
+		COALESCE((SELECT MIN((SELECT MIN(d.due_at) FROM deliveries d
+			WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id = r.rule_id)) FROM r WHERE r.rule_id IS NOT NULL), 0),
+		`+l.db.Dialect().Clock, lane.Provider, lane.Urgency, notifier.BacklogCounted).Scan(&b.Queued, &oldest, &clock)
+	if err != nil {
+		return b, fmt.Errorf("read backlog of lane %s: %w", lane, err)
+	}
+	if clock == 0 {
+		clock = sqldb.Micros(asked)
+	}
+	if oldest != 0 {
+		b.Oldest = max(0, time.Duration(clock-oldest)*time.Microsecond)
+	}
+	return b, nil
 }
 
 // Claim implements notifier.Queue.
