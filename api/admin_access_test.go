@@ -37,6 +37,7 @@ func adminRoutes() []adminRoute {
 		{method: "POST", pattern: v1 + "/deliveries/{id}/requeue", path: v1 + "/deliveries/7/requeue", admin: 200},
 		{method: "GET", pattern: v1 + "/notifications/{id}", path: v1 + "/notifications/41", admin: 200},
 		{method: "GET", pattern: v1 + "/bad-rows", admin: 200},
+		{method: "GET", pattern: v1 + "/replicas", admin: 200},
 		{method: "GET", pattern: v1 + "/devices", path: v1 + "/devices?user=ann", admin: 200},
 		{method: "GET", pattern: v1 + "/devices/{id}", path: v1 + "/devices/phone-1", admin: 200},
 		{method: "POST", pattern: v1 + "/devices/{id}/test", path: v1 + "/devices/phone-1/test", body: `{"title":"a","body":"b"}`, admin: 200},

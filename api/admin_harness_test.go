@@ -123,7 +123,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	require.NoError(t, err)
 	ops := api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
-		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger,
+		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 	}
 	for _, c := range change {
 		c(&ops)

@@ -68,6 +68,11 @@ type AuditReader interface {
 	Audit(ctx context.Context, q notifier.AuditQuery) ([]notifier.AuditEntry, error)
 }
 
+// ReplicaReader shows the running replicas.
+type ReplicaReader interface {
+	Replicas(ctx context.Context) ([]notifier.ReplicaRecord, error)
+}
+
 // Operations are what the admin API works with; all of them are required.
 // *notifier.Control, *sqlledger.Ledger, *sqldevices.Registry and
 // *notifier.Tester serve them.
@@ -84,9 +89,10 @@ type Operations struct {
 	Devices       DeviceReader
 	TestSend      TestSender
 	Audit         AuditReader
+	Replicas      ReplicaReader
 }
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil
+		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil
 }

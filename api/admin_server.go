@@ -138,6 +138,7 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	api.UseMiddleware(a.bound, a.authenticate, a.readBody)
 	a.registerRules(api)
 	a.registerRuns(api)
+	a.registerReplicas(api)
 	a.registerDeliveries(api)
 	a.registerNotifications(api)
 	a.registerAdminDevices(api)

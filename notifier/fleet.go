@@ -26,8 +26,17 @@ type Replica struct {
 	Version string
 	// Since is when it took these rules, by the ledger's clock.
 	Since time.Time
+}
+
+// ReplicaRecord is a replica as operators see it.
+type ReplicaRecord struct {
+	Replica
 	// SeenAt is when it was last heard of, by the ledger's clock.
 	SeenAt time.Time
+	// Alive says that this was within ReplicaLife.
+	Alive bool
+	// InForce says that its rules are in force.
+	InForce bool
 }
 
 // FleetLedger is where the replicas know of each other, so that of different

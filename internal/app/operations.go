@@ -34,6 +34,6 @@ func (a *App) operations(
 	}
 	return &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
-		Requeue: control, Notifications: ledger, Devices: registry, TestSend: tester, Audit: ledger,
+		Requeue: control, Notifications: ledger, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 	}, nil
 }

@@ -61,12 +61,18 @@ func (l *Ledger) Leave(ctx context.Context, r notifier.Replica) error {
 
 // Replicas lists the replicas that were heard of within the last hour, those
 // with the newest rules first.
-func (l *Ledger) Replicas(ctx context.Context) ([]notifier.Replica, error) {
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT owner, generation, version, since, seen_at FROM replicas ORDER BY since DESC, owner DESC`)
-	out, err := collect(rows, err, func(r *sql.Rows) (v notifier.Replica, err error) {
+func (l *Ledger) Replicas(ctx context.Context) ([]notifier.ReplicaRecord, error) {
+	now, err := l.db.Now(ctx, l.db.SQL())
+	if err != nil {
+		return nil, err
+	}
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT owner, generation, version, since, seen_at,
+		generation = COALESCE((SELECT f.generation FROM rules_in_force f), '') FROM replicas ORDER BY since DESC, owner DESC`)
+	out, err := collect(rows, err, func(r *sql.Rows) (v notifier.ReplicaRecord, err error) {
 		var since, seen int64
-		err = r.Scan(&v.Owner, &v.Generation, &v.Version, &since, &seen)
+		err = r.Scan(&v.Owner, &v.Generation, &v.Version, &since, &seen, &v.InForce)
 		v.Since, v.SeenAt = sqldb.Time(since), sqldb.Time(seen)
+		v.Alive = now.Sub(v.SeenAt) < notifier.ReplicaLife
 		return v, err
 	})
 	if err != nil {

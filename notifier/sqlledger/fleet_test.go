@@ -65,6 +65,12 @@ func TestTheNewestLivingReplicasRulesAreInForce(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, all, 1)
 		require.Equal(t, "r4", all[0].Owner)
+		require.True(t, all[0].Alive)
+		require.True(t, all[0].InForce)
+		require.NoError(t, b.exec(`UPDATE replicas SET seen_at = seen_at - $1`, notifier.ReplicaLife.Microseconds()))
+		all, err = b.ledger.Replicas(t.Context())
+		require.NoError(t, err)
+		require.False(t, all[0].Alive)
 	})
 }
 
