@@ -25,7 +25,8 @@ const measureEvery = 15 * time.Second
 // SenderConfig is a sender and how hard it may be driven.
 type SenderConfig struct {
 	Sender Sender
-	// RatePerSecond is the most messages a second, on all lanes together. Zero means 100.
+	// RatePerSecond is the most messages a second, on all lanes of all replicas together. Zero
+	// means 100.
 	RatePerSecond float64
 	// InFlight is the most messages in flight on one lane. Zero means 64.
 	InFlight int
@@ -34,6 +35,7 @@ type SenderConfig struct {
 // DispatcherConfig is what a Dispatcher needs.
 type DispatcherConfig struct {
 	Queue   Queue
+	Quotas  Quotas
 	Rules   *Rules
 	Senders map[devices.Provider]SenderConfig
 	Retirer Retirer
@@ -56,6 +58,7 @@ type Dispatcher struct {
 	queue     Queue
 	lanes     []*lane
 	providers []*provider
+	askers    []*asker
 	recorder  *recorder
 	metrics   *Metrics
 	log       zerolog.Logger
@@ -88,6 +91,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 		p := newProvider(name, s, c.Metrics, log)
 		c.Metrics.provider(name)
 		d.providers = append(d.providers, p)
+		first := len(d.lanes)
 		for _, u := range []Urgency{High, Normal} {
 			id := LaneID{Provider: name, Urgency: u}
 			d.lanes = append(d.lanes, &lane{
@@ -96,13 +100,21 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
 			})
 		}
+		lanes, high := d.lanes[first:], d.lanes[first].slots
+		p.highFree = func() int { return cap(high) - len(high) }
+		p.wake = func() { wake(lanes) }
+		d.askers = append(d.askers, &asker{
+			provider: name, pacer: p.pacer, quotas: c.Quotas, told: p.ask, wake: p.wake, metrics: c.Metrics, log: p.log,
+		})
 	}
 	return d, nil
 }
 
 // Wake tells the lanes that there is something new.
-func (d *Dispatcher) Wake() {
-	for _, l := range d.lanes {
+func (d *Dispatcher) Wake() { wake(d.lanes) }
+
+func wake(lanes []*lane) {
+	for _, l := range lanes {
 		select {
 		case l.wake <- struct{}{}:
 		default:
@@ -132,6 +144,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	var lanes sync.WaitGroup
 	for _, l := range d.lanes {
 		lanes.Go(func() { l.run(ctx) })
+	}
+	for _, a := range d.askers {
+		lanes.Go(func() { a.run(ctx) })
 	}
 	lanes.Go(func() { d.tidy(ctx) })
 	lanes.Go(func() { d.measure(ctx) })

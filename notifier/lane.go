@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/bugle-push/bugle/devices"
 )
@@ -20,6 +22,8 @@ const (
 	leaseMargin = 5 * time.Second
 	// laneLook is how often a lane looks for due deliveries without being woken.
 	laneLook = 250 * time.Millisecond
+	// trialWait is how long a delivery waits that came too late to be one of the breaker's trials.
+	trialWait = 250 * time.Millisecond
 	// viewRetry is how long a delivery waits when its view cannot be read.
 	viewRetry = time.Second
 	// otherRulesRetry is how long a delivery waits for a replica that has the rules in force.
@@ -99,17 +103,21 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	if free == 0 {
 		return 0, 10 * time.Millisecond, nil
 	}
-	allowed, wait := l.provider.ready(now)
-	if allowed == 0 {
-		return 0, min(max(wait, time.Millisecond), time.Second), nil
-	}
 	// A claim is not cut by a stop: what it has leased would have to lapse.
 	step, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
 	defer cancel()
 	if err := l.disown(step, now); err != nil {
 		return 0, laneLook, err
 	}
-	claims, err := l.claim(step, min(free, allowed))
+	allowed, wait, dry := l.provider.ready(now, l.id.Urgency, free)
+	if dry {
+		return 0, laneLook, l.ask(step)
+	}
+	if allowed == 0 {
+		return 0, min(max(wait, time.Millisecond), time.Second), nil
+	}
+	claims, more, err := l.claim(step, allowed)
+	l.provider.claimed(l.id.Urgency, len(claims), more)
 	if err != nil {
 		l.orphansUntil = now.Add(orphansFor)
 	}
@@ -121,7 +129,7 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	if err != nil {
 		// Their leases are given back rather than left to lapse: nothing was sent.
 		for range claims {
-			l.provider.pacer.Give()
+			l.provider.pacer.Give(time.Now())
 		}
 		l.giveBack(claims)
 		return 0, laneLook, fmt.Errorf("read views: %w", err)
@@ -134,15 +142,34 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 	return len(views), 0, nil
 }
 
+// ask looks whether anything is due and, if so, has a grant for it asked for: what
+// idles costs no grant. The answer wakes the lane.
+func (l *lane) ask(ctx context.Context) error {
+	ids, err := l.queue.Rules(ctx, l.id)
+	due := 0
+	if err == nil && len(ids) > 0 { // an empty queue is most common, and cheaper to see
+		due, err = l.queue.Due(ctx, l.id, l.provider.pacer.Most())
+	}
+	if err != nil {
+		return err
+	}
+	l.provider.claimed(l.id.Urgency, 0, due > 0)
+	if due > 0 {
+		l.provider.pacer.Want(due)
+		l.provider.tell()
+	}
+	return nil
+}
+
 // claim shares the places between the rules that have something queued, so that
-// a flood of one rule delays no other.
-func (l *lane) claim(ctx context.Context, n int) ([]Claim, error) {
+// a flood of one rule delays no other. More says that there was more than was
+// asked for.
+func (l *lane) claim(ctx context.Context, n int) (out []Claim, more bool, err error) {
 	ids, err := l.queue.Rules(ctx, l.id)
 	if err != nil || len(ids) == 0 {
-		return nil, err
+		return nil, false, err
 	}
 	l.turn++
-	var out []Claim
 	for i := range ids {
 		left := len(ids) - i
 		// What an earlier rule did not need is shared by the later ones.
@@ -155,12 +182,13 @@ func (l *lane) claim(ctx context.Context, n int) ([]Claim, error) {
 		})
 		if err != nil {
 			l.giveBack(out)
-			return nil, fmt.Errorf("claim deliveries: %w", err)
+			return nil, false, fmt.Errorf("claim deliveries: %w", err)
 		}
 		l.hold(got)
 		out = append(out, got...)
+		more = more || len(got) == share
 	}
-	return out, nil
+	return out, more, nil
 }
 
 // disown gives back what a claim has leased that failed here and was committed in
@@ -221,7 +249,7 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	begun := false
 	defer func() {
 		if !begun {
-			l.provider.pacer.Give()
+			l.provider.pacer.Give(time.Now())
 		}
 	}()
 	if time.Since(v.ReadAt) > viewAge {
@@ -276,7 +304,11 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	}
 	done, err := l.provider.breaker.Allow()
 	if err != nil {
-		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(breakerOpen)})
+		wait := breakerOpen
+		if errors.Is(err, gobreaker.ErrTooManyRequests) {
+			wait = trialWait // the trials of others decide soon
+		}
+		l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(wait)})
 		return
 	}
 	begun = true

@@ -24,6 +24,7 @@ type Metrics struct {
 	reclaimed     prometheus.Counter
 	inFlight      *prometheus.GaugeVec
 	rate          *prometheus.GaugeVec
+	grants        *prometheus.CounterVec
 	paused        *prometheus.GaugeVec
 	rulePaused    *prometheus.GaugeVec
 	outdated      prometheus.Gauge
@@ -81,10 +82,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "bugle_deliveries_in_flight", Help: "Deliveries claimed and not yet recorded.",
 		}, []string{"lane"}),
 		rate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "bugle_send_rate_limit", Help: "Sends a second that the pacer allows now.",
+			Name: "bugle_send_rate_limit", Help: "Sends a second of all replicas together, as of this replica's last grant.",
 		}, []string{"provider"}),
+		grants: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_quota_grants_total", Help: "Questions for a part of the provider's quota by outcome: granted, empty (others have it, or a pause), failed (the database did not answer).",
+		}, []string{"provider", "outcome"}),
 		paused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "bugle_provider_paused", Help: "1 while nothing is sent to the provider, by cause: blocked (our credentials), breaker (it fails).",
+			Name: "bugle_provider_paused", Help: "1 while nothing is sent to the provider, by cause: blocked (our credentials), breaker (it fails), throttled (it has asked us to wait).",
 		}, []string{"provider", "cause"}),
 		rulePaused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "bugle_rule_paused", Help: "1 while an operator has paused the rule, as of its last tick.",
@@ -104,7 +108,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"lane"})
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
-			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.paused, m.rulePaused, m.outdated, m.clockSkew, m.queued, m.oldestDue)
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.outdated, m.clockSkew,
+			m.queued, m.oldestDue)
 	}
 	return m
 }
@@ -112,8 +117,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // provider shows a provider's gauges from the start: an alarm on a series that
 // does not exist yet misses its first value.
 func (m *Metrics) provider(name devices.Provider) {
-	for _, cause := range []string{causeBlocked, causeBreaker} {
+	for _, cause := range []string{causeBlocked, causeBreaker, causeThrottled} {
 		m.paused.WithLabelValues(string(name), cause).Set(0)
+	}
+	for _, outcome := range []string{outcomeGranted, outcomeEmpty, outcomeFailed} {
+		m.grants.WithLabelValues(string(name), outcome).Add(0)
 	}
 }
 

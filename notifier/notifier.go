@@ -52,7 +52,7 @@ func New(c Config) (*Notifier, error) {
 	}
 	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
 	dispatcher, err := NewDispatcher(DispatcherConfig{
-		Queue: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn},
+		Queue: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn},
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,
 	})
 	if err != nil {

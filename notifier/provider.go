@@ -22,6 +22,13 @@ const (
 	breakerOpen = 10 * time.Second
 	// breakerTrials is how many sends may try; as many successes close the breaker.
 	breakerTrials = 5
+	// normalShare is the normal lane's part of the tokens while urgent deliveries wait for them:
+	// little, but it does not starve.
+	normalShare = 0.1
+	// slowQuiet is how long no slow-down must have been needed for the next to be news.
+	slowQuiet = time.Minute
+	// yieldLook is how long the normal lane waits when the high lane has all tokens.
+	yieldLook = 20 * time.Millisecond
 	// pruneWindow is the number of sends over which dead targets are judged.
 	pruneWindow = 200
 	// pruneShare is the share of dead targets above which none is retired: a wrong
@@ -33,6 +40,8 @@ const (
 const (
 	causeBlocked = "blocked"
 	causeBreaker = "breaker"
+	// causeThrottled is a provider that has asked us to wait.
+	causeThrottled = "throttled"
 )
 
 // block is a refusal of our credentials or permissions.
@@ -47,21 +56,32 @@ type provider struct {
 	sender  Sender
 	pacer   *Pacer
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	// wake wakes its lanes.
+	wake func()
+	// ask tells the asker that the pacer has something to ask.
+	ask     chan struct{}
 	metrics *Metrics
 	log     zerolog.Logger
 
 	mu sync.Mutex
+	// backlog says that the high lane has more to send than it could claim last time.
+	backlog bool
+	// spared is the normal lane's small part of what the high lane has taken meanwhile, in tokens.
+	spared, sparedMost float64
+	// highFree tells how many places the high lane has free.
+	highFree func() int
 	// blocks are what our credentials keep from passing, by platform; the empty
 	// platform stands for all.
 	blocks     map[devices.Platform]block
 	recent     int // sends in the present window
 	recentGone int
 	pruning    bool // false while too many targets die
+	slowAt     time.Time
 }
 
 func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.Logger) *provider {
 	p := &provider{
-		name: name, sender: s.Sender, pacer: NewPacer(s.RatePerSecond), metrics: m, pruning: true, blocks: map[devices.Platform]block{},
+		name: name, sender: s.Sender, pacer: NewPacer(s.RatePerSecond), ask: make(chan struct{}, 1), metrics: m, sparedMost: float64(burst(s.RatePerSecond))*normalShare + 1, pruning: true, blocks: map[devices.Platform]block{},
 		log: log.With().Str("sender", string(name)).Logger(),
 	}
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -74,6 +94,7 @@ func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.
 				p.log.Warn().Msg("provider fails again and again: nothing is sent for a while")
 			} else {
 				p.log.Info().Stringer("breaker", to).Msg("provider is tried again")
+				p.wake() // a lane that sleeps on would leave its turn to the other
 			}
 			m.paused.WithLabelValues(string(name), causeBreaker).Set(open)
 		},
@@ -81,28 +102,79 @@ func newProvider(name devices.Provider, s SenderConfig, m *Metrics, log zerolog.
 	return p
 }
 
-// ready returns how many sends may start now, or how long to wait when none may.
-func (p *provider) ready(now time.Time) (n int, wait time.Duration) {
-	if until := p.blockedUntil(""); until.After(now) {
-		return 0, until.Sub(now)
+// ready returns how many sends may start now on a lane of which free places are
+// free, or how long to wait when none may. Dry says that a grant is needed first.
+func (p *provider) ready(now time.Time, u Urgency, free int) (n int, wait time.Duration, dry bool) {
+	throttled := 0.0
+	if p.pacer.Paused(now) {
+		throttled = 1
 	}
+	p.metrics.paused.WithLabelValues(string(p.name), causeThrottled).Set(throttled)
+	if until := p.blockedUntil(""); until.After(now) {
+		return 0, until.Sub(now), false
+	}
+	n = p.pacer.Available(now)
 	switch p.breaker.State() {
 	case gobreaker.StateOpen:
-		return 0, time.Second
+		p.piledUp()
+		return 0, time.Second, false
 	case gobreaker.StateHalfOpen:
 		// What is claimed beyond the trials would only be put back.
 		if p.breaker.Counts().Requests >= breakerTrials {
-			return 0, time.Second
+			return 0, time.Second, false
 		}
-		return min(1, p.pacer.Available(now)), p.pacer.Wait(now)
+		n = min(1, n)
 	case gobreaker.StateClosed:
 	}
-	n = p.pacer.Available(now)
-	p.metrics.rate.WithLabelValues(string(p.name)).Set(p.pacer.Rate())
 	if n == 0 {
-		return 0, p.pacer.Wait(now)
+		return 0, p.pacer.Wait(now), p.pacer.Dry(now)
 	}
-	return n, 0
+	if n = p.yield(u, min(n, free), n); n == 0 {
+		return 0, yieldLook, false
+	}
+	return n, 0, false
+}
+
+// yield returns how many of n sends a lane may start while available may start
+// on all lanes. As long as the high lane has more to send than it could claim,
+// the normal lane leaves it all that it has places for, but for a small share.
+func (p *provider) yield(u Urgency, n, available int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if u == High || !p.backlog {
+		return n
+	}
+	return min(n, max(int(p.spared), available-p.highFree()))
+}
+
+// piledUp assumes that there are urgent deliveries when nothing was sent for a
+// while. The high lane's next claim says whether that is so.
+func (p *provider) piledUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.backlog = true
+}
+
+// claimed notes what a lane has claimed, and whether there was more.
+func (p *provider) claimed(u Urgency, n int, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case u != High:
+		p.spared = max(0, p.spared-float64(n))
+	case more:
+		p.backlog, p.spared = true, min(p.spared+float64(n)*normalShare/(1-normalShare), p.sparedMost)
+	default:
+		p.backlog, p.spared = false, 0
+	}
+}
+
+// tell lets the asker look at what the pacer has to ask.
+func (p *provider) tell() {
+	select {
+	case p.ask <- struct{}{}:
+	default: // it has been told already
+	}
 }
 
 // blockedUntil tells until when nothing is sent to a platform, or to all of them for "".
@@ -114,9 +186,18 @@ func (p *provider) blockedUntil(platform devices.Platform) time.Time {
 
 // learn takes what an outcome of a push to a platform says about the provider as a whole.
 func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
-	p.pacer.Answered(now, o.Throttled)
+	slow := p.pacer.Answered(now, o.Throttled, o.After)
+	if slow {
+		p.tell()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if slow {
+		if now.Sub(p.slowAt) >= slowQuiet {
+			p.log.Warn().Str("reason", o.Code).Int64("wait_ms", o.After.Milliseconds()).Msg("provider finds us too fast: slowing down")
+		}
+		p.slowAt = now
+	}
 	switch o.Verdict {
 	case VerdictBlocked:
 		scope := devices.Platform("")

@@ -108,6 +108,8 @@ const BacklogCounted = 100_000
 type Queue interface {
 	// Rules lists the rules that have something queued on a lane, whether due or not.
 	Rules(ctx context.Context, lane LaneID) ([]string, error)
+	// Due counts the deliveries that are due on a lane, up to a limit.
+	Due(ctx context.Context, lane LaneID, limit int) (int, error)
 	// Claim leases due deliveries, oldest first. A delivery whose thread has an older one leased
 	// to be sent to the same device waits for that.
 	Claim(ctx context.Context, req ClaimRequest) ([]Claim, error)
@@ -141,4 +143,5 @@ type Ledger interface {
 	FanLedger
 	Queue
 	FleetLedger
+	Quotas
 }

@@ -22,8 +22,8 @@ func New(db *sqldb.DB) *Ledger { return &Ledger{db: db} }
 
 // now tells the time by the database's clock, in microseconds: all replicas
 // compare leases, expiries and due times by that one.
-func (l *Ledger) now(ctx context.Context, tx *sql.Tx) (int64, error) {
-	now, err := l.db.Now(ctx, tx)
+func (l *Ledger) now(ctx context.Context, q sqldb.Queryer) (int64, error) {
+	now, err := l.db.Now(ctx, q)
 	return sqldb.Micros(now), err
 }
 

@@ -52,6 +52,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"expire":       {l.expireQuery(), []any{5, 1000, "ttl"}, []string{"using deliveries_expiry"}},
 		"fan out":      {fanQuery(notifier.AudienceAll, true), []any{10, 1, "d14", "d1401"}, []string{"devices_pkey", "notifications_pkey"}},
 		"follow":       {fanQuery(notifier.AudienceFollows, true), []any{10, 1, "d1", "d9"}, []string{"notifications_thread", "deliveries_notification_id_device_id_key"}},
+		"due":          {dueQuery, []any{"fcm", "high", 5000, 500}, []string{"deliveries_queue"}},
 		"rules queued": {rulesQuery, []any{"fcm", "high"}, []string{"deliveries_queue"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,6 +25,12 @@ const rulesOf = `WITH RECURSIVE r (rule_id) AS (
 
 const rulesQuery = rulesOf + ` SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
 
+// dueQuery counts what is due, up to a limit, rule by rule along the same index.
+const dueQuery = rulesOf + `
+	SELECT COUNT(*) FROM (SELECT d.id FROM r CROSS JOIN deliveries d
+		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id = r.rule_id AND d.due_at <= $3
+		LIMIT $4) AS due`
+
 // Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, rulesQuery, lane.Provider, lane.Urgency)
@@ -69,6 +75,19 @@ func (l *Ledger) Backlog(ctx context.Context, lane notifier.LaneID) (b notifier.
 		b.Oldest = max(0, time.Duration(clock-oldest)*time.Microsecond)
 	}
 	return b, nil
+}
+
+// Due implements notifier.Queue.
+func (l *Ledger) Due(ctx context.Context, lane notifier.LaneID, limit int) (n int, err error) {
+	now, err := l.now(ctx, l.db.SQL())
+	if err != nil {
+		return 0, err
+	}
+	err = l.db.SQL().QueryRowContext(ctx, dueQuery, lane.Provider, lane.Urgency, now, limit).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count what is due on lane %s: %w", lane, err)
+	}
+	return n, nil
 }
 
 // Claim implements notifier.Queue.
