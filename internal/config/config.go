@@ -86,7 +86,7 @@ type FCM struct {
 	Credentials     Secret  `yaml:"credentials,omitempty" secret:"credentials_file" doc:"key of the service account, as JSON"`
 	CredentialsFile string  `yaml:"credentials_file,omitempty" example:"/run/secrets/firebase.json" doc:"JSON file with the key of the service account"`
 	URL             string  `yaml:"url,omitempty" doc:"base URL of another FCM, such as the sandbox's; only with env: dev"`
-	Rate            float64 `yaml:"rate" doc:"most messages a second. Google's default quota is 600,000 a minute for a project, which is 10,000 a second; stay below"`
+	Rate            float64 `yaml:"rate" doc:"most messages a second, of all replicas together. Google's default quota is 600,000 a minute for a project, which is 10,000 a second; stay below"`
 	InFlight        int     `yaml:"in_flight" doc:"most messages in flight at once on each lane: about rate times FCM's latency in seconds"`
 }
 
@@ -95,7 +95,7 @@ type Ably struct {
 	Key      Secret  `yaml:"key,omitempty" secret:"key_file" doc:"API key with the capability push-admin, and subscribe and history on [meta]log:push, for devices that are reached through Ably"`
 	KeyFile  string  `yaml:"key_file,omitempty" example:"/run/secrets/ably-key" doc:"file with the API key; without a key nothing is sent through Ably"`
 	URL      string  `yaml:"url,omitempty" doc:"base URL of another Ably, such as a dedicated cluster's; http:// only with env: dev"`
-	Rate     float64 `yaml:"rate" doc:"most pushes a second. Each is one API request, of which Ably's plans allow 50 (Free), 362 (Standard) or 1,447 (Pro) a second; stay below"`
+	Rate     float64 `yaml:"rate" doc:"most pushes a second, of all replicas together. Each is one API request, of which Ably's plans allow 50 (Free), 362 (Standard) or 1,447 (Pro) a second; stay below"`
 	InFlight int     `yaml:"in_flight" doc:"most pushes in flight at once on each lane: about rate times Ably's latency in seconds"`
 }
 
