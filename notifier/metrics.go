@@ -31,6 +31,7 @@ type Metrics struct {
 	clockSkew     prometheus.Gauge
 	queued        *prometheus.GaugeVec
 	oldestDue     *prometheus.GaugeVec
+	removed       *prometheus.CounterVec
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -99,6 +100,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		clockSkew: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bugle_clock_skew_seconds", Help: "How far this process's clock is ahead of the database's; negative when it is behind.",
 		}),
+		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_rows_removed_total", Help: "Rows removed from the database because they had been kept long enough, by table.",
+		}, []string{"table"}),
 	}
 	m.queued = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bugle_deliveries_pending", Help: "Deliveries that are queued, due or not, up to 100000; of all replicas together.",
@@ -109,7 +113,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
 			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.outdated, m.clockSkew,
-			m.queued, m.oldestDue)
+			m.queued, m.oldestDue, m.removed)
 	}
 	return m
 }
@@ -168,4 +172,11 @@ func oneIf(yes bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// tables counts rows that were removed. A table's series is there from the start.
+func (m *Metrics) tables(r Removed) {
+	for _, t := range r.tables() {
+		m.removed.WithLabelValues(t.table).Add(float64(t.rows))
+	}
 }

@@ -23,6 +23,8 @@ type Config struct {
 	OptIn map[string]bool
 	// Owner names this replica; no two running replicas may share one.
 	Owner string
+	// Retention says how long is kept what has ended.
+	Retention Retention
 	// Version is that of the binary, which the other replicas are told.
 	Version string
 	Log     zerolog.Logger
@@ -41,6 +43,7 @@ type Notifier struct {
 	fanout     *Fanout
 	dispatcher *Dispatcher
 	fleet      *Fleet
+	janitor    *Janitor
 	// released tells the fan-out that there is something to do.
 	released chan struct{}
 }
@@ -66,6 +69,7 @@ func New(c Config) (*Notifier, error) {
 	n.scheduler = NewScheduler(rules, n.planner, c.Log)
 	n.fleet = NewFleet(c.Ledger, rules, c.Owner, c.Version, metrics, c.Log)
 	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, c.Log)
+	n.janitor = NewJanitor(c.Ledger, rules, c.Retention, metrics, c.Log)
 	return n, nil
 }
 
@@ -103,5 +107,6 @@ func (n *Notifier) Run(ctx context.Context) error {
 	g.Go(func() error { return n.planner.Tidy(ctx) })
 	g.Go(func() error { return n.fanout.Run(ctx) })
 	g.Go(func() error { return n.dispatcher.Run(ctx) })
+	g.Go(func() error { return n.janitor.Run(ctx) })
 	return g.Wait()
 }

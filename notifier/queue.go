@@ -144,4 +144,5 @@ type Ledger interface {
 	Queue
 	FleetLedger
 	Quotas
+	RetentionLedger
 }

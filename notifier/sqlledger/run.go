@@ -241,7 +241,8 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 			return fmt.Errorf("finish run: %w", err)
 		}
 		if run.Baseline || run.Sweep {
-			_, err = tx.ExecContext(ctx, `UPDATE watermarks SET identity = $1, start_at = $2, swept_at = $3 WHERE rule_id = $4`,
+			_, err = tx.ExecContext(ctx, `UPDATE watermarks SET identity = $1, swept_at = $3,
+				start_at = CASE WHEN start_at < $2 THEN $2 ELSE start_at END WHERE rule_id = $4`,
 				rule.Identity, sqldb.Micros(run.StartAt), sqldb.Micros(run.Until), run.Rule)
 			if err != nil {
 				return fmt.Errorf("note sweep: %w", err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -23,7 +24,13 @@ type known struct {
 	order    int64
 	state    string
 	run      notifier.RunID
+	seen     int64
 }
+
+// seenEvery is how old the note of when a key was last seen may become before it
+// is written anew. Most rows that are read are known, and many at every tick:
+// noting each of them each time would be most of what is written.
+const seenEvery = time.Hour
 
 // staged is a row of notifications on its way in.
 type staged struct {
@@ -59,6 +66,9 @@ func (l *Ledger) Stage(ctx context.Context, run notifier.Run, rule *notifier.Rul
 			return err
 		}
 		plan := stagePlan{run: run, rule: rule, now: now}
+		if plan.since, err = l.raisedBound(ctx, tx, run, rule); err != nil {
+			return err
+		}
 		for _, d := range drafts {
 			plan.add(d, latest[d.Key])
 		}
@@ -101,14 +111,18 @@ func newestPerKey(drafts []notifier.Draft, ordered bool) []notifier.Draft {
 
 // stagePlan collects what a chunk changes.
 type stagePlan struct {
-	run    notifier.Run
-	rule   *notifier.Rule
-	now    int64
+	run  notifier.Run
+	rule *notifier.Rule
+	now  int64
+	// since is the arrival time before which keys may have been forgotten since the run began;
+	// zero when none have been.
+	since  time.Time
 	insert []staged
 	adopt  []notifier.NotificationID
 	// replaced are the versions that are not the latest any more.
 	replaced []notifier.NotificationID
 	newer    []newerOrder
+	seen     []notifier.NotificationID
 	bad      []notifier.BadRowRead
 	result   notifier.StageResult
 }
@@ -121,8 +135,15 @@ type newerOrder struct {
 }
 
 func (p *stagePlan) add(d notifier.Draft, k *known) {
+	if d.Arrival.Before(p.since) {
+		return // it may have been announced, and nobody knows any more
+	}
 	version := 1
 	if k != nil {
+		// However old the row is, it can still be read, and so can its key not be forgotten.
+		if p.now-k.seen > seenEvery.Microseconds() {
+			p.seen = append(p.seen, k.id)
+		}
 		switch {
 		case k.identity != p.rule.Identity:
 			// Its hash and order are of other columns: they say nothing about this row.
@@ -192,11 +213,11 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 		key string
 		known
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id
+	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id, n.seen_at
 		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`+
 		l.db.Dialect().ForUpdate, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run)
+		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run, &p.seen)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)
@@ -208,6 +229,21 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 	return out, nil
 }
 
+// raisedBound returns the arrival time before which the rule reads nothing, when
+// that has been raised since the run began, else zero: keys have been forgotten
+// whose rows the run may still hold. It must be asked after the known versions
+// have been read, because it is raised together with the forgetting.
+func (l *Ledger) raisedBound(ctx context.Context, tx *sql.Tx, run notifier.Run, rule *notifier.Rule) (time.Time, error) {
+	if rule.Watermark == nil {
+		return time.Time{}, nil
+	}
+	known, err := l.progress(ctx, tx, run.Rule, "")
+	if err != nil || known == nil || !known.StartAt.After(run.StartAt) {
+		return time.Time{}, err
+	}
+	return known.StartAt, nil
+}
+
 func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if len(p.newer) > 0 {
 		param, err := batch(p.newer)
@@ -217,6 +253,11 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET order_value = j.order_value FROM `+l.records("id BIGINT", "order_value BIGINT")+`
 			WHERE notifications.id = j.id`, param); err != nil {
 			return fmt.Errorf("note newer order: %w", err)
+		}
+	}
+	if len(p.seen) > 0 {
+		if err := l.onIDs(ctx, tx, p.seen, `UPDATE notifications SET seen_at = $2 WHERE id IN `, p.now); err != nil {
+			return fmt.Errorf("note seen keys: %w", err)
 		}
 	}
 	if len(p.adopt) > 0 {
@@ -243,9 +284,9 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
 		(rule_id, identity, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
-		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at)
+		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at, seen_at)
 		SELECT $2, $9, j.key, j.version, j.hash, j.order_value, TRUE, j.thread, j.follow_up, $3, j.user_id, j.variant,
-		 j.category, $4, $5, $8, j.state, $6, j.source_row, j.due_at, j.expires_at, $7
+		 j.category, $4, $5, $8, j.state, $6, j.source_row, j.due_at, j.expires_at, $7, $7
 		FROM `+l.records("key TEXT", "version BIGINT", "hash TEXT", "order_value BIGINT", "thread TEXT", "follow_up BOOLEAN", "user_id TEXT",
 		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT", "state TEXT")+` WHERE TRUE`,
 		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, p.run.ID, p.now, p.rule.Mode == notifier.ModeShadow, p.rule.Identity)
