@@ -85,6 +85,8 @@ type world struct {
 	t      *testing.T
 	db     *sqldb.DB
 	ledger *sqlledger.Ledger
+	// retention is the default one unless a test says otherwise.
+	retention notifier.Retention
 
 	mu     sync.Mutex
 	rows   []row
@@ -133,7 +135,7 @@ func (w *world) start(ctx context.Context, yaml, owner string, ledger notifier.L
 	require.NoError(w.t, err)
 	n, err := notifier.New(notifier.Config{
 		Rules: rules, Source: w, Ledger: ledger, Retirer: w, Owner: owner, Log: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
-		OptIn:   map[string]bool{"tips": true},
+		OptIn: map[string]bool{"tips": true}, Retention: w.retention,
 		Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w, RatePerSecond: 1000, InFlight: 32}},
 	})
 	require.NoError(w.t, err)
