@@ -54,9 +54,9 @@ func TestWeeksOfTicksGrowsNothingAndRepeatsNothing(t *testing.T) {
 		var flat map[string]int
 		want = append(want, "idle ann→tok-a1")
 		time.Sleep(15 * time.Second) // no tick is due when it starts or stops
-		for day := range 20 {
+		for day := range 14 {
 			go func() {
-				time.Sleep(5 * time.Second)
+				time.Sleep(20 * time.Second)
 				bet, race := fmt.Sprint("bet", day), fmt.Sprint("race", day)
 				w.settle(bet, "ann", "WON")
 				w.race(race, 4*time.Minute)
@@ -69,10 +69,10 @@ func TestWeeksOfTicksGrowsNothingAndRepeatsNothing(t *testing.T) {
 			want = append(want, fmt.Sprintf("won bet%d→tok-a1", day), fmt.Sprintf("corrected bet%d→tok-a1", day),
 				fmt.Sprintf("soon race%d→tok-a1", day), fmt.Sprintf("changed race%d→tok-a1", day))
 			w.runWith(yaml, "replica-1", 150*time.Second)
-			if day == 9 {
+			if day == 6 {
 				flat = w.rowCounts()
 			}
-			if day > 9 {
+			if day > 6 {
 				require.Equal(t, flat, w.rowCounts(), "day %d", day)
 			}
 			time.Sleep(24*time.Hour - 150*time.Second)
@@ -89,17 +89,17 @@ func TestTheKeysOfARemovedRuleAreForgottenInTime(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.retention = notifier.Retention{Deliveries: 24 * time.Hour}
-		yaml := rulesYAML
+		yaml := strings.ReplaceAll(rulesYAML, `"@every 1s"`, `"@every 10s"`)
 		w.device("a1", "ann")
 		w.add(row{view: "idle_users", cols: notifier.Row{"user_id": "ann"}})
-		w.runWith(yaml+idleRule, "replica-1", 90*time.Second)
+		w.runWith(yaml+idleRule, "replica-1", 70*time.Second)
 		time.Sleep(20 * time.Hour)
-		w.runWith(yaml, "replica-1", 90*time.Second)
-		w.runWith(yaml+idleRule, "replica-1", 90*time.Second)
+		w.runWith(yaml, "replica-1", 70*time.Second)
+		w.runWith(yaml+idleRule, "replica-1", 70*time.Second)
 		require.Equal(t, []string{"idle ann→tok-a1"}, w.accepted(), "it has come back soon enough")
 		time.Sleep(30 * time.Hour)
 		w.settle("bet1", "ann", "WON")
-		w.runWith(yaml, "replica-1", 2*time.Minute)
+		w.runWith(yaml, "replica-1", 70*time.Second)
 		require.Equal(t, map[string]int{"settled": 1}, w.counts(`SELECT rule_id, COUNT(*) FROM notifications GROUP BY 1`))
 	})
 }

@@ -83,6 +83,13 @@ func (b *books) old() {
 	b.set(`UPDATE watermarks SET position = $1`, sqldb.Micros(time.Now()))
 }
 
+func (b *books) wipe() {
+	b.tb.Helper()
+	for _, table := range []string{"attempts", "deliveries", "notifications", "runs", "watermarks", "devices"} {
+		b.set(`DELETE FROM ` + table)
+	}
+}
+
 func TestDeliveriesGoInBoundedStepsWithTheirAttempts(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		b.devices("ann", 6)
@@ -202,9 +209,8 @@ func TestAKeyIsForgottenWhenNoReadCanShowItsRow(t *testing.T) {
 }
 
 func TestWhatKeepsAKey(t *testing.T) {
-	t.Parallel()
 	now := func() int64 { return sqldb.Micros(time.Now()) }
-	for name, tc := range map[string]struct {
+	cases := map[string]struct {
 		do     func(b *books)
 		memory notifier.KeyMemory
 	}{
@@ -223,35 +229,34 @@ func TestWhatKeepsAKey(t *testing.T) {
 				SELECT rule_id, key, 1, '', 0, FALSE, thread, FALSE, audience, category, class, urgency, 'discarded', run_id, '{}', 1, 1 FROM notifications`)
 		}},
 		"nobody has noted when it was seen": {do: func(b *books) { b.set(`UPDATE notifications SET seen_at = 0`) }},
-		"it was seen since":                 {do: func(b *books) { b.set(`UPDATE notifications SET seen_at = $1`, now()-(30*day).Microseconds()) }},
-		"the watermark stood still":         {do: func(b *books) { b.set(`UPDATE watermarks SET position = position - $1`, (2 * day).Microseconds()) }},
-		"no run has ended well":             {do: func(b *books) { b.set(`UPDATE runs SET state = 'failed'`) }, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: time.Hour}},
-		"runs fail since":                   {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: 30 * day}},
-		"it is another rule's":              {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "soon", Clock: notifier.ClockNow, Keep: time.Hour}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			each(t, func(t *testing.T, b *books) {
-				b.old()
-				tc.do(b)
-				memory := tc.memory
-				if memory.Rule == "" {
-					memory = byWatermark(30 * day)
-				}
-				require.Zero(t, b.forget(memory).Notifications)
-				require.Zero(t, b.forget(memory).Notifications, "nor the next time")
-				require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE latest`))
-			})
-		})
+		"it may have been seen since its note": {do: func(b *books) {
+			b.set(`UPDATE notifications SET seen_at = $1`, now()-(30*day+100*time.Minute).Microseconds())
+		}},
+		"the watermark stood still": {do: func(b *books) { b.set(`UPDATE watermarks SET position = position - $1`, (2 * day).Microseconds()) }},
+		"no run has ended well":     {do: func(b *books) { b.set(`UPDATE runs SET state = 'failed'`) }, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: time.Hour}},
+		"runs fail since":           {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: 30 * day}},
+		"it is another rule's":      {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "soon", Clock: notifier.ClockNow, Keep: time.Hour}},
 	}
-	for _, clock := range []notifier.KeyClock{notifier.ClockWatermark, notifier.ClockTick, notifier.ClockNow} {
-		t.Run("nothing, by "+string(clock), func(t *testing.T) {
-			each(t, func(t *testing.T, b *books) {
-				b.old()
-				b.release("settled") // an empty run, now
-				require.Equal(t, 1, b.forget(notifier.KeyMemory{Rule: "settled", Clock: clock, Keep: 30 * day}).Notifications)
-			})
-		})
-	}
+	each(t, func(t *testing.T, b *books) {
+		for name, tc := range cases {
+			b.wipe()
+			b.old()
+			tc.do(b)
+			memory := tc.memory
+			if memory.Rule == "" {
+				memory = byWatermark(30 * day)
+			}
+			require.Zero(t, b.forget(memory).Notifications, name)
+			require.Zero(t, b.forget(memory).Notifications, "%s: nor the next time", name)
+			require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE latest`), name)
+		}
+		for _, clock := range []notifier.KeyClock{notifier.ClockWatermark, notifier.ClockTick, notifier.ClockNow} {
+			b.wipe()
+			b.old()
+			b.release("settled") // an empty run, now
+			require.Equal(t, 1, b.forget(notifier.KeyMemory{Rule: "settled", Clock: clock, Keep: 30 * day}).Notifications, "nothing keeps it, by %s", clock)
+		}
+	})
 }
 
 func TestReadingAKeyNotesThatItWasSeenNowAndThen(t *testing.T) {
@@ -341,6 +346,25 @@ func TestFinishedRunsGoButNotTheNewestOfARule(t *testing.T) {
 		require.Equal(t, notifier.Removed{Runs: 1}, remove("settled"), "the newest of before")
 		require.Equal(t, notifier.Removed{}, remove("settled"))
 		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM runs WHERE state = 'reading' AND id = $1`, int64(run.ID)))
+	})
+}
+
+func TestTheRunsWithTheNewestTickAndTheLargestIDStay(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		// A clock that was ahead has gone back: the run that came last has an older tick.
+		for _, ahead := range []time.Duration{time.Hour, 2 * time.Hour, 0, time.Minute} {
+			run, ok := b.beginAt("settled", "r1", time.Now().Truncate(time.Second).Add(ahead))
+			require.True(t, ok)
+			_, err := b.ledger.Finish(t.Context(), run, b.rule("settled"))
+			require.NoError(t, err)
+		}
+		want := []int{b.count(`SELECT id FROM runs ORDER BY tick_at DESC LIMIT 1`), b.count(`SELECT MAX(id) FROM runs`)}
+		require.Less(t, want[0], want[1])
+		b.age(31 * day)
+		r, err := b.ledger.RemoveRuns(t.Context(), "settled", 30*day, 10)
+		require.NoError(t, err)
+		require.Equal(t, notifier.Removed{Runs: 2}, r)
+		require.Equal(t, want, []int{b.count(`SELECT MIN(id) FROM runs`), b.count(`SELECT MAX(id) FROM runs`)})
 	})
 }
 
