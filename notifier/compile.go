@@ -141,24 +141,16 @@ func (c *compiler) duration(path, text string, absent, low, high time.Duration) 
 	if text == "" {
 		return absent
 	}
-	d, err := parseRuleDuration(text)
+	d, err := ParseDuration(text)
 	switch {
 	case err != nil:
 		c.addf(path, "%s", err)
 	case d < low || d > high:
-		c.addf(path, "must be between %s and %s", durationText(low), durationText(high))
+		c.addf(path, "must be between %s and %s", FormatDuration(low), FormatDuration(high))
 	default:
 		return d
 	}
 	return absent
-}
-
-func durationText(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d > day && d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return d.String()
 }
 
 // choices are the settings with a closed set of values.

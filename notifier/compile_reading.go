@@ -76,7 +76,7 @@ func (c *compiler) arrival() {
 			Lookback: c.duration("sweep.lookback", y.Sweep.Lookback, 0, time.Second, maxEvery),
 		}
 		if l := r.Sweep.Lookback; l > 0 && l <= w.Lookback {
-			c.addf("sweep.lookback", "must be longer than watermark.lookback, %s", durationText(w.Lookback))
+			c.addf("sweep.lookback", "must be longer than watermark.lookback, %s", FormatDuration(w.Lookback))
 		}
 		reach, reaching = max(reach, r.Sweep.Lookback), "sweep.lookback"
 	}

@@ -9,8 +9,8 @@ import (
 
 var errDuration = errors.New(`must be a duration such as "90s", "2m", "1h30m" or "28d"`)
 
-// parseRuleDuration reads Go's syntax with days in front: "28d", "1d12h".
-func parseRuleDuration(text string) (time.Duration, error) {
+// ParseDuration reads Go's syntax with days in front: "28d", "1d12h".
+func ParseDuration(text string) (time.Duration, error) {
 	var days time.Duration
 	if n, rest, ok := strings.Cut(text, "d"); ok {
 		v, err := strconv.ParseUint(n, 10, 16) // 65,535 days are far from overflow
@@ -31,4 +31,14 @@ func parseRuleDuration(text string) (time.Duration, error) {
 		return 0, errDuration
 	}
 	return days + d, nil
+}
+
+// FormatDuration writes whole days as ParseDuration reads them, and everything
+// else as Go does.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	return d.String()
 }

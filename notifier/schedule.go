@@ -46,7 +46,7 @@ const (
 func parseSchedule(text string) (Schedule, time.Duration, error) {
 	text = strings.TrimSpace(text)
 	if rest, ok := strings.CutPrefix(text, "@every"); ok {
-		d, err := parseRuleDuration(strings.TrimSpace(rest))
+		d, err := ParseDuration(strings.TrimSpace(rest))
 		switch {
 		case err != nil:
 			return nil, 0, err

@@ -87,7 +87,7 @@ func parseParam(text string) (paramExpr, error) {
 	if m[2] == "" {
 		return e, nil
 	}
-	d, err := parseRuleDuration(m[3])
+	d, err := ParseDuration(m[3])
 	if err != nil {
 		return paramExpr{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -65,6 +66,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.limits(c)
 	r.fcm(c)
 	r.ably(c)
+	r.retention(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
 			r.addf("categories."+name, "wants a name of 1 to 64 of a-z, 0-9, _ and -")
@@ -227,6 +229,24 @@ func (r *reader) fcm(c *Config) {
 	}
 	if f.InFlight < 1 || f.InFlight > 10_000 {
 		r.addf("fcm.in_flight", "wants 1 to 10000")
+	}
+}
+
+// The bounds of retention: less than a day leaves no time to look into anything,
+// and ten years are for ever.
+const (
+	minRetention = Duration(24 * time.Hour)
+	maxRetention = 3650 * minRetention
+)
+
+func (r *reader) retention(c *Config) {
+	for _, k := range []struct {
+		path string
+		d    Duration
+	}{{"retention.deliveries", c.Retention.Deliveries}, {"retention.runs", c.Retention.Runs}} {
+		if k.d < minRetention || k.d > maxRetention {
+			r.addf(k.path, "wants 1d to 3650d")
+		}
 	}
 }
 

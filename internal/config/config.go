@@ -7,6 +7,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // Env is where Bugle runs.
@@ -37,6 +39,7 @@ type Config struct {
 	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
+	Retention  Retention           `yaml:"retention"`
 	Log        Log                 `yaml:"log"`
 
 	// Origin is how Load made it, so that it can be read anew; nil when there was no file.
@@ -112,6 +115,12 @@ type Limits struct {
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
+// Retention is how long is kept what has ended.
+type Retention struct {
+	Deliveries Duration `yaml:"deliveries" doc:"how long finished deliveries are kept, with their attempts and the notifications that they were made of: the inbox and corrections reach back as far. 1d to 3650d"`
+	Runs       Duration `yaml:"runs" doc:"how long finished runs and bad rows are kept. 1d to 3650d"`
+}
+
 // Category is what is known of a category of notifications.
 type Category struct {
 	OptIn bool `yaml:"opt_in" doc:"off until a user chooses it"`
@@ -133,14 +142,15 @@ const (
 // listeners, production, and nothing that is required.
 func Default() Config {
 	return Config{
-		Env:      Prod,
-		Listen:   "127.0.0.1:8080",
-		Admin:    Admin{Listen: "127.0.0.1:8081"},
-		Limits:   Limits{PerUser: 120, PerIP: 3000},
-		Database: Database{MaxConnections: 16},
-		FCM:      FCM{Rate: 1000, InFlight: 128},
-		Ably:     Ably{Rate: 40, InFlight: 32},
-		Log:      Log{Level: zerolog.InfoLevel, Format: FormatJSON},
+		Env:       Prod,
+		Listen:    "127.0.0.1:8080",
+		Admin:     Admin{Listen: "127.0.0.1:8081"},
+		Limits:    Limits{PerUser: 120, PerIP: 3000},
+		Database:  Database{MaxConnections: 16},
+		FCM:       FCM{Rate: 1000, InFlight: 128},
+		Ably:      Ably{Rate: 40, InFlight: 32},
+		Retention: Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
+		Log:       Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,7 @@ ksqldb: {url: "http://user:hunter2@h", pasword: hunter2}
 auth: {secret: hunter2}
 fcm: {rate: fast, in_flight: 2.5, url: "https://elsewhere"}
 categories: {"No Good": {opt_in: "yes"}}
+retention: {deliveries: 720, runs: soon}
 log: {level: loud, format: xml}
 rules_file: a.yaml
 rules: [{id: x}]
@@ -123,6 +125,8 @@ rules: [{id: x}]
 		"fcm.in_flight (BUGLE_FCM_IN_FLIGHT)":               "wants a whole number, got a number",
 		"fcm.url (BUGLE_FCM_URL)":                           "only with env: dev",
 		"categories.No Good.opt_in":                         "wants true or false, got text",
+		"retention.deliveries (BUGLE_RETENTION_DELIVERIES)": "wants a duration such as 30d, got a whole number",
+		"retention.runs (BUGLE_RETENTION_RUNS)":             `must be a duration such as "90s", "2m", "1h30m" or "28d"`,
 		"log.level (BUGLE_LOG_LEVEL)":                       "none of the known words",
 		"log.format (BUGLE_LOG_FORMAT)":                     "json or console",
 		"rules (BUGLE_RULES)":                               "excludes rules_file",
@@ -320,4 +324,22 @@ func FuzzParseGivesConfigOrError(f *testing.F) {
 		require.NoError(t, err, printed)
 		require.Equal(t, c.String(), again.String())
 	})
+}
+
+func TestRetentionIsReadAndBounded(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte("retention: {deliveries: 1d12h}"), []string{"BUGLE_RETENTION_RUNS=2160h"})
+	require.NoError(t, err)
+	require.Equal(t, config.Retention{Deliveries: config.Duration(36 * time.Hour), Runs: config.Duration(90 * 24 * time.Hour)}, c.Retention)
+	text, err := c.YAML()
+	require.NoError(t, err)
+	require.Contains(t, text, "runs: 90d\n")
+	again, err := config.Parse([]byte(text), nil)
+	require.NoError(t, err)
+	require.Equal(t, c.Retention, again.Retention)
+
+	_, err = config.Parse([]byte("retention: {deliveries: 23h, runs: 3651d}"), nil)
+	require.Equal(t, map[string]string{
+		"retention.deliveries (BUGLE_RETENTION_DELIVERIES)": "wants 1d to 3650d", "retention.runs (BUGLE_RETENTION_RUNS)": "wants 1d to 3650d",
+	}, fields(t, err))
 }

@@ -283,6 +283,9 @@ func strictValue(from, to reflect.Value) (any, error) {
 	if from.Kind() == reflect.String && to.CanAddr() {
 		if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](to.Addr()); ok {
 			if err := u.UnmarshalText([]byte(from.String())); err != nil {
+				if w, ok := errors.AsType[*wrongValue](err); ok {
+					return nil, w
+				}
 				return nil, &wrongValue{"is none of the known words"}
 			}
 			return to.Interface(), nil
@@ -296,6 +299,8 @@ func strictValue(from, to reflect.Value) (any, error) {
 		if from.Kind() != reflect.Int {
 			return wrong()
 		}
+	case reflect.Int64: // a Duration: a bare number has no unit
+		return nil, &wrongValue{"wants a duration such as 30d, got " + describe(from.Type())}
 	case reflect.Int8: // a zerolog.Level is a word
 		return nil, &wrongValue{"wants a word, got " + describe(from.Type())}
 	case reflect.Float64:
