@@ -86,7 +86,7 @@ func TestTheJanitorLeavesMostOfTheWriterToOthers(t *testing.T) {
 		require.InDelta(t, 1, testutil.ToFloat64(metrics.removed.WithLabelValues("runs")), 0)
 		require.Equal(t, 6, testutil.CollectAndCount(metrics.removed), "every table has its series")
 		require.Len(t, log, 1)
-		require.Contains(t, log[0], `"deliveries":50000,"runs":1,"count":50001`)
+		require.Contains(t, log[0], `"deliveries":25000,"runs":1,"count":25001`)
 	})
 }
 
