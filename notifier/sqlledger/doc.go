@@ -8,6 +8,8 @@
 // and only reads those of package devices/sqldevices: the fan-out joins the
 // devices set-wise instead of carrying them through the process.
 //
+// What has ended is removed in short transactions, along indexes (retention.go).
+//
 // Unique keys carry the invariants: runs (rule, tick) and one reading run per
 // rule; notifications (rule, key, version) and one latest per (rule, key);
 // deliveries (notification, device). Whatever is read again, restarted or run
