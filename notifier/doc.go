@@ -13,7 +13,8 @@
 //	recorder.go     what became of them is written down
 //
 // Beside that way stand rules.go (the rules in force, exchanged as a whole),
-// inbox.go (what a user was told, to read again), and control.go, preview.go,
+// inbox.go (what a user was told, to read again), janitor.go and retention.go
+// (what is removed, and when), and control.go, preview.go,
 // inspect.go and testsend.go, which operators use.
 //
 // rule.go, compile.go and template.go are the rules themselves: data, compiled

@@ -86,8 +86,12 @@ type removedFrom struct {
 
 func (r Removed) tables() []removedFrom {
 	return []removedFrom{
-		{"deliveries", r.Deliveries}, {"attempts", r.Attempts}, {"notifications", r.Notifications},
-		{"inbox_reads", r.InboxReads}, {"runs", r.Runs}, {"bad_rows", r.BadRows},
+		{"deliveries", r.Deliveries},
+		{"attempts", r.Attempts},
+		{"notifications", r.Notifications},
+		{"inbox_reads", r.InboxReads},
+		{"runs", r.Runs},
+		{"bad_rows", r.BadRows},
 	}
 }
 

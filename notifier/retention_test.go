@@ -104,6 +104,57 @@ func TestTheKeysOfARemovedRuleAreForgottenInTime(t *testing.T) {
 	})
 }
 
+// Its query does not ask whether the race is over.
+const everyRace = `
+rules:
+  - id: races
+    schedule: "@every 1h"
+    class: marketing
+    query: SELECT event_id, starts_at FROM all_races WHERE TRUE
+    key: [event_id]
+    audience: all
+    expires: starts_at
+    notification: {category: race, title: "race {{.event_id}}"}
+`
+
+func TestAnExpiredRowThatIsReadForWeeksStaysKnown(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		set, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(everyRace)})
+		require.NoError(t, err)
+		rule, _ := set.Get("races")
+		planner := notifier.NewPlanner(notifier.PlannerConfig{Source: w, Ledger: w.ledger, Owner: "r", Metrics: notifier.NewMetrics(nil), Log: zerolog.Nop()})
+		janitor := notifier.NewJanitor(w.ledger, notifier.NewRules(set), notifier.Retention{Deliveries: 24 * time.Hour}, notifier.NewMetrics(nil), zerolog.Nop())
+		soon := time.Now().Add(5 * time.Minute).UTC().Format(time.RFC3339)
+		w.add(row{view: "all_races", cols: notifier.Row{"event_id": "e1", "starts_at": soon}})
+		hours := func(n int) {
+			for range n {
+				require.NoError(t, planner.Tick(t.Context(), rule, time.Now().Truncate(time.Second)))
+				_, _, err := w.ledger.FanOut(t.Context(), 100)
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				require.NoError(t, janitor.Run(ctx))
+				cancel()
+			}
+		}
+		seq := func() int {
+			return w.counts(`SELECT 'max', seq FROM sqlite_sequence WHERE name = 'notifications'`)["max"]
+		}
+		hours(24 * 7)
+		require.Equal(t, 1, seq(), "it has been one notification all the time")
+		// Once it is not read any more it is forgotten; read again, it makes no delivery.
+		rows := w.rows
+		w.rows = nil
+		hours(30)
+		require.Zero(t, w.counts(`SELECT 'n', COUNT(*) FROM notifications`)["n"])
+		w.rows = rows
+		w.device("a1", "ann")
+		hours(2)
+		require.Equal(t, 2, seq())
+		require.Empty(t, w.states())
+	})
+}
+
 // reading is one step of a history of reads and removals.
 type reading struct {
 	do    string
