@@ -109,8 +109,7 @@ func (j *Janitor) pass(ctx context.Context) (total Removed, err error) {
 	rules, err := j.ledger.RulesOnRecord(ctx)
 	for _, id := range rules {
 		steps = append(steps, func(ctx context.Context, limit int) (Removed, error) {
-			rule, _ := j.rules.Get(id)
-			return j.ledger.ForgetKeys(ctx, j.retention.memory(id, rule), limit)
+			return j.ledger.ForgetKeys(ctx, j.retention.memory(id, j.rules.Set()), limit)
 		}, func(ctx context.Context, limit int) (Removed, error) {
 			return j.ledger.RemoveRuns(ctx, id, j.retention.Runs, limit)
 		})

@@ -44,21 +44,24 @@ const (
 
 // KeyMemory says how long the keys of a rule are remembered.
 type KeyMemory struct {
-	Rule  string
-	Clock KeyClock
+	Rule string
+	// Generation is that of the rules that say so: nothing is forgotten while others are in force.
+	Generation string
+	Clock      KeyClock
 	// Keep is how long a key is remembered after a row of it was last read.
 	Keep time.Duration
 }
 
-// memory returns how long the keys of a rule are remembered; rule is nil when it
-// is not in force.
+// memory returns how long the keys of a rule are remembered that the set may have
+// or not.
 //
 // A key outlives its deliveries, so that none is left without its notification,
 // and then lasts as long as a poll or a sweep reaches back, and as forget_after
 // asks for.
-func (r Retention) memory(id string, rule *Rule) KeyMemory {
-	m := KeyMemory{Rule: id, Clock: ClockNow, Keep: r.Deliveries}
-	if rule == nil {
+func (r Retention) memory(id string, rules *RuleSet) KeyMemory {
+	m := KeyMemory{Rule: id, Generation: rules.Generation(), Clock: ClockNow, Keep: r.Deliveries}
+	rule, ok := rules.Get(id)
+	if !ok {
 		return m
 	}
 	m.Clock, m.Keep = ClockTick, max(m.Keep, rule.ForgetAfter)

@@ -30,8 +30,12 @@ func TestAKeyIsRememberedAsLongAsItsRuleReachesBack(t *testing.T) {
 		"sweep":                {&Rule{Watermark: w(day), Sweep: &Sweep{Lookback: 4 * day}}, KeyMemory{Clock: ClockWatermark, Keep: 4 * day}},
 		"all of them":          {&Rule{Watermark: w(day), Sweep: &Sweep{Lookback: 4 * day}, ForgetAfter: 6 * day}, KeyMemory{Clock: ClockWatermark, Keep: 6 * day}},
 	} {
-		tc.want.Rule = "r"
-		require.Equal(t, tc.want, r.memory("r", tc.rule), name)
+		tc.want.Rule, tc.want.Generation = "r", "g"
+		set := &RuleSet{generation: "g"}
+		if tc.rule != nil {
+			set.byID = map[string]*Rule{"r": tc.rule}
+		}
+		require.Equal(t, tc.want, r.memory("r", set), name)
 	}
 	require.Equal(t, Retention{Deliveries: 30 * day, Runs: 30 * day}, Retention{}.withDefaults())
 }

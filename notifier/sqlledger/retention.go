@@ -137,6 +137,12 @@ func (l *Ledger) ForgetKeys(ctx context.Context, m notifier.KeyMemory, limit int
 		if err != nil {
 			return err
 		}
+		switch inForce, err := l.rulesInForce(ctx, tx); {
+		case err != nil:
+			return err
+		case inForce != "" && inForce != m.Generation:
+			return nil // a rule that this replica does not know may need its keys
+		}
 		clock, err := l.keyClock(ctx, tx, m, now)
 		if err != nil {
 			return err
