@@ -20,6 +20,7 @@ import (
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
+	"github.com/bugle-push/bugle/sandbox/setup"
 )
 
 // Times of the end of a run.
@@ -201,16 +202,16 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
 	}
-	s.secret = newSecret()
+	s.secret = setup.NewSecret()
 	admin, entry, err := api.NewAdminToken("guest", time.Now(), guestLife)
 	if err != nil {
 		return "", fmt.Errorf("make admin token: %w", err)
 	}
 	s.admin = admin
-	text, cfg, err := writeConfig(dir, backends{
-		ports: addr, ksqlURL: s.ksqldb.URL(), fcmURL: s.fcm.URL(), project: s.fcm.ProjectID(),
-		ablyURL: s.ably.URL(), ablyKey: s.ably.Key(), credentials: s.fcm.CredentialsJSON(), secret: s.secret,
-		adminTokens: []byte(entry.Line()),
+	text, cfg, err := writeConfig(dir, setup.Backends{
+		Listen: addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
+		FCM:  setup.FCM{URL: s.fcm.URL(), Project: s.fcm.ProjectID(), Credentials: s.fcm.CredentialsJSON()},
+		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key()}, Secret: s.secret, AdminTokens: []byte(entry.Line()),
 	})
 	s.cfg = cfg
 	return text, err
@@ -311,7 +312,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Bugle's sandbox: seed %d, faults %s. The service runs with this configuration, which `bugle serve` takes too;\n", s.seed, s.faults)
-	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and bet-settled with a sweep every %s:\n\n", sandboxSchedule, sandboxSweepEvery)
+	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and bet-settled with a sweep every %s:\n\n", setup.Schedule, setup.SweepEvery)
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}

@@ -11,9 +11,9 @@ type Money int64
 // String returns the amount as ksqlDB's DECIMAL(18, 2) is written, "12.50".
 func (m Money) String() string { return fmt.Sprintf("%d.%02d", m/100, m%100) }
 
-// parseMoney reads a decimal amount however many zeros it ends with. It reports
+// ParseMoney reads a decimal amount however many zeros it ends with. It reports
 // false for what is not an exact number of hundredths.
-func parseMoney(s string) (Money, bool) {
+func ParseMoney(s string) (Money, bool) {
 	r, ok := new(big.Rat).SetString(s)
 	if !ok {
 		return 0, false

@@ -93,7 +93,7 @@ func (p Push) read() (subjectKey, content, bool) {
 	case key.kind == aboutBet:
 		c.what, c.outcome = whatSettled, Outcome(p.Data["outcome"])
 		if s := p.Data["payout"]; s != "" {
-			m, ok := parseMoney(s)
+			m, ok := ParseMoney(s)
 			if !ok {
 				return key, c, false
 			}

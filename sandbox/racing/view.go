@@ -25,28 +25,37 @@ type keptRow struct {
 	until time.Time
 }
 
-func newViews() *views {
-	text := func(name string) ksqldb.Column { return ksqldb.Column{Name: name, Type: "STRING"} }
-	return &views{
-		settled: ksqldb.NewTable("SETTLED_BETS",
-			ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
-			ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
-			ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
-			text("USER_ID"), text("EVENT_ID"), text("EVENT_NAME"), text("RUNNER"),
-			ksqldb.Column{Name: "STAKE", Type: "DECIMAL(18, 2)"},
-			ksqldb.Column{Name: "ODDS", Type: "DOUBLE"},
-			ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
-			text("CURRENCY"), text("OUTCOME"),
-			ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
-		),
-		upcoming: ksqldb.NewTable("UPCOMING_RACES",
-			ksqldb.Column{Name: "EVENT_ID", Type: "STRING", Key: true},
-			text("NAME"), text("COURSE"),
-			ksqldb.Column{Name: "STARTS_AT", Type: "TIMESTAMP"},
-			text("STATUS"),
-		),
-	}
+func newViews() *views { return &views{settled: NewSettledBets(), upcoming: NewUpcomingRaces()} }
+
+// NewSettledBets returns an empty view SETTLED_BETS, of the columns BET_ID,
+// WINDOWSTART, WINDOWEND, USER_ID, EVENT_ID, EVENT_NAME, RUNNER, STAKE, ODDS,
+// PAYOUT, CURRENCY, OUTCOME and SETTLED_AT.
+func NewSettledBets() *ksqldb.Table {
+	return ksqldb.NewTable("SETTLED_BETS",
+		ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
+		ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
+		ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
+		text("USER_ID"), text("EVENT_ID"), text("EVENT_NAME"), text("RUNNER"),
+		ksqldb.Column{Name: "STAKE", Type: "DECIMAL(18, 2)"},
+		ksqldb.Column{Name: "ODDS", Type: "DOUBLE"},
+		ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
+		text("CURRENCY"), text("OUTCOME"),
+		ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
+	)
 }
+
+// NewUpcomingRaces returns an empty view UPCOMING_RACES, of the columns
+// EVENT_ID, NAME, COURSE, STARTS_AT and STATUS.
+func NewUpcomingRaces() *ksqldb.Table {
+	return ksqldb.NewTable("UPCOMING_RACES",
+		ksqldb.Column{Name: "EVENT_ID", Type: "STRING", Key: true},
+		text("NAME"), text("COURSE"),
+		ksqldb.Column{Name: "STARTS_AT", Type: "TIMESTAMP"},
+		text("STATUS"),
+	)
+}
+
+func text(name string) ksqldb.Column { return ksqldb.Column{Name: name, Type: "STRING"} }
 
 // putBet writes a settlement whose record arrived at rowtime. The view is
 // windowed by day, as the real one.
