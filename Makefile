@@ -10,7 +10,7 @@ TIMEOUT ?= 10m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint fuzz bench sandbox cover verify generate fmt tidy
+.PHONY: help build test test-all lint fuzz bench sandbox chaos cover verify generate fmt tidy
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: ## run every benchmark once, so that they keep working; BENCHTIME=2s to m
 
 sandbox: ## run the whole world on this machine, no account needed
 	$(GO) run ./cmd/sandbox
+
+chaos: build ## kill replicas and break their backends, and prove that nothing is lost; ROUNDS=3 REPLICAS=3 DB=postgres SEED=1
+	@$(GO) run ./cmd/chaos -bugle bin/bugle -rounds $(or $(ROUNDS),3) -replicas $(or $(REPLICAS),0) -db $(or $(DB),postgres) -seed $(or $(SEED),1)
 
 cover: ## test coverage of the whole module, as out/cover.html
 	@mkdir -p out
