@@ -17,13 +17,18 @@ type incident struct {
 	flights map[string]map[pair]bool // what each owner had in flight when it began
 }
 
-// String returns one line of a history.
-func (i incident) String() string {
+// inFlight counts what was in flight when it began.
+func (i incident) inFlight() int {
 	n := 0
 	for _, f := range i.flights {
 		n += len(f)
 	}
-	return fmt.Sprintf("%s–%s round %d: %s, %d in flight", clock(i.began), clock(i.ended), i.round+1, i.what, n)
+	return n
+}
+
+// String returns one line of a history.
+func (i incident) String() string {
+	return fmt.Sprintf("%s–%s round %d: %s, %d in flight", clock(i.began), clock(i.ended), i.round+1, i.what, i.inFlight())
 }
 
 // clock formats a time for people who read logs.

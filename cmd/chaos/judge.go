@@ -114,9 +114,7 @@ func (j judge) decide() verdict {
 	defer o.mu.Unlock()
 	j.excused = map[excuse]int{}
 	for _, i := range j.incidents {
-		for _, flight := range i.flights {
-			j.verdict.inFlight += len(flight)
-		}
+		j.verdict.inFlight += i.inFlight()
 	}
 	for _, e := range o.events {
 		for _, h := range o.devices {

@@ -193,7 +193,7 @@ func (c *chaos) blow(ctx context.Context) error {
 }
 
 func (c *chaos) rounds(ctx context.Context) error {
-	s := &storm{options: c.options, db: c.db, fleet: c.fleet, standIns: c.standIns, journal: c.journal}
+	s := &storm{options: c.options, db: c.db, fleet: c.fleet, standIns: c.standIns, journal: c.journal, say: c.say}
 	for n, r := range makePlan(c.options) {
 		c.say(fmt.Sprintf("round %d of %d, %v: %v", n+1, c.options.rounds, r.length, r.faults))
 		if err := s.play(ctx, n, r); err != nil {

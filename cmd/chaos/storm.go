@@ -19,6 +19,7 @@ type storm struct {
 	fleet    *fleet
 	standIns *standIns
 	journal  *journal
+	say      func(line string)
 }
 
 // play plays one round, and returns when its time is over and its faults are.
@@ -125,7 +126,9 @@ func (s *storm) term(ctx context.Context, n int, f fault) error {
 	if err != nil {
 		return err
 	}
-	over := s.journal.add(incident{kind: f.kind, round: n, what: "orderly end of " + r.String(), began: time.Now(), outage: s.replicas == 1})
+	what := "orderly end of " + r.String()
+	s.say("  " + what)
+	over := s.journal.add(incident{kind: f.kind, round: n, what: what, began: time.Now(), outage: s.replicas == 1})
 	defer over()
 	if s.options.db != dbSQLite {
 		if err := s.fleet.start(f.slot); err != nil {
@@ -234,6 +237,7 @@ func (s *storm) frozen(ctx context.Context, i incident, rs ...*replica) (over fu
 		return nil, err
 	}
 	i.flights = before
+	s.say(fmt.Sprintf("  %s, %d in flight", i.what, i.inFlight()))
 	return s.journal.add(i), nil
 }
 
