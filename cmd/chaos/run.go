@@ -24,7 +24,8 @@ const (
 	// drainQuiet is how long nothing must have arrived at the end: what nobody
 	// expected may still come.
 	drainQuiet = 4 * time.Second
-	// stopPatience is how long replicas get to end at the end of a run.
+	// stopPatience is how long replicas get to end at the end of a run that came to
+	// its end; after others they are killed soon.
 	stopPatience = 30 * time.Second
 	// toldProblems is how many problems are told with their history.
 	toldProblems = 20
@@ -87,6 +88,7 @@ type chaos struct {
 	fleet    *fleet
 	journal  *journal
 	secret   []byte
+	aborted  bool
 }
 
 // say tells what happens, a line at a time, with the time since the start.
@@ -100,10 +102,13 @@ func (c *chaos) say(line string) {
 func (c *chaos) play(ctx context.Context) (_ *report, err error) {
 	// What is started here ends here, whatever becomes of ctx.
 	lasting := context.WithoutCancel(ctx)
+	defer func() {
+		c.aborted = err != nil
+		err = errors.Join(err, c.close(lasting))
+	}()
 	if err := c.open(ctx, lasting); err != nil {
-		return nil, errors.Join(err, c.close(lasting))
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.close(lasting)) }()
 
 	if err := c.blow(ctx); err != nil {
 		return nil, err
@@ -259,7 +264,11 @@ func (c *chaos) report(ctx context.Context) (*report, error) {
 func (c *chaos) close(ctx context.Context) error {
 	var err error
 	if c.fleet != nil {
-		c.fleet.close(stopPatience)
+		patience := stopPatience
+		if c.aborted {
+			patience = time.Second
+		}
+		c.fleet.close(patience)
 	}
 	if c.db != nil {
 		err = c.db.close(ctx)
