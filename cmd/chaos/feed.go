@@ -29,14 +29,16 @@ const (
 // feed is the world: it shows settlements and races in the source's views, and
 // tells the oracle just before.
 type feed struct {
-	oracle  *oracle
-	rng     *rand.Rand
-	rate    float64
-	users   []racing.UserID
-	devices []device
-	settled *ksqldb.Table
-	races   *ksqldb.Table
-	began   time.Time
+	oracle *oracle
+	// betDice and raceDice are apart, and all that a bet will be is drawn at once:
+	// so the n-th bet is the same in each run of a seed, whenever it comes.
+	betDice, raceDice *rand.Rand
+	rate              float64
+	users             []racing.UserID
+	devices           []device
+	settled           *ksqldb.Table
+	races             *ksqldb.Table
+	began             time.Time
 
 	bets, far, short int
 	corrections      []correction
@@ -59,13 +61,14 @@ type bet struct {
 	id    string
 	user  racing.UserID
 	revs  []revision
+	waits []time.Duration // before each revision but the first
 	shown int
 	day   time.Time // of the first settlement: a bet stays in its window
 }
 
 func newFeed(o *oracle, seed uint64, rate float64) *feed {
 	f := &feed{
-		oracle: o, rate: rate, rng: rand.New(rand.NewPCG(seed, 0x66656564)),
+		oracle: o, rate: rate, betDice: rand.New(rand.NewPCG(seed, 0x62657473)), raceDice: rand.New(rand.NewPCG(seed, 0x72616365)),
 		settled: racing.NewSettledBets(), races: racing.NewUpcomingRaces(),
 	}
 	for i := range usersCount {
@@ -79,9 +82,9 @@ func newFeed(o *oracle, seed uint64, rate float64) *feed {
 func (f *feed) mint(targets racing.Targets, pushes racing.AblyDevices) {
 	platforms := []string{"android", "ios", "web"}
 	for i, user := range f.users {
-		for n := range 1 + i%3*f.rng.IntN(2) + i%2 {
+		for n := range 1 + i%3*f.betDice.IntN(2) + i%2 {
 			d := device{user: user}
-			d.Platform = platforms[f.rng.IntN(len(platforms))]
+			d.Platform = platforms[f.betDice.IntN(len(platforms))]
 			d.ID = racing.DeviceID(fmt.Sprintf("%s-%s-%d", user, d.Platform, n+1))
 			if d.Kind, d.Token = racing.KindFCM, ""; (i+n)%2 == 0 {
 				d.Kind, d.Token = racing.KindAbly, pushes.MintDevice("", d.Platform)
@@ -123,26 +126,29 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
-// settle shows the first settlement of a new bet, and plans its corrections.
+// settle shows the first settlement of a new bet.
 func (f *feed) settle(now time.Time) error {
 	f.bets++
-	b := &bet{id: fmt.Sprintf("bet-%05d", f.bets), user: f.users[f.rng.IntN(len(f.users))]}
+	b := &bet{id: fmt.Sprintf("bet-%05d", f.bets), user: f.users[f.betDice.IntN(len(f.users))]}
 	// Outcome and payout name the revision, so no two may have both in common.
-	stake := racing.Money(200 + 100*f.rng.IntN(50))
+	stake := racing.Money(200 + 100*f.betDice.IntN(50))
 	outcomes := []revision{
 		{outcome: racing.Won, payout: 3 * stake}, {outcome: racing.Lost}, {outcome: racing.Void, payout: stake}, {outcome: racing.Won, payout: 2 * stake},
 	}
-	f.rng.Shuffle(len(outcomes), func(i, j int) { outcomes[i], outcomes[j] = outcomes[j], outcomes[i] })
+	f.betDice.Shuffle(len(outcomes), func(i, j int) { outcomes[i], outcomes[j] = outcomes[j], outcomes[i] })
 	n := 1
-	if f.rng.IntN(4) == 0 {
-		n = 2 + f.rng.IntN(2)
+	if f.betDice.IntN(4) == 0 {
+		n = 2 + f.betDice.IntN(2)
 	}
 	b.revs = outcomes[:n]
+	for range n - 1 {
+		b.waits = append(b.waits, between(f.betDice, 200*time.Millisecond, 12*time.Second))
+	}
 	// Some records are older than the moment at which the view shows them, within
 	// the rule's lookback of two minutes; but none is from before the beginning.
 	rowtime := now
-	if f.rng.IntN(10) == 0 {
-		rowtime = now.Add(-time.Second - time.Duration(f.rng.Int64N(int64(40*time.Second))))
+	if f.betDice.IntN(10) == 0 {
+		rowtime = now.Add(-between(f.betDice, time.Second, 40*time.Second))
 		if rowtime.Before(f.began) {
 			rowtime = f.began
 		}
@@ -165,8 +171,7 @@ func (f *feed) show(b *bet, now, rowtime time.Time) error {
 		return fmt.Errorf("put settlement: %w", err)
 	}
 	if b.shown < len(b.revs) {
-		after := 200*time.Millisecond + time.Duration(f.rng.Int64N(int64(12*time.Second)))
-		f.corrections = append(f.corrections, correction{now.Add(after), b})
+		f.corrections = append(f.corrections, correction{now.Add(b.waits[b.shown-1]), b})
 	}
 	return nil
 }
@@ -200,8 +205,7 @@ func (f *feed) enter(now time.Time) error {
 	}
 	if since >= time.Duration(f.short)*shortEvery {
 		f.short++
-		lead := shortLeadMin + time.Duration(f.rng.Int64N(int64(shortLeadMax-shortLeadMin)))
-		return f.race(fmt.Sprintf("short-%03d", f.short), now, lead, true)
+		return f.race(fmt.Sprintf("short-%03d", f.short), now, between(f.raceDice, shortLeadMin, shortLeadMax), true)
 	}
 	return nil
 }

@@ -44,11 +44,13 @@ func newFleet(binary, dir string, n int, configure func(string) (string, error),
 	return &fleet{binary: binary, dir: dir, configure: configure, say: say, slots: make([]*replica, n), launcher: newLauncher()}
 }
 
-// start puts a new life into a slot.
-func (f *fleet) start(slot int) error {
+// start puts a new life into a slot, in the place of a former one (nil for the
+// first). It does nothing when another has taken that place already: a kill can
+// come while a replica ends in order, and either would replace it.
+func (f *fleet) start(slot int, former *replica) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closing {
+	if f.closing || f.slots[slot] != former {
 		return nil
 	}
 	f.lives++
@@ -104,7 +106,7 @@ func (f *fleet) watch(r *replica) {
 	}
 	f.say(fmt.Sprintf("%s ended by itself (%v); it is started again", r, r.err))
 	time.Sleep(500 * time.Millisecond) // a supervisor's pause: what ended it may still be there
-	if err := f.start(r.slot); err != nil {
+	if err := f.start(r.slot, r); err != nil {
 		f.say(err.Error())
 	}
 }

@@ -162,10 +162,12 @@ func (p *planner) provider(kind faultKind, at time.Duration) fault {
 	return fault{kind: kind, profile: profile(), at: at, lasts: p.between(3*time.Second, 6*time.Second)}
 }
 
-// between draws a duration in tenths of a second.
-func (p *planner) between(lo, hi time.Duration) time.Duration {
+func (p *planner) between(lo, hi time.Duration) time.Duration { return between(p.rng, lo, hi) }
+
+// between draws a duration in tenths of a second, both ends included.
+func between(rng *rand.Rand, lo, hi time.Duration) time.Duration {
 	const step = 100 * time.Millisecond
-	return lo + time.Duration(p.rng.Int64N(int64((hi-lo)/step)+1))*step
+	return lo + time.Duration(rng.Int64N(int64((hi-lo)/step)+1))*step
 }
 
 // deck returns a function that deals the kinds in a random order, again and again.

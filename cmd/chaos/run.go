@@ -136,7 +136,7 @@ func (c *chaos) open(ctx, lasting context.Context) (err error) {
 	}
 	c.fleet = newFleet(c.bugle, c.dir, c.replicas, c.standIns.configure(c.replicas, c.db.url(), c.secret), c.say)
 	for slot := range c.replicas {
-		if err := c.fleet.start(slot); err != nil {
+		if err := c.fleet.start(slot, nil); err != nil {
 			return err
 		}
 		// One after the other, as the first one migrates the database.

@@ -90,7 +90,7 @@ func (s *storm) kill(ctx context.Context, n int, f fault) error {
 		return err
 	}
 	<-r.ended
-	if err := s.fleet.start(f.slot); err != nil {
+	if err := s.fleet.start(f.slot, r); err != nil {
 		return err
 	}
 	_, err = s.fleet.open(ctx, f.slot)
@@ -131,7 +131,7 @@ func (s *storm) term(ctx context.Context, n int, f fault) error {
 	over := s.journal.add(incident{kind: f.kind, round: n, what: what, began: time.Now(), outage: s.replicas == 1})
 	defer over()
 	if s.options.db != dbSQLite {
-		if err := s.fleet.start(f.slot); err != nil {
+		if err := s.fleet.start(f.slot, r); err != nil {
 			return err
 		}
 		if _, err := s.fleet.open(ctx, f.slot); err != nil {
@@ -145,7 +145,7 @@ func (s *storm) term(ctx context.Context, n int, f fault) error {
 	if err := r.gone(ctx); err != nil {
 		return err
 	}
-	if err := s.fleet.start(f.slot); err != nil {
+	if err := s.fleet.start(f.slot, r); err != nil {
 		return err
 	}
 	_, err = s.fleet.open(ctx, f.slot)
