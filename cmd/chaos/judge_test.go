@@ -552,6 +552,7 @@ func TestReportIsCleanOnlyWhenAllIsWell(t *testing.T) {
 		"unexplained":        func(r *report) { r.Unexplained = 1 },
 		"wrong":              func(r *report) { r.Wrong = 1 },
 		"crashed":            func(r *report) { r.Crashes = 1 },
+		"unfinished":         func(r *report) { r.Unfinished = 1 },
 		"more than could be": func(r *report) { r.SentTwice = 2 },
 	} {
 		bad := good

@@ -28,10 +28,12 @@ type report struct {
 	LateAfterStop int `json:"late_after_stop"`
 	// Unexplained counts repeats without an excuse, or beyond what their excuse
 	// bears; Wrong counts what nobody should have sent, or not with these ids or in
-	// this order; Crashes ends of replicas that nobody had asked for.
+	// this order; Crashes ends of replicas that nobody had asked for; Unfinished
+	// deliveries that were still queued or leased at the end.
 	Unexplained int               `json:"unexplained"`
 	Wrong       int               `json:"wrong"`
 	Crashes     int               `json:"crashes"`
+	Unfinished  int               `json:"unfinished"`
 	Bets        int               `json:"bets"`
 	Races       int               `json:"races"`
 	Devices     int               `json:"devices"`
@@ -42,13 +44,13 @@ type report struct {
 	Seconds     float64           `json:"seconds"`
 }
 
-func newReport(o options, v verdict, f *feed, s *standIns, faults map[faultKind]int, crashes int, took time.Duration) report {
+func newReport(o options, v verdict, f *feed, s *standIns, faults map[faultKind]int, took time.Duration) report {
 	r := report{
 		Rounds: o.rounds, Replicas: o.replicas, DB: o.db, Seed: o.seed,
 		Expected: v.expected, Received: v.received, Lost: v.lost, SentTwice: v.repeats,
 		UnknownOutcomes: v.lostAnswers + v.inFlight, InFlightAtKill: v.inFlight, Late: v.late,
 		Superseded: v.superseded, Expired: v.expired, AblyDropped: v.dropped, LateAfterStop: v.lateAfterStop,
-		Unexplained: v.count(problemRepeat, problemOverLimit), Wrong: v.count(problemIDs, problemOrder, problemStray), Crashes: crashes,
+		Unexplained: v.count(problemRepeat, problemOverLimit), Wrong: v.count(problemIDs, problemOrder, problemStray),
 		Bets: f.bets, Races: f.far + f.short, Devices: len(f.devices), Faults: faults, Struck: map[string]uint64{},
 		LatencyP50: v.latency(50).Milliseconds(), LatencyMax: v.latency(100).Milliseconds(),
 		Seconds: took.Round(100 * time.Millisecond).Seconds(),
@@ -71,7 +73,8 @@ func newReport(o options, v verdict, f *feed, s *standIns, faults map[faultKind]
 // clean tells whether nothing went wrong. What was sent twice must be fewer than
 // what could not be known, whatever else is said of each repeat.
 func (r report) clean() bool {
-	return r.Lost == 0 && r.Late == 0 && r.Unexplained == 0 && r.Wrong == 0 && r.Crashes == 0 && r.SentTwice <= r.UnknownOutcomes
+	return r.Lost == 0 && r.Late == 0 && r.Unexplained == 0 && r.Wrong == 0 && r.Crashes == 0 && r.Unfinished == 0 &&
+		r.SentTwice <= r.UnknownOutcomes
 }
 
 func (r report) write(w io.Writer) error {

@@ -114,14 +114,11 @@ func (c *chaos) play(ctx context.Context) (_ *report, err error) {
 		return nil, err
 	}
 	c.say("the faults are over and nothing new happens; draining")
-	missing, err := c.drain(ctx)
+	unfinished, err := c.drain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if missing > 0 {
-		c.say(fmt.Sprintf("%d announcements are still missing", missing))
-	}
-	return c.report(ctx)
+	return c.report(ctx, unfinished)
 }
 
 // open starts everything but the world.
@@ -209,7 +206,8 @@ func (c *chaos) rounds(ctx context.Context) error {
 }
 
 // drain waits until everything expected has arrived, the service has nothing
-// left to send, and nothing more comes. It returns how much is missing.
+// left to send, and nothing more comes. It returns how many deliveries have not
+// come to their end.
 func (c *chaos) drain(ctx context.Context) (int, error) {
 	for slot := range c.replicas {
 		if _, err := c.fleet.open(ctx, slot); err != nil {
@@ -233,7 +231,7 @@ func (c *chaos) drain(ctx context.Context) (int, error) {
 		quiet := time.Since(c.oracle.quietSince()) >= drainQuiet && time.Since(began) >= drainQuiet
 		if missing == 0 && left == 0 && quiet || time.Since(began) > drainAtMost {
 			c.say(fmt.Sprintf("drained in %v: %d missing, %d deliveries open", time.Since(began).Round(time.Second), missing, left))
-			return missing, nil
+			return left, nil
 		}
 		if err := wait(ctx, time.Second); err != nil {
 			return 0, fmt.Errorf("drain: %w", err)
@@ -242,7 +240,7 @@ func (c *chaos) drain(ctx context.Context) (int, error) {
 }
 
 // report judges the run, and tells every problem with its history.
-func (c *chaos) report(ctx context.Context) (*report, error) {
+func (c *chaos) report(ctx context.Context, unfinished int) (*report, error) {
 	incidents := c.journal.read()
 	v := judge{oracle: c.oracle, incidents: incidents, limit: lanes * placesInFlight, now: time.Now()}.decide()
 	for n, p := range v.problems {
@@ -256,7 +254,8 @@ func (c *chaos) report(ctx context.Context) (*report, error) {
 	for _, x := range crashes {
 		tellCrash(c.stderr, x)
 	}
-	r := newReport(c.options, v, c.feed, c.standIns, c.journal.counts, len(crashes), time.Since(c.began))
+	r := newReport(c.options, v, c.feed, c.standIns, c.journal.counts, time.Since(c.began))
+	r.Crashes, r.Unfinished = len(crashes), unfinished
 	return &r, nil
 }
 
