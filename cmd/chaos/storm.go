@@ -127,9 +127,6 @@ func (s *storm) term(ctx context.Context, n int, f fault) error {
 		return err
 	}
 	what := "orderly end of " + r.String()
-	s.say("  " + what)
-	over := s.journal.add(incident{kind: f.kind, round: n, what: what, began: time.Now(), outage: s.replicas == 1})
-	defer over()
 	if s.options.db != dbSQLite {
 		if err := s.fleet.start(f.slot, r); err != nil {
 			return err
@@ -137,9 +134,14 @@ func (s *storm) term(ctx context.Context, n int, f fault) error {
 		if _, err := s.fleet.open(ctx, f.slot); err != nil {
 			return err
 		}
-		return r.end(signalStop)
 	}
-	if err := r.end(signalStop); err != nil {
+	if err := s.lurk(ctx, []*replica{r}); err != nil {
+		return err
+	}
+	s.say("  " + what)
+	over := s.journal.add(incident{kind: f.kind, round: n, what: what, began: time.Now(), outage: s.replicas == 1 && s.options.db == dbSQLite})
+	defer over()
+	if err := r.end(signalStop); err != nil || s.options.db != dbSQLite {
 		return err
 	}
 	if err := r.gone(ctx); err != nil {
