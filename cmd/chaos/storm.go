@@ -190,16 +190,23 @@ func (s *storm) breakDatabase(ctx context.Context, n int, f fault) error {
 // stopped process has sent to the database before is carried out meanwhile.
 const settling = 50 * time.Millisecond
 
-// lurking is how long a fault waits for a moment at which it finds something in
-// flight: rules look every second, so there is one in every second or two.
-const lurking = 3 * time.Second
+// A fault waits for a moment at which it finds so much in flight, but not for
+// long: rules look every second, so there is one in every second or two unless
+// something else keeps the replicas from sending.
+const (
+	worthwhile = 4
+	lurking    = 3 * time.Second
+)
 
-// lurk waits until one of the replicas has something in flight, for a while.
+// lurk waits for that moment.
 func (s *storm) lurk(ctx context.Context, rs []*replica) error {
 	for until := time.Now().Add(lurking); time.Now().Before(until); {
 		now, err := s.flights(ctx, rs)
-		if err != nil || len(now) > 0 {
+		if err != nil {
 			return err
+		}
+		if (incident{flights: now}).inFlight() >= worthwhile {
+			return nil
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {
 			return err
