@@ -38,7 +38,9 @@ bench: ## run every benchmark once, so that they keep working; BENCHTIME=2s to m
 sandbox: ## run the whole world on this machine, no account needed
 	$(GO) run ./cmd/sandbox
 
-chaos: build ## kill replicas and break their backends, and prove that nothing is lost; ROUNDS=3 REPLICAS=3 DB=postgres SEED=1
+# What it prints on standard output is one line of JSON, so the build is told elsewhere.
+chaos: ## kill replicas, break their backends, prove that nothing is lost: ROUNDS=3 REPLICAS=3 DB=postgres SEED=1
+	@$(MAKE) --no-print-directory build >&2
 	@$(GO) run ./cmd/chaos -bugle bin/bugle -rounds $(or $(ROUNDS),3) -replicas $(or $(REPLICAS),0) -db $(or $(DB),postgres) -seed $(or $(SEED),1)
 
 cover: ## test coverage of the whole module, as out/cover.html

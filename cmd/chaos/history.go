@@ -54,17 +54,19 @@ func tellProblem(ctx context.Context, w io.Writer, db database, p problem, incid
 	}
 }
 
+// micros formats a time as the ledger keeps it.
+func micros(us int64) string {
+	if us == 0 {
+		return "-"
+	}
+	return clock(time.UnixMicro(us))
+}
+
 // ledgerLines returns what the service wrote down about the deliveries of the
 // announcement's subject to its device.
 func ledgerLines(ctx context.Context, db database, p problem, seen func(time.Time)) ([]string, error) {
 	if p.id == "" {
 		return nil, nil
-	}
-	micros := func(us int64) string {
-		if us == 0 {
-			return "-"
-		}
-		return clock(time.UnixMicro(us))
 	}
 	var lines []string
 	var ids []int64
@@ -108,6 +110,24 @@ func ledgerLines(ctx context.Context, db database, p problem, seen func(time.Tim
 		}
 	}
 	return lines, nil
+}
+
+// tellUnfinished writes the deliveries that have not come to their end.
+func tellUnfinished(ctx context.Context, w io.Writer, db database) {
+	err := query(ctx, db, `SELECT id, notification_id, device_id, rule_id, provider, state, attempts, unknowns, claims, owner, lease_until, due_at
+		FROM deliveries WHERE state IN ('queued', 'leased') ORDER BY id LIMIT 20`, nil, func(r *sql.Rows) error {
+		var id, nid, attempts, unknowns, claims, lease, due int64
+		var device, rule, provider, state, owner string
+		if err := r.Scan(&id, &nid, &device, &rule, &provider, &state, &attempts, &unknowns, &claims, &owner, &lease, &due); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "unfinished: delivery %d of notification %d (%s) to %s by %s: %s, attempts %d, unknown %d, claims %d, owner %s, lease until %s, due %s\n",
+			id, nid, rule, device, provider, state, attempts, unknowns, claims, owner, micros(lease), micros(due))
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintf(w, "unfinished: the database does not tell: %v\n", err)
+	}
 }
 
 // tellCrash writes an end of a replica that nobody had asked for.

@@ -218,7 +218,7 @@ func (i incident) holder(p pair) (string, bool) {
 // incident keeps its sender from hearing, or from writing it down.
 func (i incident) unheard() time.Time {
 	if i.kind == faultKill {
-		return i.began.Add(time.Second) // what was on the wire still arrives
+		return i.began.Add(2 * time.Second) // what was on the wire still arrives
 	}
 	return i.ended.Add(sendLasts)
 }

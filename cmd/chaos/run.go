@@ -254,6 +254,9 @@ func (c *chaos) report(ctx context.Context, unfinished int) (*report, error) {
 	for _, x := range crashes {
 		tellCrash(c.stderr, x)
 	}
+	if unfinished > 0 {
+		tellUnfinished(ctx, c.stderr, c.db)
+	}
 	r := newReport(c.options, v, c.feed, c.standIns, c.journal.counts, time.Since(c.began))
 	r.Crashes, r.Unfinished = len(crashes), unfinished
 	return &r, nil
