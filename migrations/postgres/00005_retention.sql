@@ -11,3 +11,9 @@ CREATE INDEX notifications_seen ON notifications (rule_id, seen_at, id) WHERE la
 CREATE INDEX notifications_replaced ON notifications (created_at, id) WHERE NOT latest;
 -- An item that is removed takes with it who has read it.
 CREATE INDEX inbox_reads_notification ON inbox_reads (notification_id);
+
+-- These are written at the pace of the pushes and replaced as a whole within the retention. The
+-- defaults wait until a fifth of a table is dead, and then clean up slower than it grows.
+ALTER TABLE deliveries    SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1, autovacuum_vacuum_cost_limit = 2000);
+ALTER TABLE attempts      SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1, autovacuum_vacuum_cost_limit = 2000);
+ALTER TABLE notifications SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1, autovacuum_vacuum_cost_limit = 2000);

@@ -51,7 +51,8 @@ type Cluster struct {
 	cfg    Config
 	server *exec.Cmd
 	log    *os.File
-	ended  chan error // gets one value when the server has ended
+	ended  chan struct{} // closed when the server has ended
+	how    error         // it ended; only then
 }
 
 // Start makes a new cluster and starts its server. It returns ErrNotInstalled without the programs.
@@ -107,9 +108,12 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := server.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start server: %w", err), log.Close())
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	c.server, c.log, c.ended = server, log, ended
+	ended := make(chan struct{})
+	c.server, c.log, c.ended, c.how = server, log, ended, nil
+	go func() {
+		defer close(ended)
+		c.how = server.Wait()
+	}()
 	return c.await(ctx)
 }
 
@@ -127,9 +131,8 @@ func (c *Cluster) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for server: %w (its log is %s)", err, c.LogFile())
-		case err := <-c.ended:
-			c.ended <- err
-			return fmt.Errorf("server ended at its start: %w (its log is %s)", err, c.LogFile())
+		case <-c.ended:
+			return fmt.Errorf("server ended at its start: %w (its log is %s)", errors.Join(err, c.how), c.LogFile())
 		case <-again.C:
 		}
 	}
@@ -205,7 +208,7 @@ func (c *Cluster) end(ctx context.Context, signal syscall.Signal) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	select {
-	case <-c.ended: // how it ended is its own affair: a crash was asked for
+	case <-c.ended: // how is its own affair: a crash was asked for
 	case <-ctx.Done():
 		_ = server.Process.Kill() // its children see it and end
 		<-c.ended
