@@ -57,8 +57,12 @@ type Push struct {
 // Outcome is a sender's answer for one push.
 type Outcome struct {
 	Verdict Verdict
-	// After is how long the provider asks us to wait; 0 when it does not say.
+	// After is how long this message has to wait, by what the provider says or documents; 0 for
+	// our own backoff.
 	After time.Duration
+	// Hold is how long the provider has asked us, in so many words, to send nothing more when it is
+	// throttling; 0 when it does not say. A documented default is no such word.
+	Hold time.Duration
 	// Throttled says that a retry was asked for because we send too fast: the lane slows down.
 	Throttled bool
 	// PlatformOnly says that a blocked verdict is about the push's platform: another

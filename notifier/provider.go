@@ -186,7 +186,7 @@ func (p *provider) blockedUntil(platform devices.Platform) time.Time {
 
 // learn takes what an outcome of a push to a platform says about the provider as a whole.
 func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
-	slow := p.pacer.Answered(now, o.Throttled, o.After)
+	slow := p.pacer.Answered(now, o.Throttled, o.Hold)
 	if slow {
 		p.tell()
 	}
@@ -194,7 +194,7 @@ func (p *provider) learn(o Outcome, platform devices.Platform, now time.Time) {
 	defer p.mu.Unlock()
 	if slow {
 		if now.Sub(p.slowAt) >= slowQuiet {
-			p.log.Warn().Str("reason", o.Code).Int64("wait_ms", o.After.Milliseconds()).Msg("provider finds us too fast: slowing down")
+			p.log.Warn().Str("reason", o.Code).Int64("wait_ms", o.Hold.Milliseconds()).Msg("provider finds us too fast: slowing down")
 		}
 		p.slowAt = now
 	}

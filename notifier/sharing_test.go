@@ -167,7 +167,7 @@ func TestAProviderThatAsksOneReplicaToWaitIsLeftAloneByAll(t *testing.T) {
 			refuse := !refused.IsZero() && time.Since(refused) < 5*time.Second
 			w.mu.Unlock()
 			if refuse {
-				return notifier.Outcome{Verdict: notifier.VerdictRetry, Throttled: true, Code: "quota_exceeded", Status: 429, After: 20 * time.Second}
+				return notifier.Outcome{Verdict: notifier.VerdictRetry, Throttled: true, Code: "quota_exceeded", Status: 429, After: 20 * time.Second, Hold: 20 * time.Second}
 			}
 			return w.Send(ctx, p)
 		}), w.ledger)

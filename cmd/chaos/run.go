@@ -242,7 +242,7 @@ func (c *chaos) drain(ctx context.Context) (int, error) {
 // report judges the run, and tells every problem with its history.
 func (c *chaos) report(ctx context.Context, unfinished int) (*report, error) {
 	incidents := c.journal.read()
-	v := judge{oracle: c.oracle, incidents: incidents, limit: lanes * placesInFlight, now: time.Now()}.decide()
+	v := judge{oracle: c.oracle, incidents: incidents, limit: lanes * places(c.replicas), now: time.Now()}.decide()
 	for n, p := range v.problems {
 		if n == toldProblems {
 			fmt.Fprintf(c.stderr, "\nand %d more problems\n", len(v.problems)-n)

@@ -11,12 +11,16 @@ import (
 	"github.com/bugle-push/bugle/sandbox/setup"
 )
 
-// What a replica can have in flight: a lane takes placesInFlight messages, and
+// What a fleet can have in flight: its lanes take placesInFlight messages, and
 // there are lanes of two urgencies for each of two providers.
 const (
-	placesInFlight = 16
+	placesInFlight = 48
 	lanes          = 4
 )
+
+// places is how many messages a lane of one replica takes. A fleet has as many,
+// however many replicas share them: one that is alone must catch up alone.
+func places(replicas int) int { return max(16, placesInFlight/replicas) }
 
 // standIns are the services that the replicas depend on, in this process and on
 // loopback.
@@ -96,10 +100,10 @@ func (s *standIns) configure(replicas int, database string, secret []byte) func(
 		Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Database: database, KSQLDB: s.ksqldb.URL(), Secret: secret,
 		FCM: setup.FCM{
 			URL: s.fcm.URL(), Project: s.fcm.ProjectID(), Credentials: s.fcm.CredentialsJSON(),
-			Rate: 1000 / float64(replicas), InFlight: placesInFlight,
+			Rate: 1000, InFlight: places(replicas),
 		},
-		// Together below what the stand-in takes, which is what Ably's Standard plan takes.
-		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key(), Rate: 300 / float64(replicas), InFlight: placesInFlight},
+		// Below what the stand-in takes, which is what Ably's Standard plan takes. The replicas share it.
+		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key(), Rate: 300, InFlight: places(replicas)},
 	}
 	return func(dir string) (string, error) {
 		file, _, err := setup.Write(dir, b)

@@ -32,7 +32,7 @@ func classify(a answer, now time.Time) notifier.Outcome {
 	}
 	out.PlatformOnly = code == CodeThirdPartyAuth
 	if a.status == http.StatusTooManyRequests {
-		out.Throttled = true
+		out.Throttled, out.Hold = true, out.After
 		if out.After == 0 {
 			out.After = quotaPause
 		}

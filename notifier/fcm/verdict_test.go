@@ -141,6 +141,11 @@ func TestVerdicts(t *testing.T) {
 			require.Equal(t, tc.status, out.Status)
 			require.Equal(t, tc.after, out.After)
 			require.Equal(t, tc.throttled, out.Throttled)
+			hold := time.Duration(0)
+			if tc.throttled && tc.after != time.Minute { // the documented default holds up the one message only
+				hold = tc.after
+			}
+			require.Equal(t, hold, out.Hold)
 			require.EqualValues(t, 1, g.sends.Load(), "requests of one Send")
 			if tc.verdict == sent {
 				require.NoError(t, out.Err)
