@@ -25,11 +25,12 @@ const rulesOf = `WITH RECURSIVE r (rule_id) AS (
 
 const rulesQuery = rulesOf + ` SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
 
-// dueQuery counts what is due, up to a limit, rule by rule along the same index.
+// dueQuery counts what is due, up to a limit for each rule, along the same index.
+// The order says which index that is: another one knows nothing of lanes.
 const dueQuery = rulesOf + `
-	SELECT COUNT(*) FROM (SELECT d.id FROM r CROSS JOIN deliveries d
+	SELECT COALESCE(SUM((SELECT COUNT(*) FROM (SELECT 1 FROM deliveries d
 		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id = r.rule_id AND d.due_at <= $3
-		LIMIT $4) AS due`
+		ORDER BY d.due_at LIMIT $4) AS due)), 0) FROM r WHERE r.rule_id IS NOT NULL`
 
 // Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
@@ -61,7 +62,8 @@ func (l *Ledger) Backlog(ctx context.Context, lane notifier.LaneID) (b notifier.
 	var oldest, clock int64
 	asked := time.Now()
 	err = l.db.SQL().QueryRowContext(ctx, rulesOf+` SELECT
-		(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2 LIMIT $3) q),
+		(SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE state = 'queued' AND provider = $1 AND urgency = $2
+			ORDER BY rule_id, due_at LIMIT $3) q),
 		COALESCE((SELECT MIN((SELECT MIN(d.due_at) FROM deliveries d
 			WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id = r.rule_id)) FROM r WHERE r.rule_id IS NOT NULL), 0),
 		`+l.db.Dialect().Clock, lane.Provider, lane.Urgency, notifier.BacklogCounted).Scan(&b.Queued, &oldest, &clock)
@@ -87,7 +89,7 @@ func (l *Ledger) Due(ctx context.Context, lane notifier.LaneID, limit int) (n in
 	if err != nil {
 		return 0, fmt.Errorf("count what is due on lane %s: %w", lane, err)
 	}
-	return n, nil
+	return min(n, limit), nil
 }
 
 // Claim implements notifier.Queue.
@@ -348,7 +350,7 @@ func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID,
 
 func (l *Ledger) expireQuery() string {
 	return `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END, reason = $3, finished_at = $1
-		WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)`
+		WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at > 0 AND expires_at <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)`
 }
 
 // Expire implements notifier.Queue.
@@ -375,7 +377,7 @@ func (l *Ledger) CancelQueued(ctx context.Context, tx *sql.Tx, device devices.ID
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
-		WHERE device_id = $3 AND state = 'queued'`, reason, now, device)
+		WHERE device_id = $3 AND device_id <> '' AND state = 'queued'`, reason, now, device)
 	if err != nil {
 		return fmt.Errorf("cancel deliveries of device: %w", err)
 	}
