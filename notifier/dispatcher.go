@@ -97,7 +97,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 			d.lanes = append(d.lanes, &lane{
 				id: id, provider: p, queue: c.Queue, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
 				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, slots: make(chan struct{}, s.InFlight),
-				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
+				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, shunned: map[string]time.Time{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
 			})
 		}
 		lanes, high := d.lanes[first:], d.lanes[first].slots
@@ -139,7 +139,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	recorded := make(chan struct{})
 	go func() {
 		defer close(recorded)
-		d.recorder.run(context.WithoutCancel(ctx))
+		d.recorder.run(ctx)
 	}()
 	var lanes sync.WaitGroup
 	for _, l := range d.lanes {
@@ -169,10 +169,12 @@ func (d *Dispatcher) measure(ctx context.Context) {
 	}
 }
 
-func (d *Dispatcher) tidyOnce(ctx context.Context, limit int) (reclaimed, expired int, err error) {
+func (d *Dispatcher) tidyOnce(ctx context.Context, limit int, reclaim bool) (reclaimed, expired int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	reclaimed, err = d.queue.Reclaim(ctx, limit)
+	if reclaim {
+		reclaimed, err = d.queue.Reclaim(ctx, limit)
+	}
 	expired, expErr := d.queue.Expire(ctx, limit)
 	return reclaimed, expired, errors.Join(err, expErr)
 }
@@ -181,11 +183,14 @@ func (d *Dispatcher) tidyOnce(ctx context.Context, limit int) (reclaimed, expire
 // has left behind, and deliveries that expired while nothing could be sent.
 func (d *Dispatcher) tidy(ctx context.Context) {
 	const limit = 1000
-	failing := false
+	failing, settled := false, false
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()
 	for {
-		reclaimed, expired, err := d.tidyOnce(ctx, limit)
+		// Not at once when the database may have been away: who holds the results of lapsed leases
+		// comes first.
+		reclaimed, expired, err := d.tidyOnce(ctx, limit, settled)
+		settled = err == nil
 		if err != nil && ctx.Err() == nil && !failing {
 			d.log.Warn().Err(err).Msg("lapsed leases and expired deliveries cannot be tidied up")
 		}

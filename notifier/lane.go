@@ -26,8 +26,12 @@ const (
 	trialWait = 250 * time.Millisecond
 	// viewRetry is how long a delivery waits when its view cannot be read.
 	viewRetry = time.Second
-	// otherRulesRetry is how long a delivery waits for a replica that has the rules in force.
-	otherRulesRetry = 2 * time.Second
+	// shunFor is how long a lane leaves a rule alone of which its own rules do not know enough: what
+	// it claimed would only be kept from those who do.
+	shunFor = 30 * time.Second
+	// removedPatience is how long rules must have been in force before what they do not know is
+	// cancelled.
+	removedPatience = 5 * time.Minute
 	// ledgerTimeout bounds one step with the ledger: a database that has vanished from the network
 	// never answers.
 	ledgerTimeout = 10 * time.Second
@@ -59,8 +63,9 @@ type lane struct {
 	// orphansUntil and orphansNext say whether and when to look for claims that we do not know of.
 	orphansUntil, orphansNext time.Time
 
-	mu   sync.Mutex
-	held map[DeliveryID]struct{} // claimed and not yet recorded
+	mu      sync.Mutex
+	held    map[DeliveryID]struct{} // claimed and not yet recorded
+	shunned map[string]time.Time    // rules that are left alone, and until when
 }
 
 // run claims until ctx ends, and returns when everything in flight has been handed to the recorder.
@@ -147,6 +152,7 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 func (l *lane) ask(ctx context.Context) error {
 	ids, err := l.queue.Rules(ctx, l.id)
 	due := 0
+	ids = l.unshunned(ids, time.Now())
 	if err == nil && len(ids) > 0 { // an empty queue is most common, and cheaper to see
 		due, err = l.queue.Due(ctx, l.id, l.provider.pacer.Most())
 	}
@@ -169,6 +175,7 @@ func (l *lane) claim(ctx context.Context, n int) (out []Claim, more bool, err er
 	if err != nil || len(ids) == 0 {
 		return nil, false, err
 	}
+	ids = l.unshunned(ids, time.Now())
 	l.turn++
 	for i := range ids {
 		left := len(ids) - i
@@ -263,13 +270,19 @@ func (l *lane) deliver(ctx context.Context, v View) {
 		v = fresh[0]
 	}
 	now := time.Now()
-	rule, _ := l.rules.Get(v.Rule)
+	rules := l.rules.Set() // one set: the next call may see another
+	rule, _ := rules.Get(v.Rule)
 	decision := l.gates.Decide(v, rule, now.Add(v.Skew))
 	if v.Unreadable != nil {
 		l.log.Error().Err(v.Unreadable).Int64("delivery_id", int64(v.Claim.ID)).Msg("what is on record about a delivery cannot be read")
 	}
-	outdated := v.RulesInForce != "" && v.RulesInForce != l.rules.Set().Generation()
-	if outdated && decision.Reason.ofRule() {
+	outdated := v.RulesInForce != "" && v.RulesInForce != rules.Generation()
+	switch {
+	case outdated && decision.Reason.ofRule():
+		l.leave(v, now)
+		return
+	case decision.Reason == ReasonRuleRemoved && now.Add(v.Skew).Sub(v.RulesInForceSince) < removedPatience:
+		// Those who know the rule may only be away for a moment.
 		l.leave(v, now)
 		return
 	}
@@ -313,7 +326,8 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	}
 	begun = true
 	// A send that has begun is finished even when we are asked to stop.
-	sendCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.sendTimeout)
+	// Its time runs from before the checks: after a pause in between there is none left.
+	sendCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), now.Add(l.sendTimeout))
 	o := l.provider.sender.Send(sendCtx, Push{Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, Message: Message{
 		NotificationID: v.Notification.ID, Thread: v.Thread, Category: v.Category, Urgency: l.id.Urgency, Class: v.Class,
 		Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt.Add(-v.Skew), Perishable: rule.Perishable,
@@ -327,10 +341,27 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	l.settle(context.WithoutCancel(ctx), v, o, now, time.Now())
 }
 
-// leave puts a delivery back for a replica whose rules are in force: ours are
-// older and may not know what it is.
+// leave puts a delivery back for a replica that knows its rule as it is now, and
+// leaves the others of that rule alone for a while.
 func (l *lane) leave(v View, now time.Time) {
-	l.record(Result{Claim: v.Claim, State: Queued, DueAt: now.Add(otherRulesRetry)})
+	l.mu.Lock()
+	l.shunned[v.Rule] = now.Add(shunFor)
+	l.mu.Unlock()
+	l.record(Result{Claim: v.Claim, State: Queued, DueAt: now})
+}
+
+// unshunned leaves out the rules that are left alone.
+func (l *lane) unshunned(ids []string, now time.Time) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(ids, func(id string) bool {
+		until, ok := l.shunned[id]
+		if ok && !now.Before(until) {
+			delete(l.shunned, id)
+			ok = false
+		}
+		return ok
+	})
 }
 
 // inTime tells whether a send that begins now ends well within the lease, by

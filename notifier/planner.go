@@ -10,6 +10,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// recentTick is how old a tick may be that a rule without a watermark still runs at a start.
+const recentTick = 10 * time.Second
+
 // chunkRows is how many rows are staged in one transaction: large enough that
 // the commit is shared, small enough that a writer holds its lock briefly.
 const chunkRows = 500
@@ -66,7 +69,7 @@ func NewPlanner(c PlannerConfig) *Planner {
 // paused the rule.
 //
 // An error means that the run failed: its watermark has not moved, and the next
-// run reads the same rows again.
+// run reads the same rows again. ErrOtherRules says that no run was begun.
 func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error {
 	p.metrics.rule(rule.ID)
 	run, _, err := p.run(ctx, rule, tickAt, Actor{})
@@ -81,8 +84,8 @@ func (p *Planner) Tick(ctx context.Context, rule *Rule, tickAt time.Time) error 
 	if err == nil || run.ID != 0 || paused { // else it is not known
 		p.metrics.ruleIsPaused(rule.ID, paused)
 	}
-	if paused || errors.Is(err, ErrOtherRules) {
-		return nil // the fleet says so once
+	if paused {
+		return nil
 	}
 	return err
 }
@@ -177,18 +180,24 @@ func (p *Planner) LastRun(ctx context.Context, rule *Rule) (LastRun, error) {
 // at once and a daily rule does not wait for a day. A rule that reads its whole
 // window at each tick goes on from now: an old tick's window is of no use.
 func (p *Planner) LastTick(ctx context.Context, rule *Rule) time.Time {
-	now := time.Now()
 	if rule.Watermark == nil {
-		return now
+		// The one that is due right now may have been left to us by a replica with older rules.
+		return time.Now().Add(-rule.Jitter - recentTick)
 	}
-	last, err := p.LastRun(ctx, rule)
-	if err != nil {
-		p.log.Warn().Err(err).Str("rule_id", rule.ID).Msg("last tick is not known; a missed one is not made up for")
+	for told := false; ; told = true {
+		last, err := p.LastRun(ctx, rule)
+		switch {
+		case err == nil && last.TickAt.IsZero():
+			return time.Now()
+		case err == nil:
+			return earlier(last.TickAt, time.Now())
+		case !told && ctx.Err() == nil:
+			p.log.Warn().Err(err).Str("rule_id", rule.ID).Msg("last tick is not known yet: waiting for the database")
+		}
+		if !sleep(ctx, beatEvery) {
+			return time.Now()
+		}
 	}
-	if last.TickAt.IsZero() {
-		return now
-	}
-	return earlier(last.TickAt, now)
 }
 
 // Tidy fails the runs that dead replicas have left behind, until ctx ends: their

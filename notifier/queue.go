@@ -54,6 +54,8 @@ type View struct {
 	// RulesInForce is the generation of the rules in force, empty when that is not known: another
 	// one than this replica's means that others know better what becomes of the delivery.
 	RulesInForce string
+	// RulesInForceSince is when they came into force.
+	RulesInForceSince time.Time
 	// ReadAt is when the view was read, by this process's clock.
 	ReadAt time.Time
 	// Skew is how far the database's clock was ahead of this process's then. What is on record

@@ -14,6 +14,10 @@ const (
 	recordDelay = 20 * time.Millisecond
 	// recordRetry is how long to wait after the database refused.
 	recordRetry = 250 * time.Millisecond
+	// recordPatience is how long results are kept that the database does not take. Beyond their
+	// leases others may have taken the deliveries, which the fence notices; but while the database
+	// was away nobody could, and what is known need not be sent again.
+	recordPatience = 10 * time.Minute
 )
 
 // pending is a result on its way to the ledger, with what to do once it is there.
@@ -37,8 +41,9 @@ func newRecorder(q Queue, owner string, m *Metrics, log zerolog.Logger) *recorde
 	return &recorder{queue: q, owner: owner, in: make(chan pending, recordBatch), metrics: m, log: log}
 }
 
-// run records until the channel is closed and everything in it is written. ctx
-// bounds only the writes: results of sends that were made are worth waiting for.
+// run records until the channel is closed and everything in it is written. The
+// end of ctx cuts no write: results of sends that were made are worth waiting
+// for, but then no longer than their leases.
 func (r *recorder) run(ctx context.Context) {
 	batch := make([]pending, 0, recordBatch)
 	for p := range r.in {
@@ -62,6 +67,7 @@ func (r *recorder) run(ctx context.Context) {
 }
 
 func (r *recorder) write(ctx context.Context, batch []pending) {
+	began := time.Now()
 	results := make([]Result, len(batch))
 	lastUntil := time.Time{}
 	for i, p := range batch {
@@ -72,7 +78,7 @@ func (r *recorder) write(ctx context.Context, batch []pending) {
 	}
 	failed := false
 	for {
-		writeCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		writeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		lost, err := r.queue.Record(writeCtx, r.owner, results)
 		cancel()
 		if err == nil {
@@ -87,10 +93,9 @@ func (r *recorder) write(ctx context.Context, batch []pending) {
 		}
 		if !failed {
 			failed = true
-			r.log.Error().Err(err).Int("count", len(results)).Msg("results could not be recorded; trying again while their leases last")
+			r.log.Error().Err(err).Int("count", len(results)).Msg("results could not be recorded; trying again")
 		}
-		// After the last lease the rows are somebody else's, and the fence refuses us anyway.
-		if ctx.Err() != nil || time.Now().After(lastUntil) {
+		if now := time.Now(); ctx.Err() != nil && now.After(lastUntil) || now.Sub(began) > recordPatience {
 			r.metrics.leasesLost.Add(float64(len(results)))
 			r.log.Error().Int("count", len(results)).Msg("results were not recorded in time; their outcome is unknown")
 			break

@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -19,6 +20,10 @@ const (
 	firstRunRetry   = 30 * time.Second
 	longestRunRetry = 10 * time.Minute
 )
+
+// refusedPatience is how long a tick is offered again that was refused because of
+// other rules: so long it takes to notice that who has them is gone.
+const refusedPatience = ReplicaLife + 2*beatEvery
 
 // stuckAfter is how many failed runs in a row are more than a hiccup.
 const stuckAfter = 5
@@ -106,6 +111,7 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 	log := s.log.With().Str("rule_id", id).Logger()
 	failures := 0
 	schedule := ""
+	var refused time.Time // since when other rules are in force
 	for last := (time.Time{}); ; {
 		rule, replaced, ok := s.inForce(id)
 		if !ok {
@@ -135,6 +141,7 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 			continue
 		case waitDue:
 		}
+		before := last
 		last = tickAt
 		if now := time.Now(); now.Sub(tickAt) > time.Second {
 			// Late (the last run took long, or the machine slept): the ticks in between
@@ -145,6 +152,21 @@ func (s *Scheduler) runRule(ctx context.Context, id string) {
 			tickAt = last
 		}
 		err := s.ticks.Tick(ctx, rule, tickAt)
+		if errors.Is(err, ErrOtherRules) {
+			// Those who have the rules in force may be gone before they come to this tick.
+			if refused.IsZero() {
+				refused = time.Now()
+			}
+			if time.Since(refused) < refusedPatience {
+				last = before
+				if !sleep(ctx, beatEvery) {
+					return
+				}
+				continue
+			}
+			err = nil
+		}
+		refused = time.Time{}
 		switch {
 		case ctx.Err() != nil:
 			return

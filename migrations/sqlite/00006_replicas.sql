@@ -12,5 +12,6 @@ CREATE TABLE replicas (
 -- gates ask for it, so it is kept apart from what changes every few seconds.
 CREATE TABLE rules_in_force (
   id         BIGINT PRIMARY KEY CHECK (id = 1),
-  generation TEXT   NOT NULL
+  generation TEXT   NOT NULL,
+  since      BIGINT NOT NULL   -- when they came into force
 );

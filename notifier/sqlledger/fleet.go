@@ -92,14 +92,22 @@ func (l *Ledger) fleet(ctx context.Context, change func(ctx context.Context, tx 
 		if err != nil {
 			return err
 		}
+		// While nobody could be heard, because the database was away, nobody's silence says
+		// anything: else the first to speak again would be the only one alive.
+		_, err = tx.ExecContext(ctx, `UPDATE replicas SET seen_at = $1 WHERE seen_at > $2
+			AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.seen_at > $3)`,
+			now, now-forgetReplica.Microseconds(), now-notifier.ReplicaLife.Microseconds())
+		if err != nil {
+			return fmt.Errorf("excuse silent replicas: %w", err)
+		}
 		if err := change(ctx, tx, now); err != nil {
 			return err
 		}
 		// Where nobody is alive, the last ones stay in force: whoever comes next joins first.
-		_, err = tx.ExecContext(ctx, `INSERT INTO rules_in_force (id, generation)
-			SELECT 1, r.generation FROM (SELECT generation FROM replicas WHERE seen_at > $1 ORDER BY since DESC, owner DESC LIMIT 1) r WHERE TRUE
-			ON CONFLICT (id) DO UPDATE SET generation = excluded.generation WHERE rules_in_force.generation <> excluded.generation`,
-			now-notifier.ReplicaLife.Microseconds())
+		_, err = tx.ExecContext(ctx, `INSERT INTO rules_in_force (id, generation, since)
+			SELECT 1, r.generation, CAST($2 AS BIGINT) FROM (SELECT generation FROM replicas WHERE seen_at > $1 ORDER BY since DESC, owner DESC LIMIT 1) r WHERE TRUE
+			ON CONFLICT (id) DO UPDATE SET generation = excluded.generation, since = excluded.since WHERE rules_in_force.generation <> excluded.generation`,
+			now-notifier.ReplicaLife.Microseconds(), now)
 		if err != nil {
 			return fmt.Errorf("decide which rules are in force: %w", err)
 		}

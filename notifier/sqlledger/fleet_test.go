@@ -127,3 +127,56 @@ func TestBacklogCountsALaneAndFindsTheLongestDue(t *testing.T) {
 		require.InDelta(t, 60, got.Oldest.Seconds(), 30)
 	})
 }
+
+func TestAfterAnOutageNobodysSilenceCounts(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		join := func(owner, generation string) notifier.Replica {
+			r := notifier.Replica{Owner: owner, Generation: generation}
+			var err error
+			r.Since, err = b.ledger.Join(t.Context(), r)
+			require.NoError(t, err)
+			return r
+		}
+		old := join("r1", "g1")
+		join("r2", "g2")
+		require.NoError(t, b.exec(`UPDATE replicas SET seen_at = seen_at - $1`, (notifier.ReplicaLife+10*time.Second).Microseconds()))
+		inForce, _, err := b.ledger.Beat(t.Context(), old)
+		require.NoError(t, err)
+		require.Equal(t, "g2", inForce, "the old one is only the first to speak again")
+	})
+}
+
+func TestAChangedIdentityReleasesWhatAFailedRunHadRead(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		now := time.Now().Truncate(time.Second)
+		first, ok := b.beginAt("settled", "r1", now.Add(-time.Minute))
+		require.True(t, ok)
+		_, err := b.ledger.Finish(t.Context(), first, b.rule("settled"))
+		require.NoError(t, err)
+		d := b.bet("b1", "ann", "WON", 1)
+		d.Arrival = now.Add(-33 * time.Second)
+		run, ok := b.beginAt("settled", "r1", now.Add(-30*time.Second))
+		require.True(t, ok)
+		b.stage(run, d)
+		require.NoError(t, b.ledger.Advance(t.Context(), run, run.Position, run.Until))
+		require.NoError(t, b.ledger.Fail(t.Context(), run, "stopped during the sweep"))
+
+		changed := *b.rule("settled")
+		changed.Identity = "other"
+		tick := now.Add(-29 * time.Second)
+		next, ok, err := b.ledger.Begin(t.Context(), notifier.BeginRun{
+			Rule: "settled", Identity: changed.Identity, TickAt: tick, Owner: "r2", Generation: "g", Lease: time.Minute,
+			Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(&changed, p, tick) },
+		})
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.True(t, next.Baseline)
+		_, err = b.ledger.Stage(t.Context(), next, &changed, notifier.Chunk{Rows: 1, Drafts: []notifier.Draft{d}})
+		require.NoError(t, err)
+		require.NoError(t, b.ledger.Advance(t.Context(), next, next.Position, next.Until))
+		_, err = b.ledger.Finish(t.Context(), next, &changed)
+		require.NoError(t, err)
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE state = 'released'`))
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM notifications WHERE state = 'baseline'`))
+	})
+}

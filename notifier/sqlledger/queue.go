@@ -132,7 +132,7 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 		n.source_row, n.due_at, n.created_at,
 		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
 		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
-		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''),
+		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''), COALESCE((SELECT f.since FROM rules_in_force f), 0),
 		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
 		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
@@ -155,14 +155,14 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 
 func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID]notifier.Row) (notifier.View, error) {
 	v := notifier.View{ReadAt: readAt}
-	var clock, expires, due, created int64
+	var clock, expires, due, created, inForceSince int64
 	var row, muted, optedIn, target string
 	d := &v.Device
 	err := r.Scan(&clock, &v.Claim.ID, &v.User, &expires, &v.Attempts, &v.Unknowns,
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &v.RulesInForce, &v.Newer, &v.Told)
+		&muted, &optedIn, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told)
 	if err != nil {
 		return v, err
 	}
@@ -171,7 +171,7 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		v.Skew = sqldb.Time(clock).Sub(readAt)
 	}
 	v.ExpiresAt, v.DueAt, v.CreatedAt = sqldb.Time(expires), sqldb.Time(due), sqldb.Time(created)
-	v.Draft.ExpiresAt = v.ExpiresAt
+	v.Draft.ExpiresAt, v.RulesInForceSince = v.ExpiresAt, sqldb.Time(inForceSince)
 	v.Unreadable = errors.Join(
 		json.Unmarshal([]byte(muted), &v.Preferences.Muted),
 		json.Unmarshal([]byte(optedIn), &v.Preferences.OptedIn),

@@ -235,7 +235,7 @@ func TestWhatKeepsAKey(t *testing.T) {
 		"the watermark stood still": {do: func(b *books) { b.set(`UPDATE watermarks SET position = position - $1`, (2 * day).Microseconds()) }},
 		"no run has ended well":     {do: func(b *books) { b.set(`UPDATE runs SET state = 'failed'`) }, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: time.Hour}},
 		"runs fail since":           {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "settled", Clock: notifier.ClockTick, Keep: 30 * day}},
-		"other rules are in force":  {do: func(b *books) { b.set(`INSERT INTO rules_in_force (id, generation) VALUES (1, 'newer')`) }},
+		"other rules are in force":  {do: func(b *books) { b.set(`INSERT INTO rules_in_force (id, generation, since) VALUES (1, 'newer', 1)`) }},
 		"it is another rule's":      {do: func(*books) {}, memory: notifier.KeyMemory{Rule: "soon", Clock: notifier.ClockNow, Keep: time.Hour}},
 	}
 	each(t, func(t *testing.T, b *books) {

@@ -182,8 +182,10 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 	}
 	p.result.New++
 	state := "staged"
-	if p.run.Baseline && d.Arrival.Before(p.run.Position) {
-		// Read before, by other columns. What has arrived since is news by any.
+	undecided := k != nil && (k.state == "staged" || k.state == "passed")
+	if p.run.Baseline && d.Arrival.Before(p.run.Position) && !undecided {
+		// Read before, by other columns. What has arrived since is news by any, and so is what a run
+		// has read that did not come to releasing it.
 		state = "baseline"
 	}
 	p.insert = append(p.insert, staged{
