@@ -3,12 +3,14 @@ package sqldb_test
 import (
 	"context"
 	"database/sql"
+	"io/fs"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+	"github.com/bugle-push/bugle/migrations"
 )
 
 func TestMigrateTwiceChangesNothing(t *testing.T) {
@@ -69,4 +71,35 @@ func TestUniqueViolationIsRecognised(t *testing.T) {
 			require.False(t, db.IsUniqueViolation(sql.ErrNoRows))
 		})
 	}
+}
+
+// During a deployment an older binary starts beside a newer one that has migrated further.
+func TestAnOlderBinaryLeavesANewerSchemaAlone(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			db := d.Open(t)
+			require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, TRUE)`)
+				return err
+			}))
+			applied, err := sqldb.Migrate(t.Context(), db)
+			require.NoError(t, err)
+			require.Empty(t, applied)
+			current, newest, err := sqldb.Versions(t.Context(), db)
+			require.NoError(t, err)
+			require.Greater(t, current, newest)
+		})
+	}
+}
+
+func TestTheStepsOfBothDatabasesHaveTheSameNames(t *testing.T) {
+	t.Parallel()
+	sqlite, err := fs.Glob(migrations.SQLite(), "*.sql")
+	require.NoError(t, err)
+	postgres, err := fs.Glob(migrations.Postgres(), "*.sql")
+	require.NoError(t, err)
+	require.NotEmpty(t, sqlite)
+	require.Equal(t, sqlite, postgres)
 }
