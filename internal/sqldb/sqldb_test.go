@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"io/fs"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -102,4 +104,27 @@ func TestTheStepsOfBothDatabasesHaveTheSameNames(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, sqlite)
 	require.Equal(t, sqlite, postgres)
+}
+
+// Two versions run side by side during a deployment, so a step only adds: what an older binary
+// reads and writes stays as it is. What is to go is removed by a later release, whose step is then
+// named here.
+func TestStepsOnlyAdd(t *testing.T) {
+	t.Parallel()
+	removes := regexp.MustCompile(`(?i)\b(DROP\s+(TABLE|COLUMN|INDEX|CONSTRAINT|DEFAULT)|RENAME|ALTER\s+COLUMN|SET\s+NOT\s+NULL)\b`)
+	adds := regexp.MustCompile(`(?i)\bADD\s+COLUMN\b[^;]*;`)
+	for name, files := range map[string]fs.FS{"sqlite": migrations.SQLite(), "postgres": migrations.Postgres()} {
+		steps, err := fs.Glob(files, "*.sql")
+		require.NoError(t, err)
+		for _, step := range steps {
+			text, err := fs.ReadFile(files, step)
+			require.NoError(t, err)
+			require.NotRegexp(t, removes, string(text), name+"/"+step)
+			for _, column := range adds.FindAllString(string(text), -1) {
+				if strings.Contains(column, "NOT NULL") {
+					require.Contains(t, column, "DEFAULT", name+"/"+step+": an older binary does not write it")
+				}
+			}
+		}
+	}
 }
