@@ -52,7 +52,11 @@ func (r *Registry) SetPreferences(ctx context.Context, user devices.UserID, p de
 		ON CONFLICT (user_id) DO UPDATE SET
 			muted = excluded.muted, opted_in = excluded.opted_in, updated_at = excluded.updated_at`
 	err = r.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, q, string(user), string(muted), string(optedIn), sqldb.Micros(r.stamp()))
+		now, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, q, string(user), string(muted), string(optedIn), sqldb.Micros(now))
 		return err
 	})
 	if err != nil {

@@ -23,7 +23,8 @@ type Config struct {
 	// Canceller is told when a device loses its user or its target; nil when
 	// nothing is ever queued.
 	Canceller Canceller
-	// Now is the clock; nil means time.Now.
+	// Now is the clock; nil means the database's, which all replicas agree on: whether a
+	// device was there when a notification was made is told by that one.
 	Now func() time.Time
 }
 
@@ -39,9 +40,6 @@ func New(db *sqldb.DB, cfg Config) *Registry {
 	r := &Registry{db: db, canceller: cfg.Canceller, now: cfg.Now}
 	if r.canceller == nil {
 		r.canceller = nothingQueued{}
-	}
-	if r.now == nil {
-		r.now = time.Now
 	}
 	return r
 }
@@ -86,7 +84,11 @@ func (r *Registry) activateOnce(ctx context.Context, user devices.UserID, id dev
 		if err != nil {
 			return err
 		}
-		change, err = devices.Activate(r.stamp(), user, id, a, current, holder)
+		now, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		change, err = devices.Activate(now, user, id, a, current, holder)
 		if err != nil {
 			return err
 		}
@@ -122,7 +124,11 @@ func (r *Registry) Deactivate(ctx context.Context, user devices.UserID, id devic
 		if err != nil {
 			return err
 		}
-		change, err := devices.Deactivate(r.stamp(), user, d)
+		now, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		change, err := devices.Deactivate(now, user, d)
 		if err != nil || !change.Write {
 			return err
 		}
@@ -148,7 +154,11 @@ func (r *Registry) Retire(ctx context.Context, id devices.ID, generation int64, 
 		WHERE id = $4 AND generation = $5 AND state = $6`
 	var n int64
 	err := r.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, q, string(devices.Retired), reason, sqldb.Micros(r.stamp()),
+		now, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, q, string(devices.Retired), reason, sqldb.Micros(now),
 			string(id), generation, string(devices.Active))
 		if err != nil {
 			return err
@@ -175,7 +185,11 @@ func (r *Registry) RetireTarget(ctx context.Context, target devices.Target, befo
 		WHERE provider = $4 AND target_value = $5 AND target_kind = $6 AND state = 'active' AND updated_at < $7`
 	var n int64
 	err := r.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, q, string(devices.Retired), reason, sqldb.Micros(r.stamp()),
+		now, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, q, string(devices.Retired), reason, sqldb.Micros(now),
 			string(target.Provider()), target.Value.Reveal(), string(target.Kind), sqldb.Micros(before))
 		if err != nil {
 			return err
@@ -216,8 +230,14 @@ func (r *Registry) Devices(ctx context.Context, user devices.UserID) ([]devices.
 	return out, nil
 }
 
-// stamp is now in the resolution of the database.
-func (r *Registry) stamp() time.Time { return r.now().UTC().Truncate(time.Microsecond) }
+// stamp is now by the database's clock, or by that of the Config, in the
+// resolution of the database.
+func (r *Registry) stamp(ctx context.Context, tx *sql.Tx) (time.Time, error) {
+	if r.now != nil {
+		return r.now().UTC().Truncate(time.Microsecond), nil
+	}
+	return r.db.Now(ctx, tx)
+}
 
 func (r *Registry) cancel(ctx context.Context, tx *sql.Tx, id devices.ID, reason devices.CancelReason) error {
 	if reason == "" {
