@@ -88,13 +88,17 @@ func (b *books) begin(rule, owner string) (notifier.Run, bool) {
 
 func (b *books) beginAt(rule, owner string, tick time.Time) (notifier.Run, bool) {
 	b.tb.Helper()
-	r := b.rule(rule)
-	run, ok, err := b.ledger.Begin(b.tb.Context(), notifier.BeginRun{
-		Rule: rule, Identity: r.Identity, TickAt: tick, Owner: owner, Generation: "g", Lease: time.Minute,
-		Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
-	})
+	run, ok, err := b.ledger.Begin(b.tb.Context(), b.request(rule, owner, tick))
 	require.NoError(b.tb, err)
 	return run, ok
+}
+
+func (b *books) request(rule, owner string, tick time.Time) notifier.BeginRun {
+	r := b.rule(rule)
+	return notifier.BeginRun{
+		Rule: rule, Identity: r.Identity, TickAt: tick, Owner: owner, Generation: "g", Lease: time.Minute,
+		Plan: func(p *notifier.Progress, _ time.Time) notifier.RunWindow { return notifier.PlanRun(r, p, tick) },
+	}
 }
 
 func (b *books) bet(id, user, outcome string, order int) notifier.Draft {

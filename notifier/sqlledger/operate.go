@@ -17,9 +17,13 @@ var (
 	_ notifier.Auditor       = (*Ledger)(nil)
 )
 
-// control reads an operator's word on a rule and locks it where it exists.
+// control reads an operator's word on a rule and holds it, also while there is
+// none, until the transaction ends. It comes first in a transaction.
 func (l *Ledger) control(ctx context.Context, tx *sql.Tx, rule string) (notifier.RuleControl, error) {
-	return scanControl(tx.QueryRowContext(ctx, selectControl+l.db.Dialect().ForUpdate, rule))
+	if err := l.db.Lock(ctx, tx, "control "+rule); err != nil {
+		return notifier.RuleControl{}, err
+	}
+	return scanControl(tx.QueryRowContext(ctx, selectControl, rule))
 }
 
 const selectControl = `SELECT paused, actor, reason, at FROM rule_controls WHERE rule_id = $1`

@@ -66,6 +66,10 @@ const mostEarly = time.Second
 // Begin implements notifier.RunLedger.
 func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier.Run, ok bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		control, err := l.control(ctx, tx, req.Rule)
+		if err != nil {
+			return err
+		}
 		now, err := l.now(ctx, tx)
 		if err != nil {
 			return err
@@ -78,10 +82,6 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 			return err
 		case inForce != "" && inForce != req.Generation:
 			return notifier.ErrOtherRules
-		}
-		control, err := l.control(ctx, tx, req.Rule)
-		if err != nil {
-			return err
 		}
 		if control.Paused {
 			return notifier.ErrRulePaused
@@ -205,11 +205,11 @@ func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Ti
 // Finish implements notifier.RunLedger.
 func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Rule) (rel notifier.Release, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := l.hold(ctx, tx, run); err != nil {
-			return err
-		}
 		control, err := l.control(ctx, tx, run.Rule)
 		if err != nil {
+			return err
+		}
+		if err := l.hold(ctx, tx, run); err != nil {
 			return err
 		}
 		if control.Paused {
