@@ -14,4 +14,8 @@
 // rule; notifications (rule, key, version) and one latest per (rule, key);
 // deliveries (notification, device). Whatever is read again, restarted or run
 // twice meets them.
+//
+// Transactions lock in one order, so that no two wait for each other: an
+// operator's word on a rule (by name), the rule's watermark, its runs,
+// notifications, deliveries.
 package sqlledger

@@ -2,6 +2,7 @@ package sqlledger_test
 
 import (
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
@@ -87,4 +88,67 @@ func TestTheFirstPauseWaitsForWhatIsUnderWay(t *testing.T) {
 		_, _, err := b.ledger.Begin(t.Context(), b.request("settled", "r1", tick.Add(time.Second)))
 		require.ErrorIs(t, err, notifier.ErrRulePaused)
 	})
+}
+
+// unheld requires that nobody else has a run's row locked, and locks it.
+func (b *books) unheld(tx *sql.Tx, why string) {
+	b.tb.Helper()
+	_, err := tx.ExecContext(b.tb.Context(), `SELECT 1 FROM runs FOR UPDATE NOWAIT`)
+	require.NoError(b.tb, err, why)
+}
+
+func TestABeginningDoesNotWaitForARunThatIsReading(t *testing.T) {
+	b := onPostgres(t)
+	run, ok := b.begin("settled", "r1")
+	require.True(t, ok)
+	b.hold(`UPDATE runs SET lease_until = lease_until + 1`) // as each step of a run does first
+	for _, tick := range []time.Time{run.TickAt, run.TickAt.Add(time.Second)} {
+		begun := inBackground(func() error {
+			_, ok, err := b.ledger.Begin(t.Context(), b.request("settled", "r2", tick))
+			if ok {
+				return errors.New("it has begun")
+			}
+			return err
+		})
+		select {
+		case err := <-begun:
+			require.NoError(t, err)
+		case <-time.After(5 * time.Second):
+			require.FailNow(t, "it waits")
+		}
+	}
+}
+
+// What takes both locks takes the rule's watermark before the run, or now and
+// then two transactions wait for each other.
+func TestTheWatermarkIsLockedBeforeTheRun(t *testing.T) {
+	for name, step := range map[string]func(b *books, run notifier.Run) error{
+		"advance": func(b *books, run notifier.Run) error {
+			return b.ledger.Advance(b.tb.Context(), run, run.Position, run.Until)
+		},
+		"finish": func(b *books, run notifier.Run) error {
+			run.Baseline = true
+			_, err := b.ledger.Finish(b.tb.Context(), run, b.rule(run.Rule))
+			return err
+		},
+		"begin after a lapsed run": func(b *books, run notifier.Run) error {
+			if err := b.exec(`UPDATE runs SET lease_until = 1`); err != nil {
+				return err
+			}
+			_, _, err := b.ledger.Begin(b.tb.Context(), b.request(run.Rule, "r2", run.TickAt.Add(time.Second)))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := onPostgres(t)
+			run, ok := b.begin("settled", "r1")
+			require.True(t, ok)
+			other := b.hold(`SELECT 1 FROM watermarks FOR UPDATE`)
+			done := inBackground(func() error { return step(b, run) })
+			b.waiting(1, "it waits for the watermark")
+			b.unheld(other, "whoever has the watermark may want the run next")
+			require.NoError(t, other.Rollback())
+			require.NoError(t, <-done)
+		})
+	}
 }

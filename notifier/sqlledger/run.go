@@ -86,12 +86,16 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 		if control.Paused {
 			return notifier.ErrRulePaused
 		}
-		if _, err := tx.ExecContext(ctx, failLapsed+` WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
-			return fmt.Errorf("fail lapsed run: %w", err)
+		// Seen without a lock, so that nobody waits here for a run that is being read.
+		if taken, err := l.taken(ctx, tx, req, now); err != nil || taken {
+			return err
 		}
 		known, err := l.progress(ctx, tx, req.Rule, l.db.Dialect().ForUpdate)
 		if err != nil {
 			return err
+		}
+		if _, err := tx.ExecContext(ctx, failLapsed+` WHERE rule_id = $2 AND state = 'reading' AND lease_until <= $1`, now, req.Rule); err != nil {
+			return fmt.Errorf("fail lapsed run: %w", err)
 		}
 		w := req.Plan(known, sqldb.Time(now))
 		run = notifier.Run{Rule: req.Rule, TickAt: req.TickAt, Owner: req.Owner, Lease: req.Lease, RunWindow: w, Position: w.StartAt}
@@ -137,6 +141,17 @@ func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier
 	return run, ok, nil
 }
 
+// taken tells whether the tick has its run, or a run of the rule is reading.
+func (l *Ledger) taken(ctx context.Context, tx *sql.Tx, req notifier.BeginRun, now int64) (taken bool, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM runs WHERE rule_id = $1 AND tick_at = $2)
+		OR EXISTS (SELECT 1 FROM runs WHERE rule_id = $1 AND state = 'reading' AND lease_until > $3)`,
+		req.Rule, sqldb.Micros(req.TickAt), now).Scan(&taken)
+	if err != nil {
+		return false, fmt.Errorf("look for a run: %w", err)
+	}
+	return taken, nil
+}
+
 // queryer is a transaction, or the handle for reads outside of one.
 type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -179,9 +194,18 @@ func (l *Ledger) Renew(ctx context.Context, run notifier.Run) error {
 	return l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error { return l.hold(ctx, tx, run) })
 }
 
+// lockProgress locks where a rule stands.
+func (l *Ledger) lockProgress(ctx context.Context, tx *sql.Tx, rule string) error {
+	_, err := l.progress(ctx, tx, rule, l.db.Dialect().ForUpdate)
+	return err
+}
+
 // Advance implements notifier.RunLedger.
 func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Time) error {
 	return l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if err := l.lockProgress(ctx, tx, run.Rule); err != nil {
+			return err
+		}
 		if err := l.hold(ctx, tx, run); err != nil {
 			return err
 		}
@@ -208,6 +232,11 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 		control, err := l.control(ctx, tx, run.Rule)
 		if err != nil {
 			return err
+		}
+		if run.Baseline || run.Sweep {
+			if err := l.lockProgress(ctx, tx, run.Rule); err != nil {
+				return err
+			}
 		}
 		if err := l.hold(ctx, tx, run); err != nil {
 			return err
