@@ -30,6 +30,24 @@ func TestWhatAnOwnerDoesNotKnowOfIsGivenBack(t *testing.T) {
 	})
 }
 
+// Its owner may have been paused in the middle of a send.
+func TestALapsedLeaseIsNotDisownedButCountsAsUnknown(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 1)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		require.Len(t, b.claim("settled", "r1", 1, time.Minute), 1)
+		require.NoError(t, b.exec(`UPDATE deliveries SET lease_until = lease_until - $1`, (2*time.Minute).Microseconds()))
+		n, err := b.ledger.Disown(t.Context(), "r1", lane, nil)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = b.ledger.Reclaim(t.Context(), 10)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.Equal(t, 1, b.count(`SELECT SUM(unknowns) FROM deliveries`))
+	})
+}
+
 func TestTheNewestLivingReplicasRulesAreInForce(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		join := func(owner, generation string) notifier.Replica {

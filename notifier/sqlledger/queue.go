@@ -326,7 +326,8 @@ func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 	return n, nil
 }
 
-// Disown implements notifier.Queue.
+// Disown implements notifier.Queue. A lease that has lapsed is left to Reclaim:
+// what became of it is not known.
 func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID, held []notifier.DeliveryID) (n int, err error) {
 	param, err := ids(held)
 	if err != nil {
@@ -338,7 +339,7 @@ func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID,
 			return err
 		}
 		n, err = exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $2
-			WHERE state = 'leased' AND owner = $3 AND provider = $4 AND urgency = $5 AND id NOT IN `+l.idSet(),
+			WHERE state = 'leased' AND lease_until > $2 AND owner = $3 AND provider = $4 AND urgency = $5 AND id NOT IN `+l.idSet(),
 			param, now, owner, lane.Provider, lane.Urgency)
 		return err
 	})
