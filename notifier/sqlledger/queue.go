@@ -241,7 +241,7 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 		items := make([]recorded, len(results))
 		for i, r := range results {
 			items[i] = recorded{
-				ID: int64(r.Claim.ID), No: r.Claim.No, State: string(r.State), Reason: r.Reason, DueAt: shifted(r.DueAt, skew),
+				ID: int64(r.Claim.ID), No: r.Claim.No, State: string(r.State), Reason: storable(r.Reason), DueAt: shifted(r.DueAt, skew),
 				Provider: string(r.Provider), Counted: bit(r.Counted), Unknown: bit(r.Unknown),
 			}
 		}
@@ -283,7 +283,7 @@ func (l *Ledger) attempts(
 		if a := r.Attempt; a != nil && ours[r.Claim.ID] {
 			items = append(items, attempted{
 				ID: int64(r.Claim.ID), Generation: a.Generation, StartedAt: shifted(a.StartedAt, skew), EndedAt: shifted(a.EndedAt, skew),
-				Verdict: string(a.Verdict), Code: a.Code, Status: a.Status, ProviderID: a.ProviderID,
+				Verdict: string(a.Verdict), Code: storable(a.Code), Status: a.Status, ProviderID: storable(a.ProviderID),
 			})
 		}
 	}

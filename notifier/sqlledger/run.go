@@ -328,7 +328,7 @@ func (l *Ledger) Fail(ctx context.Context, run notifier.Run, reason string) erro
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE runs SET state = 'failed', error = $1, finished_at = $2 WHERE id = $3`,
-			reason, now, run.ID)
+			storable(reason), now, run.ID)
 		return err
 	})
 }
