@@ -28,6 +28,7 @@ func (l *Ledger) FanOut(ctx context.Context, limit int) (made int, more bool, er
 
 func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		made, more = 0, false
 		rows, err := tx.QueryContext(ctx, `SELECT id FROM notifications
 			WHERE audience = 'user' AND state = 'released' AND fanned_at = 0 ORDER BY id LIMIT $1`+l.db.Dialect().SkipLocked, fanBatch)
 		set, err := collect(rows, err, func(r *sql.Rows) (id notifier.NotificationID, err error) { return id, r.Scan(&id) })
@@ -73,6 +74,7 @@ type broad struct {
 
 func (l *Ledger) fanBroad(ctx context.Context, limit int) (made int, more bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		made, more = 0, false
 		var b broad
 		err := tx.QueryRowContext(ctx, `SELECT id, audience, thread, fan_cursor, expires_at FROM notifications
 			WHERE audience IN ('all', 'follows') AND state = 'released' AND fanned_at = 0 ORDER BY id LIMIT 1`+l.db.Dialect().SkipLocked).

@@ -66,6 +66,7 @@ const mostEarly = time.Second
 // Begin implements notifier.RunLedger.
 func (l *Ledger) Begin(ctx context.Context, req notifier.BeginRun) (run notifier.Run, ok bool, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		run, ok = notifier.Run{}, false
 		control, err := l.control(ctx, tx, req.Rule)
 		if err != nil {
 			return err
@@ -229,6 +230,7 @@ func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Ti
 // Finish implements notifier.RunLedger.
 func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Rule) (rel notifier.Release, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rel = notifier.Release{}
 		control, err := l.control(ctx, tx, run.Rule)
 		if err != nil {
 			return err
