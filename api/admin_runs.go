@@ -26,7 +26,7 @@ type AdminRun struct {
 	Adopted    int64      `json:"adopted" doc:"Versions that a failed run had staged."`
 	Swept      int64      `json:"swept" doc:"New versions that only the sweep could find."`
 	BadRows    int64      `json:"bad_rows"`
-	Planned    int64      `json:"planned" doc:"The deliveries that it would make, where the rule limits them."`
+	Planned    int64      `json:"planned" doc:"The deliveries that it would make, where the rule limits them. They are counted up to one more than max_deliveries: a held run would make at least so many."`
 	Error      string     `json:"error,omitempty" doc:"Why it failed."`
 	StartedAt  time.Time  `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at" doc:"Null while it is reading."`

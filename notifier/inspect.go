@@ -33,7 +33,7 @@ type RunRecord struct {
 	Owner string
 	// Rows counts the rows that were read, the others are what StageResult says.
 	Rows, Staged, Adopted, Swept, Bad int64
-	// Planned counts the deliveries that a held run would make.
+	// Planned counts the deliveries that the run would make, up to one more than the rule's limit.
 	Planned int64
 	// Error says why a run failed.
 	Error                 string

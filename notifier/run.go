@@ -204,7 +204,8 @@ type Release struct {
 	State RunState
 	// Notifications counts what was released or held.
 	Notifications int
-	// Planned counts the deliveries that a held run would make; 0 when the rule has no limit.
+	// Planned counts the deliveries that the run would make, up to one more than the rule's limit:
+	// a held run would make at least so many. It is 0 when the rule has no limit.
 	Planned int
 }
 

@@ -2,6 +2,7 @@ package sqlledger_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,4 +37,92 @@ func TestWhatHasExpiredOrFindsNobodyHoldsNoRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, notifier.RunReleased, rel.State)
 	require.Equal(t, 1, rel.Planned)
+}
+
+// limited are the books whose rules may each make two deliveries in a run.
+func limited(t *testing.T, d sqldbtest.Database) *books {
+	t.Helper()
+	text := strings.ReplaceAll(followRules, "    notification: {", "    max_deliveries: 2\n    notification: {")
+	set, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(text)})
+	require.NoError(t, err)
+	db := d.Open(t)
+	return &books{tb: t, db: db, ledger: sqlledger.New(db), rules: set}
+}
+
+func (b *books) change(status string, order int) notifier.Draft {
+	b.tb.Helper()
+	d, err := b.rule("changed").Draft(notifier.Row{
+		"event": "e1", "status": status, "rowtime": json.Number(strconv.Itoa(1_700_000_000_000 + order)),
+	})
+	require.NoError(b.tb, err)
+	return d
+}
+
+// finish runs a whole run over the drafts and returns how it ended.
+func (b *books) finish(rule string, drafts ...notifier.Draft) notifier.Release {
+	b.tb.Helper()
+	run, ok := b.begin(rule, "r1")
+	require.True(b.tb, ok)
+	b.stage(run, drafts...)
+	rel, err := b.ledger.Finish(b.tb.Context(), run, b.rule(rule))
+	require.NoError(b.tb, err)
+	return rel
+}
+
+// told releases a race that every device has been told of, so often.
+func (b *books) told(times int) {
+	b.tb.Helper()
+	for range times {
+		b.ticks++
+		d := b.race("e1")
+		d.VersionHash, d.Order = strconv.Itoa(b.ticks), int64(b.ticks)
+		b.finish("soon", d)
+	}
+	require.NoError(b.tb, b.exec(`UPDATE notifications SET state = 'released', fanned_at = 1`))
+	require.NoError(b.tb, b.exec(`INSERT INTO deliveries
+		(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
+		SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'sent', 0, n.expires_at, 0 FROM notifications n CROSS JOIN devices d`))
+}
+
+func TestTheCountOfAHeldRunStopsAtOneMoreThanItsLimit(t *testing.T) {
+	t.Parallel()
+	for name, finish := range map[string]func(b *books) notifier.Release{
+		"single users": func(b *books) notifier.Release {
+			return b.finish("settled", b.bet("b1", "ann", "WON", 1), b.bet("b2", "ann", "WON", 1))
+		},
+		"all": func(b *books) notifier.Release { return b.finish("soon", b.race("e1"), b.race("e2"), b.race("e3")) },
+		"those who were told": func(b *books) notifier.Release {
+			b.told(1)
+			return b.finish("changed", b.change("POSTPONED", 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, d := range sqldbtest.Databases(t) {
+				t.Run(d.Name, func(t *testing.T) {
+					t.Parallel()
+					b := limited(t, d)
+					b.devices("ann", 5)
+					rel := finish(b)
+					require.Equal(t, notifier.RunHeld, rel.State)
+					require.Equal(t, 3, rel.Planned, "more than two, however many")
+				})
+			}
+		})
+	}
+}
+
+func TestADeviceThatWasToldTwiceIsPlannedOnce(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			b := limited(t, d)
+			b.devices("ann", 2)
+			b.told(3)
+			rel := b.finish("changed", b.change("POSTPONED", 1))
+			require.Equal(t, notifier.RunReleased, rel.State)
+			require.Equal(t, 2, rel.Planned)
+		})
+	}
 }

@@ -253,7 +253,7 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 			return fmt.Errorf("take over passed notifications: %w", err)
 		}
 		if rule.MaxDeliveries > 0 {
-			if rel.Planned, err = l.planned(ctx, tx, run.ID); err != nil {
+			if rel.Planned, err = l.planned(ctx, tx, run.ID, rule.MaxDeliveries); err != nil {
 				return err
 			}
 			if rel.Planned > rule.MaxDeliveries {
@@ -294,29 +294,61 @@ func (l *Ledger) setStaged(ctx context.Context, tx *sql.Tx, run notifier.RunID, 
 	return n, nil
 }
 
-// planned counts the deliveries that releasing a run would make. The devices are
-// counted only when there is something for all of them.
-func (l *Ledger) planned(ctx context.Context, tx *sql.Tx, run notifier.RunID) (n int, err error) {
-	now, err := l.now(ctx, tx)
-	if err != nil {
-		return 0, err
-	}
-	err = tx.QueryRowContext(ctx, `SELECT
-		(SELECT COUNT(*) FROM notifications n JOIN devices d ON d.user_id = n.user_id
-			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'user' AND d.state = 'active')
-		+ COALESCE((SELECT s.n * (SELECT COUNT(*) FROM devices d WHERE d.state = 'active') FROM (SELECT COUNT(*) AS n FROM notifications
-			WHERE run_id = $1 AND state = 'staged' AND expires_at > $2 AND audience = 'all') s WHERE s.n > 0), 0)
-		+ (SELECT COUNT(*) FROM (SELECT DISTINCT n.id, x.device_id FROM notifications n
+const (
+	// mostPlanned bounds what is counted of a run whose rule has a larger limit than there are phones.
+	mostPlanned = 1 << 32
+	// toldAgain is how often each device of a thread may have been told, on average, before its
+	// being told is counted as if it were several devices'.
+	toldAgain = 4
+)
+
+// plannedQuery counts, up to $3 each: deliveries to single users, notifications for
+// all, the devices that those go to, and deliveries to those who were told before.
+// Of the latter it also counts, up to $4, how often they were told.
+const plannedQuery = `SELECT
+	(SELECT COUNT(*) FROM (SELECT 1 FROM notifications n JOIN devices d ON d.user_id = n.user_id
+		WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'user' AND d.state = 'active' LIMIT $3) u),
+	(SELECT COUNT(*) FROM (SELECT 1 FROM notifications
+		WHERE run_id = $1 AND state = 'staged' AND expires_at > $2 AND audience = 'all' LIMIT $3) a),
+	CASE WHEN EXISTS (SELECT 1 FROM notifications WHERE run_id = $1 AND state = 'staged' AND expires_at > $2 AND audience = 'all')
+		THEN (SELECT COUNT(*) FROM (SELECT 1 FROM devices WHERE state = 'active' LIMIT $3) d) ELSE 0 END,
+	f.told, f.times
+	FROM (SELECT COUNT(*) AS told, COALESCE(SUM(g.times), 0) AS times FROM (SELECT COUNT(*) AS times
+		FROM (SELECT n.id, x.device_id FROM notifications n
 			JOIN notifications o ON o.thread = n.thread AND o.id < n.id
 			JOIN deliveries x ON x.notification_id = o.id
 			JOIN devices d ON d.id = x.device_id AND d.state = 'active'
 			WHERE n.run_id = $1 AND n.state = 'staged' AND n.expires_at > $2 AND n.audience = 'follows'
-			  AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0)) f)`,
-		run, now).Scan(&n)
+			  AND (x.state IN ('sent', 'leased', 'unconfirmed') OR x.unknowns > 0) LIMIT $4) t
+		GROUP BY t.id, t.device_id) g) f`
+
+// planned counts the deliveries that releasing a run would make, up to one more
+// than most: that many are enough to hold it, and a count of all of them would
+// take longer the more reason there is to hold it. The devices are counted only
+// when there is something for all of them.
+func (l *Ledger) planned(ctx context.Context, tx *sql.Tx, run notifier.RunID, most int) (int, error) {
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	limit := min(most, mostPlanned) + 1
+	var single, broad, active, told, times int
+	err = tx.QueryRowContext(ctx, plannedQuery, run, now, limit, toldAgain*limit).Scan(&single, &broad, &active, &told, &times)
 	if err != nil {
 		return 0, fmt.Errorf("count planned deliveries: %w", err)
 	}
-	return n, nil
+	if times == toldAgain*limit {
+		told = limit // there may be any number more
+	}
+	return min(limit, single+told+product(broad, active, limit)), nil
+}
+
+// product is a * b, or limit where it is more.
+func product(a, b, limit int) int {
+	if a > 0 && b > limit/a {
+		return limit
+	}
+	return a * b
 }
 
 // Fail implements notifier.RunLedger.
