@@ -16,6 +16,9 @@ import (
 // returns the versions that it applied. Running it again changes nothing, and
 // neither does running it beside a newer binary that has gone further.
 //
+// A database that does not answer at the start is an Unavailable fault; a step
+// itself takes as long as it takes.
+//
 // On PostgreSQL an advisory lock lets one of several replicas that start at once
 // do the work; the others wait for it.
 func Migrate(ctx context.Context, db *DB) (applied []int64, err error) {
@@ -26,7 +29,7 @@ func Migrate(ctx context.Context, db *DB) (applied []int64, err error) {
 	if current >= newest {
 		return nil, nil // no lock is worth waiting for
 	}
-	err = withProvider(db, func(provider *goose.Provider) error {
+	err = withProvider(ctx, db, func(provider *goose.Provider) error {
 		results, err := provider.Up(ctx)
 		for _, r := range results {
 			applied = append(applied, r.Source.Version)
@@ -48,7 +51,7 @@ type Migration struct {
 
 // MigrationStatus lists every migration that this binary knows, oldest first.
 func MigrationStatus(ctx context.Context, db *DB) (out []Migration, err error) {
-	err = withProvider(db, func(provider *goose.Provider) error {
+	err = withProvider(ctx, db, func(provider *goose.Provider) error {
 		status, err := provider.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("read migration status: %w", err)
@@ -62,11 +65,11 @@ func MigrationStatus(ctx context.Context, db *DB) (out []Migration, err error) {
 }
 
 // withProvider lends what runs migrations.
-func withProvider(db *DB, do func(*goose.Provider) error) (err error) {
+func withProvider(ctx context.Context, db *DB, do func(*goose.Provider) error) (err error) {
 	handle, dialect, files := db.write, goose.DialectSQLite3, migrations.SQLite()
 	var options []goose.ProviderOption
 	if db.dialect.Name == namePostgres {
-		if handle, err = db.unbounded(); err != nil {
+		if handle, err = db.unbounded(ctx); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, handle.Close()) }()

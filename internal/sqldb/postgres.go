@@ -91,8 +91,11 @@ func connectPostgres(url, password string, params map[string]string) (*sql.DB, e
 	return stdlib.OpenDB(*cfg), nil
 }
 
-// reachable checks that the server can be used: it answers, lets us in and is new enough.
+// reachable checks that the server can be used: it answers, within answerTimeout,
+// lets us in and is new enough.
 func reachable(ctx context.Context, db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var version int
 	err := db.QueryRowContext(ctx, `SELECT CAST(current_setting('server_version_num') AS INTEGER)`).Scan(&version)
 	switch code := postgresCode(err); {
@@ -110,12 +113,15 @@ func reachable(ctx context.Context, db *sql.DB) error {
 
 // unbounded opens the database once more without the bounds of a session: a step
 // of a migration takes as long as it takes.
-func (db *DB) unbounded() (*sql.DB, error) {
+func (db *DB) unbounded(ctx context.Context) (*sql.DB, error) {
 	params := session()
 	maps.Copy(params, map[string]string{"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "application_name": "bugle migrate"})
 	out, err := connectPostgres(db.url, db.options.Password, params)
 	if err != nil {
 		return nil, fmt.Errorf("open database for migrations: %w", err)
+	}
+	if err := reachable(ctx, out); err != nil {
+		return nil, errors.Join(err, out.Close())
 	}
 	return out, nil
 }

@@ -29,6 +29,9 @@ import (
 // database that has vanished from the network answers never.
 const txTimeout = 30 * time.Second
 
+// answerTimeout bounds what is asked of a database at the start, which it answers at once.
+const answerTimeout = 10 * time.Second
+
 // maxTxTries bounds how often a transaction runs again that PostgreSQL has chosen
 // as the victim of a deadlock.
 const maxTxTries = 4

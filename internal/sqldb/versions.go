@@ -3,13 +3,24 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+
+	"github.com/bugle-push/bugle/internal/fault"
 )
 
 // Versions returns the version of the database's schema, 0 for a database
 // without one, and the newest one that this binary knows. Unlike the other
-// functions about migrations it writes nothing, not even goose's own table.
+// functions about migrations it writes nothing, not even goose's own table. A
+// database that has vanished is an Unavailable fault after answerTimeout.
 func Versions(ctx context.Context, db *DB) (current, newest int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	defer func() {
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fault.Wrap(fault.Unavailable, err, "the database does not answer")
+		}
+	}()
 	if newest, err = db.newestKnown(); err != nil {
 		return 0, 0, err
 	}
