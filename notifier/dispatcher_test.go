@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,6 +83,46 @@ func TestWhatCannotBeRecordedHoldsItsPlace(t *testing.T) {
 		require.Len(t, w.attempts(), 200, "nothing is sent again")
 		require.Equal(t, map[string]int{"sent": 200}, w.states())
 	})
+}
+
+// pausing is a ledger whose replica stands still once, between a claim and its sends.
+type pausing struct {
+	*sqlledger.Ledger
+	once sync.Once
+	d    time.Duration
+}
+
+func (p *pausing) View(ctx context.Context, claims []notifier.Claim) ([]notifier.View, error) {
+	views, err := p.Ledger.View(ctx, claims)
+	p.once.Do(func() { time.Sleep(p.d) })
+	return views, err
+}
+
+func TestAReplicaThatStoodStillLeavesWhatItsLeaseDoesNotCover(t *testing.T) {
+	t.Parallel()
+	for name, d := range map[string]time.Duration{
+		"the lease has lapsed":                70 * time.Second,
+		"a slow send would not end within it": 42 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(t *testing.T, w *world) {
+				w.device("a1", "ann")
+				ctx, cancel := context.WithCancel(t.Context())
+				stopped := w.start(ctx, rulesYAML, "replica-1", &pausing{Ledger: w.ledger, d: d})
+				time.Sleep(2 * time.Second)
+				w.settle("bet1", "ann", "WON")
+				time.Sleep(5 * time.Second)
+				other := w.start(ctx, rulesYAML, "replica-2", w.ledger)
+				time.Sleep(90 * time.Second)
+				cancel()
+				require.NoError(t, errors.Join(<-stopped, <-other))
+				require.Equal(t, map[string]int{"sent": 1}, w.states())
+				require.Len(t, w.attempts(), 1)
+				require.Equal(t, map[string]int{"n": 2}, w.counts(`SELECT 'n', claims FROM deliveries`), "the first claim sent nothing")
+			})
+		})
+	}
 }
 
 func TestWhenEverythingLooksDeadNothingMoreIsRetired(t *testing.T) {

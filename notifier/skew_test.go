@@ -58,3 +58,22 @@ func TestExpiryGoesByTheDatabasesClock(t *testing.T) {
 		})
 	}
 }
+
+func TestARetryThatWouldComeTooLateByTheDatabasesClockEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.setAnswer(func(notifier.Push, int) notifier.Outcome {
+			return notifier.Outcome{Verdict: notifier.VerdictRetry, Code: "unavailable", Status: 503}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := w.start(ctx, rulesYAML, "replica-1", skewedLedger{w.ledger, time.Hour - 8*time.Second})
+		time.Sleep(2 * time.Second)
+		w.settle("bet1", "ann", "WON") // worth something for an hour, and the first wait is ten seconds
+		time.Sleep(5 * time.Second)
+		require.Equal(t, map[string]int{"expired/backoff": 1}, w.states())
+		cancel()
+		require.NoError(t, <-done)
+		require.Len(t, w.attempts(), 1)
+	})
+}

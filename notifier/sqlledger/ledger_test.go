@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/sqldb"
@@ -219,6 +221,25 @@ func TestARunThatWasTakenOverWritesNothingMore(t *testing.T) {
 	})
 }
 
+func TestARunIsItsOwnersAlone(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		run, ok := b.begin("settled", "r1")
+		require.True(t, ok)
+		other := run
+		other.Owner = "r2"
+		_, err := b.ledger.Stage(t.Context(), other, b.rule("settled"), notifier.Chunk{Drafts: []notifier.Draft{b.bet("b1", "ann", "WON", 1)}})
+		require.ErrorIs(t, err, notifier.ErrRunLost)
+		require.ErrorIs(t, b.ledger.Advance(t.Context(), other, run.Position, time.Now()), notifier.ErrRunLost)
+		require.ErrorIs(t, b.ledger.Renew(t.Context(), other), notifier.ErrRunLost)
+		_, err = b.ledger.Finish(t.Context(), other, b.rule("settled"))
+		require.ErrorIs(t, err, notifier.ErrRunLost)
+		require.ErrorIs(t, b.ledger.Fail(t.Context(), other, "x"), notifier.ErrRunLost)
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM notifications`))
+		_, err = b.ledger.Finish(t.Context(), run, b.rule("settled"))
+		require.NoError(t, err)
+	})
+}
+
 func TestTheWatermarkMovesOnlyFromWhereItStands(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		run, ok := b.begin("settled", "r1")
@@ -273,6 +294,25 @@ func TestWhatAFailedRunStagedIsAdoptedByTheNextThatReadsIt(t *testing.T) {
 	})
 }
 
+func TestWhatTheWatermarkHasPassedIsReleasedByTheNextRunUnlessOvertaken(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 1)
+		run, _ := b.begin("settled", "r1")
+		b.stage(run, b.bet("b1", "ann", "WON", 1), b.bet("b2", "ann", "WON", 1))
+		require.NoError(t, b.ledger.Advance(t.Context(), run, run.Position, run.Position.Add(time.Minute)))
+		require.NoError(t, b.ledger.Fail(t.Context(), run, "the next slice was cut"))
+		run, _ = b.begin("settled", "r1")
+		b.stage(run, b.bet("b2", "ann", "LOST", 2)) // b1 is not read again
+		rel, err := b.ledger.Finish(t.Context(), run, b.rule("settled"))
+		require.NoError(t, err)
+		require.Equal(t, 2, rel.Notifications)
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE state = 'released' AND key LIKE '%b1%'`))
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM notifications WHERE state = 'superseded' AND version = 1`))
+		b.fanOut()
+		require.Equal(t, 2, b.count(`SELECT COUNT(*) FROM deliveries`))
+	})
+}
+
 func TestFanOutGoesOnFromItsCursor(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		b.devices("ann", 10)
@@ -292,6 +332,21 @@ func TestFanOutGoesOnFromItsCursor(t *testing.T) {
 		}
 		require.Equal(t, 10, total)
 		require.Equal(t, 10, b.count(`SELECT COUNT(DISTINCT device_id) FROM deliveries`))
+	})
+}
+
+func TestAStepOfTheFanOutThatFailsLeavesTheCursorBehind(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 10)
+		b.release("soon", b.race("e1"))
+		_, _, err := b.ledger.FanOut(t.Context(), 4)
+		require.NoError(t, err)
+		require.NoError(t, b.exec(`ALTER TABLE deliveries RENAME TO away`))
+		_, _, err = b.ledger.FanOut(t.Context(), 4)
+		require.Error(t, err)
+		require.NoError(t, b.exec(`ALTER TABLE away RENAME TO deliveries`))
+		b.fanOut()
+		require.Equal(t, 10, b.count(`SELECT COUNT(*) FROM deliveries`), "nobody is passed over")
 	})
 }
 
@@ -362,6 +417,59 @@ func TestALeaseIsAFence(t *testing.T) {
 		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM attempts`), "what came too late is not on record")
 		require.Equal(t, 1, b.record("r1", notifier.Result{Claim: second[0], State: notifier.Queued}), "a final state is final")
 	})
+}
+
+func TestClaimsAtOnceLeaseEachDeliveryOnce(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 200)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		var mu sync.Mutex
+		leased := map[notifier.DeliveryID]int{}
+		var all errgroup.Group
+		for i := range 8 {
+			all.Go(func() error {
+				for {
+					got, err := b.ledger.Claim(t.Context(), notifier.ClaimRequest{
+						Lane: lane, Rule: "settled", Limit: 10, Owner: fmt.Sprint("r", i), Lease: time.Minute,
+					})
+					mu.Lock()
+					for _, c := range got {
+						leased[c.ID]++
+					}
+					mu.Unlock()
+					if err != nil || len(got) == 0 {
+						return err
+					}
+				}
+			})
+		}
+		require.NoError(t, all.Wait())
+		require.Len(t, leased, 200)
+		for id, n := range leased {
+			require.Equal(t, 1, n, "delivery %d", id)
+		}
+	})
+}
+
+func TestAClaimPassesOverWhatAnotherIsJustTaking(t *testing.T) {
+	t.Parallel()
+	b := open(t, sqldbtest.Database{Open: sqldbtest.Postgres}) // SQLite has one writer at a time
+	b.devices("ann", 5)
+	b.release("settled", b.bet("b1", "ann", "WON", 1))
+	b.fanOut()
+	require.NoError(t, b.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `SELECT id FROM deliveries ORDER BY due_at, id LIMIT 2 FOR UPDATE`)
+		if err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		got, err := b.ledger.Claim(short, notifier.ClaimRequest{Lane: lane, Rule: "settled", Limit: 3, Owner: "r1", Lease: time.Minute})
+		require.NoError(t, err, "it does not wait")
+		require.Len(t, got, 3)
+		return nil
+	}))
 }
 
 func TestANewVersionWaitsForTheOldOneThatIsBeingSent(t *testing.T) {
