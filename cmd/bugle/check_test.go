@@ -374,9 +374,12 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 		}, []string{"database.url: the database"}, 1},
 		"database of tomorrow": {
 			func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 9999) },
-			[]string{"database.url: a newer Bugle has migrated the database to version 9999"},
-			1,
+			[]string{"WARNING: database.url: a newer Bugle has migrated the database to version 9999"},
+			0,
 		},
+		"no database server": {func(t *testing.T, s *seed) {
+			s.environ["BUGLE_DATABASE_URL"] = "postgres://bugle:hunter2@127.0.0.1:1/bugle?sslmode=disable"
+		}, []string{"database.url: the database cannot be opened", "look whether the server runs"}, 1},
 		"database of yesterday": {
 			func(t *testing.T, s *seed) { s.environ["BUGLE_DATABASE_URL"] = migrated(t, 0) },
 			[]string{"WARNING: database.url: the database is at version", "serve migrates at its start"},

@@ -39,7 +39,7 @@ func Database(url string, o sqldb.Options) Check {
 		case err != nil:
 			return []Finding{errorf(path, "give a database that Bugle made, or a new file", "the database's schema cannot be read: %s", err)}
 		case current > newest:
-			return []Finding{errorf(path, "run that newer Bugle, or restore a backup from before it ran",
+			return []Finding{warningf(path, "nothing during a deployment or a way back, since steps only add; else run that newer Bugle",
 				"a newer Bugle has migrated the database to version %d; this one knows versions up to %d", current, newest)}
 		case current < newest:
 			return []Finding{warningf(path, "nothing, or run bugle migrate up first: serve migrates at its start",
