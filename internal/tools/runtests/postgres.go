@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/bugle-push/bugle/internal/sqldb/pgcluster"
 )
@@ -45,14 +44,17 @@ func postgres(ctx context.Context, stderr io.Writer, install bool) (*pgcluster.C
 // installPostgres installs Debian's server without the cluster that its package
 // would make and start: nothing of ours listens where nobody asked.
 func installPostgres(ctx context.Context, stderr io.Writer) error {
-	const conf = "/etc/postgresql-common/createcluster.conf"
-	if _, err := os.Stat(conf); errors.Is(err, os.ErrNotExist) && os.Geteuid() == 0 {
-		if err := os.MkdirAll(filepath.Dir(conf), 0o755); err != nil { //nolint:gosec // as Debian has it
-			return fmt.Errorf("make folder: %w", err)
-		}
-		if err := os.WriteFile(conf, []byte("create_main_cluster = false\n"), 0o644); err != nil { //nolint:gosec // as Debian has it
-			return fmt.Errorf("write configuration: %w", err)
-		}
+	// Its configuration is there once the package that owns it is, and dpkg asks nothing about it then.
+	if err := aptInstall(ctx, stderr, "postgresql-common"); err != nil {
+		return err
+	}
+	conf, err := os.OpenFile("/etc/postgresql-common/createcluster.conf", os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open configuration: %w", err)
+	}
+	_, err = conf.WriteString("\ncreate_main_cluster = false\n")
+	if err := errors.Join(err, conf.Close()); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
 	}
 	return aptInstall(ctx, stderr, "postgresql")
 }
