@@ -3,6 +3,7 @@ package notifier
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,7 +44,7 @@ func TestAKeyIsRememberedAsLongAsItsRuleReachesBack(t *testing.T) {
 // attic is a RetentionLedger whose steps take a second each.
 type attic struct {
 	deliveries int // that are left to remove
-	fails      error
+	fails      atomic.Pointer[error]
 	worked     time.Duration
 	passes     int
 }
@@ -59,7 +60,10 @@ func (a *attic) RemoveDeliveries(_ context.Context, _ time.Duration, limit int) 
 }
 
 func (a *attic) RemoveReplaced(context.Context, time.Duration, int) (Removed, error) {
-	return Removed{}, a.fails
+	if err := a.fails.Load(); err != nil {
+		return Removed{}, *err
+	}
+	return Removed{}, nil
 }
 
 func (a *attic) ForgetKeys(context.Context, KeyMemory, int) (Removed, error) { return Removed{}, nil }
@@ -97,14 +101,16 @@ func TestTheJanitorLeavesMostOfTheWriterToOthers(t *testing.T) {
 func TestAFailingJanitorSaysSoOnceAndGoesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := &attic{fails: errors.New("the disk is full")}
+		a := &attic{}
+		full, gone := errors.New("the disk is full"), errors.New("the disk is gone")
+		a.fails.Store(&full)
 		var log logged
 		j := NewJanitor(a, NewRules(&RuleSet{}), Retention{}, NewMetrics(nil), zerolog.New(&log).Level(zerolog.WarnLevel))
 		go func() {
 			time.Sleep(12 * time.Minute)
-			a.fails = errors.New("the disk is gone")
+			a.fails.Store(&gone)
 			time.Sleep(5 * time.Minute)
-			a.fails = nil
+			a.fails.Store(nil)
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Minute)
 		defer cancel()

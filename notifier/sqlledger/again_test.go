@@ -14,13 +14,14 @@ import (
 
 // deadlock makes do wait in a trigger, when it has done most of its work, and then
 // makes another transaction, which it returns, want what do has locked. PostgreSQL
-// ends do's transaction, which waited first, and do begins again.
+// ends the transaction that looks for a deadlock and finds it: that is do's, since
+// the other one's time to look comes much later, and do begins again.
 func deadlock(b *books, trigger, wanted string, do func() error) (other *sql.Tx, done <-chan error) {
 	b.tb.Helper()
 	require.NoError(b.tb, b.exec(`CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-		'BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NULL; END'`))
+		'BEGIN PERFORM set_config(''deadlock_timeout'', ''3s'', TRUE); PERFORM pg_advisory_xact_lock(42); RETURN NULL; END'`))
 	require.NoError(b.tb, b.exec(`CREATE TRIGGER wait `+trigger+` FOR EACH STATEMENT EXECUTE FUNCTION wait()`))
-	tx := b.hold(`SELECT pg_advisory_xact_lock(42)`)
+	tx := b.hold(`SELECT set_config('deadlock_timeout', '1h', TRUE), pg_advisory_xact_lock(42)`)
 	done = inBackground(do)
 	b.waiting(1, "it has done its work")
 	_, err := tx.ExecContext(b.tb.Context(), wanted)
