@@ -178,7 +178,8 @@ func (p *Planner) LastRun(ctx context.Context, rule *Rule) (LastRun, error) {
 // LastTick returns the tick after which a rule goes on: the last one that had a
 // run, so that a tick which was missed while nothing was running is made up for
 // at once and a daily rule does not wait for a day. A rule that reads its whole
-// window at each tick goes on from now: an old tick's window is of no use.
+// window at each tick makes up only for a tick of just now: an older one's window
+// is of no use.
 func (p *Planner) LastTick(ctx context.Context, rule *Rule) time.Time {
 	if rule.Watermark == nil {
 		// The one that is due right now may have been left to us by a replica with older rules.

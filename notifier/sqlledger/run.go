@@ -153,13 +153,8 @@ func (l *Ledger) taken(ctx context.Context, tx *sql.Tx, req notifier.BeginRun, n
 	return taken, nil
 }
 
-// queryer is a transaction, or the handle for reads outside of one.
-type queryer interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 // progress returns nil for a rule that has never run.
-func (l *Ledger) progress(ctx context.Context, q queryer, rule, lock string) (*notifier.Progress, error) {
+func (l *Ledger) progress(ctx context.Context, q sqldb.Queryer, rule, lock string) (*notifier.Progress, error) {
 	var p notifier.Progress
 	var start, position, swept int64
 	err := q.QueryRowContext(ctx, `SELECT identity, start_at, position, swept_at FROM watermarks WHERE rule_id = $1`+lock, rule).Scan(&p.Identity, &start, &position, &swept)
