@@ -91,3 +91,26 @@ func TestLimits(t *testing.T) {
 	_, err = config.Parse([]byte("limits: {trusted_proxies: [[a], 3]}"), nil)
 	require.Error(t, err)
 }
+
+func TestKafkaNeedsBrokersEncryptionAndAWholeLogin(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ text, path, message string }{
+		{"kafka: {brokers: [b:9092], tls: false}", "kafka.tls (BUGLE_KAFKA_TLS)", "only with env: dev"},
+		{"kafka: {brokers: ['kafka://b:9092']}", "kafka.brokers[0]", "without a scheme"},
+		{"kafka: {username: u}", "kafka.brokers (BUGLE_KAFKA_BROKERS)", "do nothing without them"},
+		{"kafka: {brokers: [b:9092], username: u}", "kafka.sasl (BUGLE_KAFKA_SASL)", "Confluent Cloud wants PLAIN"},
+		{"kafka: {brokers: [b:9092], sasl: GSSAPI, username: u}", "kafka.sasl (BUGLE_KAFKA_SASL)", "wants one of PLAIN"},
+		{"kafka: {brokers: [b:9092], sasl: PLAIN, username: u}", "kafka.password_file (BUGLE_KAFKA_PASSWORD_FILE)", "missing"},
+		{"env: dev\nkafka: {brokers: [b:9092], tls: false, ca_file: x}", "kafka.ca_file (BUGLE_KAFKA_CA_FILE)", "x"},
+	} {
+		_, err := config.Parse([]byte(c.text), nil)
+		require.Contains(t, fields(t, err)[c.path], c.message, c.text)
+	}
+	good, err := config.Parse([]byte("kafka: {brokers: [b:9092], sasl: SCRAM-SHA-512, username: u}"), []string{"BUGLE_KAFKA_PASSWORD=p"})
+	require.NoError(t, err)
+	require.True(t, good.Kafka.Enabled())
+	require.True(t, good.Kafka.TLS)
+	dev, err := config.Parse([]byte("env: dev\nkafka: {brokers: [b:9092]}"), []string{"BUGLE_KAFKA_TLS=false"})
+	require.NoError(t, err)
+	require.False(t, dev.Kafka.TLS)
+}

@@ -66,6 +66,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.limits(c)
 	r.fcm(c)
 	r.ably(c)
+	r.kafka(c)
 	r.retention(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
@@ -173,16 +174,62 @@ func (r *reader) readSecrets(c *Config) {
 			r.addf(s.path+"_file", "%s is empty", *s.file)
 		}
 	}
-	if c.KSQLDB.CAFile != "" {
-		pem, err := readFile(c.KSQLDB.CAFile)
-		switch {
-		case err != nil:
-			r.addf("ksqldb.ca_file", "%s", err)
-		case !x509.NewCertPool().AppendCertsFromPEM(pem):
-			r.addf("ksqldb.ca_file", "%s contains no PEM certificate", c.KSQLDB.CAFile)
-		default:
-			c.KSQLDB.CA = pem
+	c.KSQLDB.CA = r.authorities("ksqldb.ca_file", c.KSQLDB.CAFile)
+	c.Kafka.CA = r.authorities("kafka.ca_file", c.Kafka.CAFile)
+}
+
+// authorities reads the certificates of a file, if one is named.
+func (r *reader) authorities(path, file string) []byte {
+	if file == "" {
+		return nil
+	}
+	pem, err := readFile(file)
+	switch {
+	case err != nil:
+		r.addf(path, "%s", err)
+	case !x509.NewCertPool().AppendCertsFromPEM(pem):
+		r.addf(path, "%s contains no PEM certificate", file)
+	default:
+		return pem
+	}
+	return nil
+}
+
+// saslMechanisms are the ones that the relay knows.
+var saslMechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
+
+func (r *reader) kafka(c *Config) {
+	k := c.Kafka
+	for i, broker := range k.Brokers {
+		if host, port, err := net.SplitHostPort(broker); err != nil || host == "" || port == "" || strings.Contains(broker, "/") {
+			r.addf(fmt.Sprintf("kafka.brokers[%d]", i), "wants host:port, without a scheme")
 		}
+	}
+	switch {
+	case !k.Enabled():
+		if k.CAFile != "" || k.SASL != "" || k.Username != "" || k.Password != "" || k.PasswordFile != "" {
+			r.addf("kafka.brokers", "missing: the other keys of kafka do nothing without them")
+		}
+		return
+	case !k.TLS && c.Env != Dev:
+		r.addf("kafka.tls", "is false: bets and the password would travel in the clear; only with env: dev")
+	case !k.TLS && k.CAFile != "":
+		r.addf("kafka.ca_file", "has no use without kafka.tls")
+	}
+	if k.SASL == "" {
+		if k.Username != "" || k.Password != "" || k.PasswordFile != "" {
+			r.addf("kafka.sasl", "missing: a user or a password is set without it; Confluent Cloud wants PLAIN")
+		}
+		return
+	}
+	if !slices.Contains(saslMechanisms, k.SASL) {
+		r.addf("kafka.sasl", "wants one of %s", strings.Join(saslMechanisms, ", "))
+	}
+	if k.Username == "" {
+		r.addf("kafka.username", "missing: the user for kafka.sasl")
+	}
+	if k.Password == "" && k.PasswordFile == "" {
+		r.addf("kafka.password_file", "missing: the password of kafka.username; or set %s", envName("kafka.password"))
 	}
 }
 

@@ -36,6 +36,7 @@ type Config struct {
 	Limits     Limits              `yaml:"limits"`
 	FCM        FCM                 `yaml:"fcm"`
 	Ably       Ably                `yaml:"ably"`
+	Kafka      Kafka               `yaml:"kafka"`
 	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
@@ -105,6 +106,24 @@ type Ably struct {
 // Enabled tells whether anything is sent through Ably.
 func (a Ably) Enabled() bool { return a.Key != "" }
 
+// Kafka is the cluster that odds come from and bets go to. Without brokers there
+// is no relay.
+type Kafka struct {
+	Brokers      []string `yaml:"brokers,omitempty" example:"[pkc-xxxxx.europe-west1.gcp.confluent.cloud:9092]" doc:"brokers to begin with, host:port; without them nothing is relayed"`
+	TLS          bool     `yaml:"tls" doc:"encrypt the connections to the brokers; false only with env: dev"`
+	CAFile       string   `yaml:"ca_file,omitempty" doc:"PEM file with the certificate authorities to trust instead of the system's"`
+	SASL         string   `yaml:"sasl,omitempty" doc:"PLAIN (Confluent Cloud), SCRAM-SHA-256 or SCRAM-SHA-512; empty when the brokers ask for no password"`
+	Username     string   `yaml:"username,omitempty" doc:"user for SASL; on Confluent Cloud the API key of the Kafka cluster"`
+	Password     Secret   `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to username; on Confluent Cloud the API secret"`
+	PasswordFile string   `yaml:"password_file,omitempty" example:"/run/secrets/kafka-password" doc:"file with the password"`
+
+	// CA holds what CAFile contains, after Load.
+	CA []byte `yaml:"-"`
+}
+
+// Enabled tells whether there is a Kafka at all.
+func (k Kafka) Enabled() bool { return len(k.Brokers) > 0 }
+
 // Limits are how much the API for apps takes from one user and one address.
 type Limits struct {
 	PerUser        int      `yaml:"per_user" doc:"most requests a minute of one user, on each replica; 0 for no limit"`
@@ -149,6 +168,7 @@ func Default() Config {
 		Database:  Database{MaxConnections: 16},
 		FCM:       FCM{Rate: 1000, InFlight: 128},
 		Ably:      Ably{Rate: 40, InFlight: 32},
+		Kafka:     Kafka{TLS: true},
 		Retention: Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
 		Log:       Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
@@ -217,5 +237,6 @@ func (c *Config) secrets() []secretKey {
 		{"auth.secret", &c.Auth.Secret, &c.Auth.SecretFile},
 		{"fcm.credentials", &c.FCM.Credentials, &c.FCM.CredentialsFile},
 		{"ably.key", &c.Ably.Key, &c.Ably.KeyFile},
+		{"kafka.password", &c.Kafka.Password, &c.Kafka.PasswordFile},
 	}
 }

@@ -295,7 +295,7 @@ func TestTheExampleIsValid(t *testing.T) {
 		}
 	}
 	c, err := config.Parse([]byte(strings.Join(lines, "\n")), []string{
-		"BUGLE_KSQLDB_PASSWORD=x", "BUGLE_FCM_CREDENTIALS=" + credentials, "BUGLE_ABLY_KEY=" + ablyKey,
+		"BUGLE_KSQLDB_PASSWORD=x", "BUGLE_FCM_CREDENTIALS=" + credentials, "BUGLE_ABLY_KEY=" + ablyKey, "BUGLE_KAFKA_PASSWORD=x",
 	}, config.Service()...)
 	require.NoError(t, err)
 	require.Equal(t, config.Prod, c.Env)

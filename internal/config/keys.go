@@ -18,7 +18,7 @@ type Key struct {
 	Path string
 	// Env is the environment variable that overrides it: "BUGLE_KSQLDB_URL".
 	Env string
-	// Type is the kind of value: text, number, true/false, or YAML for a structure.
+	// Type is the kind of value: text, number, true or false, or YAML for a structure.
 	Type string
 	// Default is the value when nothing is said; empty for none.
 	Default string
@@ -37,6 +37,7 @@ const (
 	typeText   = "text"
 	typeNumber = "number"
 	typeWhole  = "whole number"
+	typeBool   = "true or false"
 	typeYAML   = "YAML"
 )
 
@@ -77,6 +78,8 @@ func walk(v reflect.Value, prefix string, visit func(Key)) {
 			k.Type = typeNumber
 		case reflect.Int:
 			k.Type = typeWhole
+		case reflect.Bool:
+			k.Type = typeBool
 		case reflect.Map, reflect.Slice:
 			k.Type = typeYAML
 		default:

@@ -197,6 +197,11 @@ func (r *reader) variable(name, value string) (string, any) {
 		v, err = strconv.ParseFloat(value, 64)
 	case typeWhole:
 		v, err = strconv.Atoi(value)
+	case typeBool:
+		if v = value == "true"; value != "true" && value != "false" {
+			r.addf(key.Path, "wants true or false")
+			return "", nil
+		}
 	case typeYAML:
 		err = yaml.Unmarshal([]byte(value), &v)
 	}
