@@ -28,9 +28,9 @@ func TestClusterShowsWhoItIs(t *testing.T) {
 
 func TestClusterNamesWhatIsMissing(t *testing.T) {
 	for name, c := range map[string]relay.Cluster{
-		"no brokers":    {},
+		"no brokers":     {},
 		"SASL mechanism": {Brokers: []string{"127.0.0.1:1"}, Mechanism: "GSSAPI", Username: "u", Password: "p"},
-		"a password":    {Brokers: []string{"127.0.0.1:1"}, Mechanism: relay.Plain, Username: "u"},
+		"a password":     {Brokers: []string{"127.0.0.1:1"}, Mechanism: relay.Plain, Username: "u"},
 	} {
 		_, err := c.Options()
 		require.ErrorContains(t, err, name)
