@@ -213,12 +213,18 @@ func (t *transport) publish(f object, serial int64) ([]string, *errorInfo) {
 		return nil, denied(opPublish, "the channel")
 	}
 	msgs, e := t.s.messagesOf(f.list("messages"), c.who)
+	if e == nil {
+		e = mayAttach(c.who, name, msgs)
+	}
 	if e != nil {
 		return nil, e
 	}
-	out, e := t.s.publish(name, msgs, origin{conn: c, frame: c.id + ":" + strconv.FormatInt(serial, 10)})
-	t.pushes = append(t.pushes, out.pushes...)
-	return out.serials, e
+	out, e := t.s.publish(name, msgs, origin{conn: c, frame: c.id + ":" + strconv.FormatInt(serial, 10), via: ViaRealtime})
+	if e != nil {
+		return nil, e
+	}
+	t.pushes = append(t.pushes, out.takePushes()...)
+	return out.serials, nil
 }
 
 // enter changes who is present.
@@ -260,6 +266,7 @@ func (t *transport) enter(f object, serial int64) *errorInfo {
 		}
 	}
 	a.ch.broadcast(&frame{Action: actionPresence, ID: id, Timestamp: now, ChannelSerial: serialText(max(a.ch.last, a.ch.floor)), Presence: out}, c)
+	t.s.hookPresence(a.ch.name, out)
 	return nil
 }
 
@@ -287,6 +294,7 @@ func (s *Server) leave(ch *channel, c *connection) {
 		p.Action, p.Timestamp = presenceLeave, now
 		p.ID = "stand-in:" + s.newID(6) + ":0" // made by the service: clients go by the timestamp
 		ch.broadcast(&frame{Action: actionPresence, ID: strings.TrimSuffix(p.ID, ":0"), Timestamp: now, Presence: []presence{p}}, c)
+		s.hookPresence(ch.name, []presence{p})
 	}
 }
 

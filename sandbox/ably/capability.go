@@ -18,6 +18,7 @@ const (
 	opMetadata      = "channel-metadata"
 	opPushSubscribe = "push-subscribe"
 	opPushAdmin     = "push-admin"
+	opPrivileged    = "privileged-headers"
 )
 
 // capability maps resources to operations. Matching goes by whole segments

@@ -15,18 +15,20 @@ type channel struct {
 	msgs     []*message // in order of pos
 	floor    uint64     // no message up to this place is kept
 	last     uint64     // place of the newest message ever
-	seen     map[string]published
+	seen     map[string]*receipt
 	attached map[*attachment]struct{}
 	members  map[string]presence // by connection and client
 	rate     window
+	bytes    window
 }
 
-// published is what a repeat of a publish is answered with.
-type published struct {
-	at      time.Time
-	id      string
-	serials []string
-	pushes  []*item // to be accepted when the lock is released; none for a repeat
+// receipt is what a publish is answered with, and every repeat of it.
+type receipt struct {
+	at       time.Time
+	id       string
+	serials  []string
+	answered bool    // a publisher was told, as far as the server can know
+	pushes   []*item // to be accepted when the lock is released; taken by [Server.takePushes]
 }
 
 // channel returns a channel, making it. s.mu must be held.
@@ -34,7 +36,7 @@ func (s *Server) channel(name string) *channel {
 	ch, known := s.channels[name]
 	if !known {
 		ch = &channel{
-			name: name, seen: map[string]published{}, attached: map[*attachment]struct{}{}, members: map[string]presence{},
+			name: name, seen: map[string]*receipt{}, attached: map[*attachment]struct{}{}, members: map[string]presence{},
 		}
 		s.channels[name] = ch
 	}
@@ -109,23 +111,32 @@ func isMeta(name string) bool {
 type origin struct {
 	conn  *connection // nil for REST
 	frame string      // id of the frame, for messages without ids
+	via   string
+	// once makes the publish count as one message for the channel's rate, as
+	// those of a batch do.
+	once bool
 }
 
 // publish puts messages on a channel, all or none, and sends them to who is
 // attached. s.mu must be held.
-func (s *Server) publish(name string, msgs []*message, from origin) (published, *errorInfo) {
+func (s *Server) publish(name string, msgs []*message, from origin) (*receipt, *errorInfo) {
 	now := s.cfg.Now()
 	ch := s.channel(name)
 	key, e := dedupeKey(msgs)
 	if e != nil {
-		return published{}, e
+		return nil, e
 	}
 	if before, again := ch.seen[key]; key != "" && again && now.Sub(before.at) <= DefaultHistory {
 		s.stats.Duplicates++
+		if before.answered {
+			s.stats.DuplicatesAnswered++
+		}
 		return before, nil
 	}
-	if s.cfg.ChannelRate > 0 && !isMeta(name) && !ch.rate.take(now, s.cfg.ChannelRate, len(msgs)) {
-		return published{}, fail(codeChannelRate, "rate limit exceeded; permitted rate = %d; metric = channel.maxRate", s.cfg.ChannelRate)
+	if !isMeta(name) {
+		if e := s.spend(ch, now, msgs, from.once); e != nil {
+			return nil, e
+		}
 	}
 	base := from.frame
 	if key != "" {
@@ -133,7 +144,7 @@ func (s *Server) publish(name string, msgs []*message, from origin) (published, 
 	} else if base == "" {
 		base = s.newID(9)
 	}
-	out := published{at: now, id: base}
+	out := &receipt{at: now, id: base}
 	for i, m := range msgs {
 		s.serial++
 		m.pos = s.serial
@@ -146,6 +157,7 @@ func (s *Server) publish(name string, msgs []*message, from origin) (published, 
 		}
 		m.Serial = serialText(m.pos) + ":" + strconv.Itoa(i)
 		out.serials = append(out.serials, m.Serial)
+		s.record(name, m, now, from.via)
 	}
 	ch.msgs = append(ch.msgs, msgs...)
 	ch.last = s.serial
@@ -156,15 +168,49 @@ func (s *Server) publish(name string, msgs []*message, from origin) (published, 
 	ch.broadcast(&frame{
 		Action: actionMessage, ID: base, ChannelSerial: serialText(ch.last), Timestamp: now.UnixMilli(), messages: msgs,
 	}, from.conn)
+	s.hookMessages(name, msgs)
 	out.pushes = s.channelPushes(name, msgs)
 	return out, nil
+}
+
+// spend takes the messages from what the channel and the account may have in a
+// second. Source: Ably, "Platform limits".
+func (s *Server) spend(ch *channel, now time.Time, msgs []*message, once bool) *errorInfo {
+	n, size := len(msgs), 0
+	for _, m := range msgs {
+		size += m.size()
+	}
+	slots := n
+	if once {
+		slots = 1
+	}
+	switch c := s.cfg; {
+	case c.ChannelRate > 0 && !ch.rate.fits(now, c.ChannelRate, slots):
+		return fail(codeChannelRate, "rate limit exceeded; permitted rate = %d; metric = channel.maxRate", c.ChannelRate)
+	case c.ChannelByteRate > 0 && !ch.bytes.fits(now, c.ChannelByteRate, size):
+		return fail(codeChannelBytes, "rate limit exceeded; permitted rate = %d bytes; metric = channel.maxBandwidth", c.ChannelByteRate)
+	case c.MessageRate > 0 && !s.published.fits(now, c.MessageRate, n):
+		return fail(codeMessageRate, "rate limit exceeded; permitted rate = %d; metric = messages.maxRate", c.MessageRate)
+	}
+	ch.rate.used += slots
+	ch.bytes.used += size
+	s.published.used += n
+	return nil
+}
+
+// takePushes returns the pushes of a publish, once. s.mu must be held.
+func (r *receipt) takePushes() []*item {
+	out := r.pushes
+	r.pushes = nil
+	return out
 }
 
 // publishInternal puts a message of the service's own on a channel.
 func (s *Server) publishInternal(name string, m *message) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, _ = s.publish(name, []*message{m}, origin{}) // no id, and metachannels have no limit
+	_, _ = s.publish(name, []*message{m}, origin{via: ViaService}) // no id, and metachannels have no limit
+	s.mu.Unlock()
+	s.tell()
 }
 
 // broadcast sends a frame to who is attached. Only messages are kept from

@@ -30,6 +30,12 @@ const (
 	FreeRequestRate     = 50
 	StandardRequestRate = 362
 	ProRequestRate      = 1447
+	// DefaultChannelByteRate is the bytes of messages a second on one channel.
+	DefaultChannelByteRate = 1 << 20
+	// MaxBatchChannels is the number of distinct channels in a batch of
+	// messages, and MaxArray that of messages published at once.
+	MaxBatchChannels = 100
+	MaxArray         = 1000
 	// DefaultHistory is how long messages are kept without persistence, and
 	// how long an id identifies a repeated publish.
 	DefaultHistory = 2 * time.Minute
@@ -125,6 +131,13 @@ type Config struct {
 	// ChannelRate is the number of messages a second on one channel, answered
 	// 42913 beyond it. Zero means [DefaultChannelRate], negative no limit.
 	ChannelRate int
+	// ChannelByteRate is the bytes of messages a second on one channel,
+	// answered 42914 beyond it. Zero means [DefaultChannelByteRate], negative
+	// no limit.
+	ChannelByteRate int
+	// MessageRate is the number of messages published a second by the account,
+	// answered 42917 beyond it. Zero means no limit.
+	MessageRate int
 	// MaxMessageSize is the size of a publish in bytes. Zero means
 	// [DefaultMaxMessageSize].
 	MaxMessageSize int
@@ -159,9 +172,15 @@ type Config struct {
 	// leaves. Zero means 15 seconds.
 	PresenceGrace time.Duration
 
+	// Webhooks are the integration rules of the app.
+	Webhooks []Webhook
+
 	// MaxRecords is how many accepted pushes are kept in memory at least;
 	// older ones are forgotten. Zero means 1,048,576 (about 1 KB each).
 	MaxRecords int
+	// MaxMessages is how many accepted messages of channels are kept in memory
+	// at least; see [Server.Messages]. Zero means 65,536.
+	MaxMessages int
 	// HangLimit ends a request that hangs by [Hang] or [HangAfterAccept], with
 	// a reset. Zero means one minute.
 	HangLimit time.Duration
@@ -177,9 +196,17 @@ type Config struct {
 	// with AnswerLost false turns out to be answered to nobody, because the
 	// client went away first.
 	OnAnswerLost func(Accepted)
+	// OnMessage is called for each message that a channel accepted, in the
+	// order of [Message.Seq], one call at a time, without a lock held
+	// that the server's methods need; over REST before the publisher is
+	// answered. It must not wait for another publish to this server.
+	OnMessage func(Message)
 	// Now tells the time for limits, lifetimes and timestamps. Nil means
 	// time.Now. It must be safe for concurrent use.
 	Now func() time.Time
+	// After waits for the intervals of webhooks, and for nothing else. Nil
+	// means time.After. It must be safe for concurrent use.
+	After func(time.Duration) <-chan time.Time
 	// ErrorLog receives the HTTP server's own complaints. Nil discards them.
 	ErrorLog *log.Logger
 }
@@ -189,6 +216,8 @@ func (c Config) withDefaults() Config {
 	c.Addr = orDefault(c.Addr, "127.0.0.1:0")
 	c.AppID = orDefault(c.AppID, "bugle0")
 	c.ChannelRate = orDefault(c.ChannelRate, DefaultChannelRate)
+	c.ChannelByteRate = orDefault(c.ChannelByteRate, DefaultChannelByteRate)
+	c.MaxMessages = orDefault(c.MaxMessages, 1<<16)
 	c.MaxMessageSize = orDefault(c.MaxMessageSize, DefaultMaxMessageSize)
 	c.History = orDefault(c.History, DefaultHistory)
 	c.MaxHistory = orDefault(c.MaxHistory, 1<<16)
@@ -217,6 +246,13 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.After == nil {
+		c.After = time.After
+	}
+	c.Webhooks = slices.Clone(c.Webhooks)
+	for i, w := range c.Webhooks {
+		c.Webhooks[i] = w.withDefaults(i + 1)
+	}
 	return c
 }
 
@@ -232,7 +268,7 @@ func (c Config) validate() error {
 		}
 		seen[k.ID] = true
 	}
-	for _, n := range []int{c.PushRate, c.RequestRate, c.MaxMessageSize, c.MaxHistory, c.FailAfter, c.MaxRecords} {
+	for _, n := range []int{c.PushRate, c.RequestRate, c.MaxMessageSize, c.MaxHistory, c.FailAfter, c.MaxRecords, c.MessageRate, c.MaxMessages} {
 		if n < 0 {
 			return errors.New("rates, sizes and counts: must not be negative")
 		}
@@ -240,6 +276,11 @@ func (c Config) validate() error {
 	for _, d := range []time.Duration{c.History, c.FeedbackDelay, c.MaxIdle, c.ConnectionTTL, c.PresenceGrace, c.HangLimit} {
 		if d < 0 {
 			return errors.New("durations: must not be negative")
+		}
+	}
+	for _, w := range c.Webhooks {
+		if err := w.validate(c.Keys); err != nil {
+			return err
 		}
 	}
 	if c.PublicURL != "" {

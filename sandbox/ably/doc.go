@@ -23,12 +23,17 @@
 // push enabled; and the test transport ablyChannel, which shows a push on a
 // channel.
 //
-// REST: publishing with ids (a repeat within two minutes is answered and
-// delivered once), history, presence, channel status, time, tokens. Statistics
-// are always empty.
+// REST: publishing one message, an array, data alone (enveloped=false), and
+// batches for up to 100 channels (POST /messages), with ids (a repeat within two
+// minutes is answered and delivered once); limits of size and rate; history,
+// presence of one channel and of several, channel status, time, tokens.
+// Statistics are always empty.
 //
 // Realtime over WebSocket: attaching with modes, rewind and resume, messages,
 // presence, heartbeats, token renewal, resuming a connection within two minutes.
+//
+// Webhooks: messages and presence posted in signed batches, with the service's
+// schedule of repeats ([Config.Webhooks]).
 //
 // All of it in JSON and msgpack, protocol versions 2 to 6. Keys, Ably tokens
 // (signed requests and unsigned ones) and JWTs are checked, and capabilities are
@@ -71,13 +76,18 @@
 // conclusion. One gap cannot be closed from this side: an answer that was
 // written and never read counts as answered.
 //
+// [Server.Messages] and [Config.OnMessage] tell what channels accepted, and
+// [Server.Deliveries] what webhooks sent. [Stats.DuplicatesAnswered] counts the
+// publishes that were repeated without need.
+//
 // # Faults
 //
 // [Faults] sets latency and the shares of publishes, of pushes and of messages
 // over REST, that meet each [Kind] of fault, bounded per message; [Mild] and
 // [Harsh] are presets, [Server.Inject] strikes the next publish.
 // [Server.DropConnections] and [Server.ForgetConnections] cut realtime
-// connections.
+// connections. [WebhookFaults] and [Server.SendTwice] delay webhooks and make
+// them send again what was delivered.
 //
 // # Concurrency, lifecycle, memory
 //
@@ -91,9 +101,8 @@
 // # What it does not do
 //
 // It has no TLS, so it takes keys in clear text, which the real service refuses
-// with 40103. It delivers nothing to a phone. Batch publishing to channels,
-// updates of messages, deltas (subscribers get full messages, as is always
+// with 40103. It delivers nothing to a phone. Updates of messages, deltas (subscribers get full messages, as is always
 // legal), filters of derived channels, presence history, the rate of a
-// connection, integrations, server-sent events, LiveObjects and the Control API
-// are missing. It is no security boundary.
+// connection, integrations but batched webhooks in JSON, server-sent events,
+// LiveObjects and the Control API are missing. It is no security boundary.
 package ably

@@ -11,6 +11,7 @@ const (
 	codeBadRequest       = 40000
 	codeBadBody          = 40001
 	codeBadParam         = 40003
+	codeForeignConn      = 40006
 	codeBadCredential    = 40005
 	codeTooBig           = 40009
 	codeChannelName      = 40010
@@ -18,6 +19,7 @@ const (
 	codeDataType         = 40013
 	codeDeviceID         = 40015
 	codeVersion          = 40017
+	codeBatchPartial     = 40020
 	codeMessageIDs       = 40031
 	codeExtras           = 40032
 	codeTooMany          = 40034
@@ -35,7 +37,10 @@ const (
 	codeNotFound         = 40400
 	codeMethod           = 40500
 	codeRate             = 42910
+	codeInboundRate      = 42911
 	codeChannelRate      = 42913
+	codeChannelBytes     = 42914
+	codeMessageRate      = 42917
 	codeRequestRate      = 42918
 	codeEdgeRate         = 42922
 	codePushRate         = 42926

@@ -19,6 +19,12 @@ const (
 	RateRequests Kind = "rate_requests"
 	// RateGeneric is a 429 with 42910.
 	RateGeneric Kind = "rate_generic"
+	// RateChannel is a 429 with 42913: the messages a second of a channel.
+	// Nothing but publishing to one channel meets it.
+	RateChannel Kind = "rate_channel"
+	// RateMessages is a 429 with 42917: the account's messages a second.
+	// Nothing but publishing to channels meets it.
+	RateMessages Kind = "rate_messages"
 	// RateEdge is a 429 with 42922 in the headers alone and no body, as the
 	// edge rejects a flood.
 	RateEdge Kind = "rate_edge"
@@ -34,8 +40,8 @@ const (
 	BadGatewayHTML Kind = "bad_gateway_html"
 	// GatewayTimeoutHTML is a 504 page of the content delivery network.
 	GatewayTimeoutHTML Kind = "gateway_timeout_html"
-	// ItemInternal fails one item of a batch with 50000 while the request
-	// succeeds. Nothing but batches meets it.
+	// ItemInternal fails one item of a batch, of pushes or of messages, with
+	// 50000 while the request succeeds. Nothing but batches meets it.
 	ItemInternal Kind = "item_internal"
 	// Reset breaks the connection.
 	Reset Kind = "reset"
@@ -57,6 +63,26 @@ const (
 // GoAway answers as usual and then closes the connection. It is no failure.
 const GoAway Kind = "go_away"
 
+// Faults of webhooks; see [WebhookFaults].
+const (
+	// WebhookTwice sends a request again although it succeeded.
+	WebhookTwice Kind = "webhook_twice"
+	// WebhookRepeat sends an event again with a later request.
+	WebhookRepeat Kind = "webhook_repeat"
+)
+
+// WebhookFaults says how webhooks misbehave. Which request and event is struck
+// follows from [Config.Seed] and the event's number.
+type WebhookFaults struct {
+	// DelayMin and DelayMax bound the time for which each request is held back.
+	DelayMin, DelayMax time.Duration
+	// Twice is the share of requests, from 0 to 1, that are made again although
+	// they succeeded, with the same events and newer ones.
+	Twice float64
+	// Repeat is the share of events that come a second time in a later request.
+	Repeat float64
+}
+
 // AfterAccept reports whether k strikes what was accepted already.
 func (k Kind) AfterAccept() bool {
 	return k == ResetAfterAccept || k == UnavailableAfterAccept || k == HangAfterAccept
@@ -65,7 +91,7 @@ func (k Kind) AfterAccept() bool {
 // Valid reports whether k is one of the kinds of this package.
 func (k Kind) Valid() bool {
 	switch k {
-	case RateRequests, RateGeneric, RateEdge, AccountBlocked, TokenExpired, Internal, Unavailable, BadGatewayHTML,
+	case RateRequests, RateGeneric, RateChannel, RateMessages, RateEdge, AccountBlocked, TokenExpired, Internal, Unavailable, BadGatewayHTML,
 		GatewayTimeoutHTML, ItemInternal, Reset, Hang, ResetAfterAccept, UnavailableAfterAccept, HangAfterAccept, GoAway:
 		return true
 	}
@@ -80,8 +106,8 @@ type FaultRule struct {
 	Probability float64
 }
 
-// Faults says how the stand-in misbehaves when something is published: pushes,
-// single and in batches, and messages over REST. The zero value: not at all.
+// Faults says how the stand-in misbehaves when something is published: pushes
+// and messages over REST, single and in batches. The zero value: not at all.
 //
 // Which fault strikes a request is a pure function of [Config.Seed], of the
 // messages in it (each a pair of nid and recipient) and of the number of the
@@ -98,6 +124,8 @@ type Faults struct {
 	// only if each message in it may be. Zero means 2, negative unlimited.
 	// Messages without a nid to one recipient count as one message.
 	MaxPerMessage int
+	// Webhooks are the faults of webhooks.
+	Webhooks WebhookFaults
 }
 
 // Mild returns the faults of an ordinary bad day: 5 to 40 ms of latency, some
@@ -136,6 +164,10 @@ func (f Faults) validate() error {
 	if f.LatencyMin < 0 || f.LatencyMax < f.LatencyMin && f.LatencyMax != 0 {
 		return fmt.Errorf("faults: latency %v to %v: %w", f.LatencyMin, f.LatencyMax, ErrFaults)
 	}
+	w := f.Webhooks
+	if w.DelayMin < 0 || w.DelayMax < w.DelayMin && w.DelayMax != 0 || !(w.Twice >= 0 && w.Twice <= 1) || !(w.Repeat >= 0 && w.Repeat <= 1) {
+		return fmt.Errorf("faults of webhooks: %w", ErrFaults)
+	}
 	sum := 0.0
 	for i, r := range f.Rules {
 		sum += r.Probability
@@ -157,8 +189,8 @@ type plan struct {
 
 // draw decides about one attempt at the given messages, which it counts. It
 // consumes the queue of injected faults first; those ignore the bounds. s.mu
-// must be held.
-func (s *Server) draw(keys []messageKey) plan {
+// must be held. Kinds that strange refuses do not strike.
+func (s *Server) draw(keys []messageKey, strange func(Kind) bool) plan {
 	f := s.faults
 	var p plan
 	var a, b uint64
@@ -175,7 +207,7 @@ func (s *Server) draw(keys []messageKey) plan {
 	latency := between(rng, f.LatencyMin, max(f.LatencyMin, f.LatencyMax))
 	p.before, p.after = latency/2, latency-latency/2
 	roll := rng.Float64()
-	if len(s.injected) > 0 && s.injected[0] != ItemInternal {
+	if len(s.injected) > 0 && s.injected[0] != ItemInternal && !strange(s.injected[0]) {
 		p.kind = s.injected[0]
 		s.injected = s.injected[1:]
 		return p
@@ -187,8 +219,8 @@ func (s *Server) draw(keys []messageKey) plan {
 		}
 		roll -= r.Probability
 	}
-	if p.kind == ItemInternal {
-		p.kind = "" // drawn per item
+	if p.kind == ItemInternal || strange(p.kind) {
+		p.kind = "" // drawn per item, or for other requests
 	}
 	if p.kind == "" || p.kind == GoAway {
 		return p
@@ -253,6 +285,10 @@ func faultAnswer(k Kind) *answer {
 		return refuse(fail(codeRequestRate, "rate limit exceeded; metric = apiRequests.maxRate"))
 	case RateGeneric:
 		return refuse(fail(codeRate, "rate limit exceeded"))
+	case RateChannel:
+		return refuse(fail(codeChannelRate, "rate limit exceeded; metric = channel.maxRate"))
+	case RateMessages:
+		return refuse(fail(codeMessageRate, "rate limit exceeded; metric = messages.maxRate"))
 	case RateEdge:
 		a := refuse(fail(codeEdgeRate, "rate limit exceeded; request rejected"))
 		a.headerOnly = true
@@ -294,7 +330,8 @@ func (s *Server) SetFaults(f Faults) error {
 
 // Inject makes the next publishes that are well formed and permitted meet the
 // given faults, one each and in this order, whatever [Faults] says.
-// [ItemInternal] waits for the next item of a batch.
+// [ItemInternal] waits for the next item of a batch, [RateChannel] and
+// [RateMessages] for the next publish to a channel; those behind wait too.
 func (s *Server) Inject(kinds ...Kind) error {
 	for i, k := range kinds {
 		if !k.Valid() {
@@ -305,6 +342,14 @@ func (s *Server) Inject(kinds ...Kind) error {
 	defer s.mu.Unlock()
 	s.injected = append(s.injected, kinds...)
 	return nil
+}
+
+// SendTwice makes the next n successful requests of webhooks be made again, as
+// if their answers had been lost.
+func (s *Server) SendTwice(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hookTwice += n
 }
 
 // Stats counts what the server did since its start.
@@ -345,6 +390,17 @@ type Stats struct {
 	// Messages is the number of messages published to channels, and Duplicates
 	// the number of publishes recognised as repeats by their id.
 	Messages, Duplicates uint64
+	// DuplicatesAnswered is the number of those repeats whose publisher had
+	// been told of an earlier acceptance, as far as the server can know: they
+	// have no excuse.
+	DuplicatesAnswered uint64
+	// WebhookRequests is the number of requests of webhooks, WebhookFailures
+	// that of those not answered with success.
+	WebhookRequests, WebhookFailures uint64
+	// WebhookEvents is the number of events delivered, of which WebhookRepeats
+	// had been delivered before. WebhookDiscarded is the number of events that
+	// grew too old, WebhookPending that of events waiting now.
+	WebhookEvents, WebhookRepeats, WebhookDiscarded, WebhookPending uint64
 	// Connections is the number of realtime connections opened, Resumed that
 	// of resumed ones.
 	Connections, Resumed uint64

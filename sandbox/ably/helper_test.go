@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -223,14 +225,58 @@ func formats(t *testing.T, test func(t *testing.T, format sdk.ClientOption)) {
 }
 
 // virtual is a clock that tests move by hand.
-type virtual struct{ at chan time.Time }
-
-func newVirtual() *virtual {
-	v := &virtual{at: make(chan time.Time, 1)}
-	v.at <- time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
-	return v
+type virtual struct {
+	mu     sync.Mutex
+	at     time.Time
+	timers []timer
 }
 
-func (v *virtual) now() time.Time { t := <-v.at; v.at <- t; return t }
+type timer struct {
+	due time.Time
+	c   chan time.Time
+}
 
-func (v *virtual) pass(d time.Duration) { v.at <- (<-v.at).Add(d) }
+func newVirtual() *virtual { return &virtual{at: time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)} }
+
+func (v *virtual) now() time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.at
+}
+
+func (v *virtual) after(d time.Duration) <-chan time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t := timer{v.at.Add(d), make(chan time.Time, 1)}
+	v.timers = append(v.timers, t)
+	return t.c
+}
+
+func (v *virtual) pass(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.at = v.at.Add(d)
+	v.timers = slices.DeleteFunc(v.timers, func(t timer) bool {
+		due := !t.due.After(v.at)
+		if due {
+			t.c <- v.at
+		}
+		return due
+	})
+}
+
+// asleep waits until somebody waits for the clock, and returns for how long.
+func (v *virtual) asleep(t *testing.T) time.Duration {
+	t.Helper()
+	var left time.Duration
+	require.Eventually(t, func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if len(v.timers) == 0 {
+			return false
+		}
+		left = v.timers[0].due.Sub(v.at)
+		return true
+	}, 10*time.Second, time.Millisecond)
+	return left
+}

@@ -102,7 +102,7 @@ func messageOf(v any, who *principal) (*message, *errorInfo) {
 	}
 	m := &message{ID: o.str("id"), ClientID: o.str("clientId"), Name: o.str("name"), Extras: o.sub("extras")}
 	m.given = m.ID != ""
-	if !who.actsAs(m.ClientID) {
+	if !who.actsAs(m.ClientID) || m.ClientID == "*" {
 		return nil, fail(codeClientID, "mismatched clientId")
 	}
 	if m.ClientID == "" {
@@ -113,6 +113,9 @@ func messageOf(v any, who *principal) (*message, *errorInfo) {
 			return nil, fail(codeExtras, "unknown field of extras")
 		}
 	}
+	if !flat(m.Extras["headers"]) {
+		return nil, fail(codeExtras, "extras.headers is not a flat object of scalars")
+	}
 	if push, has := m.Extras["push"]; has {
 		fields, _ := asObject(push)
 		if _, e := payloadOf(fields); e != nil {
@@ -122,6 +125,43 @@ func messageOf(v any, who *principal) (*message, *errorInfo) {
 	var e *errorInfo
 	m.Data, m.Encoding, e = canonical(o["data"], o.str("encoding"))
 	return m, e
+}
+
+// flat reports whether v is nothing, or an object of scalars.
+func flat(v any) bool {
+	if v == nil {
+		return true
+	}
+	o, isObject := asObject(v)
+	for _, e := range o {
+		switch e.(type) {
+		case map[string]any, []any:
+			return false
+		}
+	}
+	return isObject
+}
+
+// skips reports whether the publisher asked to keep the message from an
+// integration rule. Source: Ably, "Skip integrations".
+func (m *message) skips(rule string) bool {
+	switch v := object(m.Extras).sub("privileged")["skipRule"].(type) {
+	case string:
+		return v == "*"
+	case []any:
+		return slices.Contains(v, any(rule))
+	}
+	return false
+}
+
+// mayAttach refuses what only some publishers may attach to messages.
+func mayAttach(who *principal, channel string, msgs []*message) *errorInfo {
+	for _, m := range msgs {
+		if _, has := m.Extras["privileged"]; has && !who.may(opPrivileged, channel) {
+			return denied(opPrivileged, "the channel")
+		}
+	}
+	return nil
 }
 
 // size counts name, data, client id and extras. Source: Ably, "Message size
@@ -152,7 +192,7 @@ func (s *Server) messagesOf(v any, who *principal) ([]*message, *errorInfo) {
 	if len(list) == 0 {
 		return nil, fail(codeBadRequest, "no messages")
 	}
-	if len(list) > 1000 {
+	if len(list) > MaxArray {
 		return nil, fail(codeTooMany, "too many messages in one publish")
 	}
 	out := make([]*message, 0, len(list))

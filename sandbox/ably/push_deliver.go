@@ -96,7 +96,7 @@ func (s *Server) accept(items []*item, batch bool, k Kind) (recs []Accepted, eve
 					events = append(events, logEvent{e, rec, to})
 				} else if to.transport == transportChannel {
 					m := &message{Name: "__ably_push__", Data: string(rec.Payload)}
-					_, _ = s.publish(to.address, []*message{m}, origin{}) // over the channel's rate it is lost
+					_, _ = s.publish(to.address, []*message{m}, origin{via: ViaService}) // over the channel's rate it is lost
 				}
 			}
 		}
@@ -106,6 +106,7 @@ func (s *Server) accept(items []*item, batch bool, k Kind) (recs []Accepted, eve
 
 // announce tells of accepted pushes, without a lock held.
 func (s *Server) announce(recs []Accepted, events []logEvent) {
+	s.tell() // of pushes by the transport ablyChannel
 	if s.cfg.OnAccept != nil {
 		for _, rec := range recs {
 			s.cfg.OnAccept(rec)

@@ -42,55 +42,6 @@ func (x *request) routeChannel(path []string) *answer {
 	return refuse(notFound("path"))
 }
 
-// publishReply is the answer to a publish. Source: Ably, REST API version 5.
-type publishReply struct {
-	Channel   string   `json:"channel"`
-	MessageID string   `json:"messageId"`
-	Serials   []string `json:"serials"`
-}
-
-func (x *request) publishMessages(name string) *answer {
-	s := x.s
-	if !x.who.may(opPublish, name) || isMeta(name) {
-		return x.refused(denied(opPublish, "the channel"))
-	}
-	// Twice the size, for what surrounds the messages; messagesOf is exact.
-	body, e := x.body(2*s.cfg.MaxMessageSize + 4096)
-	if e != nil {
-		return x.refused(e)
-	}
-	msgs, e := s.messagesOf(body, x.who)
-	if e != nil {
-		return x.refused(e)
-	}
-	key, e := dedupeKey(msgs)
-	if e != nil {
-		return x.refused(e)
-	}
-	if x.q.Get("_forceNack") == "true" {
-		return x.refused(fail(codeForcedNack, "forced nack"))
-	}
-	p, done := x.strike([]messageKey{keyOf(key, name)})
-	if done {
-		return nil
-	}
-	s.mu.Lock()
-	out, e := s.publish(name, msgs, origin{})
-	if e != nil {
-		p.refund()
-		if p.kind.AfterAccept() {
-			p.kind = ""
-		}
-	}
-	s.mu.Unlock()
-	s.announce(s.accept(out.pushes, false, ""))
-	a := &answer{status: http.StatusCreated, body: publishReply{name, out.id, out.serials}}
-	if e != nil {
-		a = refuse(e)
-	}
-	return x.conclude(p, a, nil)
-}
-
 // history answers messages of a channel, newest first unless asked otherwise.
 func (x *request) history(name, self string) *answer {
 	s := x.s

@@ -21,7 +21,11 @@ type request struct {
 	r    *http.Request
 	q    url.Values
 	who  *principal
-	done bool // the answer was written, or withheld, already
+	v    float64 // version of the protocol, the newest if none was named
+	done bool    // the answer was written, or withheld, already
+
+	publishes string     // how it publishes to channels: [ViaREST], [ViaBatch] or not at all
+	receipts  []*receipt // of what it published and nobody was told of yet
 }
 
 // route picks the handler. It does so by hand, on the escaped path: a channel
@@ -88,6 +92,14 @@ func (x *request) answer() *answer {
 		return x.routePush(path[1:])
 	case "channels":
 		return x.routeChannel(path[1:])
+	case "messages":
+		if len(path) == 1 && r.Method == http.MethodPost {
+			return x.publishBatch()
+		}
+	case "presence":
+		if len(path) == 1 && r.Method == http.MethodGet {
+			return x.presentInChannels()
+		}
 	case "stats":
 		if !who.mayAnywhere(opStats) {
 			return refuse(denied(opStats, "the app"))
@@ -104,12 +116,14 @@ func (x *request) version() *errorInfo {
 		v = x.q.Get("v")
 	}
 	if v == "" {
+		x.v = maxVersion
 		return nil
 	}
 	n, err := strconv.ParseFloat(v, 64) // once it was 1.2
 	if err != nil || n < minVersion && n != 1.2 || n > maxVersion {
 		return fail(codeVersion, "unsupported protocol version")
 	}
+	x.v = n
 	return nil
 }
 
@@ -229,12 +243,17 @@ type window struct {
 	used  int
 }
 
-// take uses n of limit, if they are left.
-func (w *window) take(now time.Time, limit, n int) bool {
+// fits reports whether n of limit are left.
+func (w *window) fits(now time.Time, limit, n int) bool {
 	if now.Sub(w.start) >= time.Second || now.Before(w.start) {
 		*w = window{start: now}
 	}
-	if w.used+n > limit {
+	return w.used+n <= limit
+}
+
+// take uses n of limit, if they are left.
+func (w *window) take(now time.Time, limit, n int) bool {
+	if !w.fits(now, limit, n) {
 		return false
 	}
 	w.used += n

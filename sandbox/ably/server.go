@@ -33,26 +33,36 @@ type Server struct {
 	serving sync.WaitGroup
 	stop    chan struct{}
 	release func() bool // undoes the tie to Start's context
+	hooks   []*hook
+	unhook  context.CancelFunc // ends the webhooks
 
-	mu       sync.Mutex // guards everything below
-	closed   bool
-	inflight sync.WaitGroup // Add only under mu and while not closed
-	rng      *rand.Rand
-	ids      uint64
-	serial   uint64
-	faults   Faults
-	injected []Kind
-	stats    Stats
-	requests window
-	pushes   pushWindow
-	ledger   ledger
-	nonces   map[string]time.Time
-	devices  map[string]*device
-	byClient map[string]map[string]*device
-	broken   map[string]int // transport → code of its failure
-	subs     map[subscription]struct{}
-	channels map[string]*channel
-	conns    map[string]*connection
+	teller sync.Mutex // held while Config.OnMessage is called; locked before mu
+
+	mu         sync.Mutex // guards everything below
+	closed     bool
+	inflight   sync.WaitGroup // Add only under mu and while not closed
+	rng        *rand.Rand
+	ids        uint64
+	serial     uint64
+	faults     Faults
+	injected   []Kind
+	stats      Stats
+	requests   window
+	published  window // messages of the account
+	messages   shelf[Message]
+	deliveries shelf[Delivery]
+	hooked     uint64 // events of webhooks
+	hookTwice  int
+	untold     []Message // for Config.OnMessage
+	pushes     pushWindow
+	ledger     ledger
+	nonces     map[string]time.Time
+	devices    map[string]*device
+	byClient   map[string]map[string]*device
+	broken     map[string]int // transport → code of its failure
+	subs       map[subscription]struct{}
+	channels   map[string]*channel
+	conns      map[string]*connection
 }
 
 // appKey is a key with what follows from it.
@@ -75,21 +85,23 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Seed = binary.LittleEndian.Uint64(b[:]) | 1
 	}
 	s := &Server{
-		cfg:      cfg,
-		wire:     newWire(),
-		keys:     map[string]*appKey{},
-		stop:     make(chan struct{}),
-		rng:      rand.New(rand.NewPCG(cfg.Seed, 0x0ab1)),
-		faults:   cfg.Faults,
-		stats:    Stats{Outcomes: map[string]uint64{}, Faults: map[Kind]uint64{}, LogEvents: map[int]uint64{}},
-		ledger:   newLedger(cfg.MaxRecords),
-		nonces:   map[string]time.Time{},
-		devices:  map[string]*device{},
-		byClient: map[string]map[string]*device{},
-		broken:   map[string]int{},
-		subs:     map[subscription]struct{}{},
-		channels: map[string]*channel{},
-		conns:    map[string]*connection{},
+		cfg:        cfg,
+		wire:       newWire(),
+		keys:       map[string]*appKey{},
+		stop:       make(chan struct{}),
+		rng:        rand.New(rand.NewPCG(cfg.Seed, 0x0ab1)),
+		faults:     cfg.Faults,
+		stats:      Stats{Outcomes: map[string]uint64{}, Faults: map[Kind]uint64{}, LogEvents: map[int]uint64{}},
+		ledger:     newLedger(cfg.MaxRecords),
+		messages:   shelf[Message]{max: cfg.MaxMessages},
+		deliveries: shelf[Delivery]{max: 256},
+		nonces:     map[string]time.Time{},
+		devices:    map[string]*device{},
+		byClient:   map[string]map[string]*device{},
+		broken:     map[string]int{},
+		subs:       map[subscription]struct{}{},
+		channels:   map[string]*channel{},
+		conns:      map[string]*connection{},
 	}
 	s.signing = s.derive("token")
 	for _, k := range cfg.Keys {
@@ -100,8 +112,14 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 		s.keys[name] = &appKey{name: name, secret: secret, caps: k.Capability}
 	}
+	s.hooks = newHooks(s)
 	if err := s.listen(ctx); err != nil {
 		return nil, err
+	}
+	hooksCtx, unhook := context.WithCancel(context.WithoutCancel(ctx))
+	s.unhook = unhook
+	for _, h := range s.hooks {
+		s.serving.Go(func() { h.run(hooksCtx) })
 	}
 	s.serving.Go(s.sweep)
 	s.release = context.AfterFunc(ctx, func() { _ = s.close() })
@@ -230,7 +248,7 @@ func (s *Server) close() error {
 	return s.http.Close()
 }
 
-// Shutdown stops listening, ends hanging requests and realtime connections,
+// Shutdown stops listening, ends hanging requests, webhooks and realtime connections,
 // lets other requests finish, and cuts what is left when ctx ends. Events that
 // wait for [Config.FeedbackDelay] are dropped.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -242,6 +260,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // stopHanging releases what waits on purpose; it may be called more than once.
 func (s *Server) stopHanging() {
+	s.unhook()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {

@@ -11,7 +11,7 @@ import (
 func (x *request) strike(keys []messageKey) (p plan, done bool) {
 	s := x.s
 	s.mu.Lock()
-	p = s.draw(keys)
+	p = s.draw(keys, x.strange)
 	s.mu.Unlock()
 	if !x.sleep(p.before) {
 		s.mu.Lock()
@@ -39,6 +39,17 @@ func (x *request) strike(keys []messageKey) (p plan, done bool) {
 		_ = s.write(x.w, x.r, faultAnswer(p.kind)) // nothing was accepted
 	}
 	return p, true
+}
+
+// strange reports whether a fault does not exist for this request.
+func (x *request) strange(k Kind) bool {
+	switch k {
+	case RateChannel:
+		return x.publishes != ViaREST
+	case RateMessages:
+		return x.publishes == ""
+	}
+	return false
 }
 
 // conclude answers after acceptance, or withholds the answer.
@@ -73,8 +84,10 @@ func (x *request) conclude(p plan, a *answer, recs []Accepted) *answer {
 	// Counted before the write: who reads the answer may send again before
 	// this goroutine goes on.
 	s.answered(recs, 1)
+	s.receipted(x.receipts, true)
 	if err := s.write(x.w, x.r, a); err != nil || x.r.Context().Err() != nil {
 		s.answered(recs, -1)
+		s.receipted(x.receipts, false)
 		s.lost(recs)
 	}
 	return nil
@@ -85,6 +98,15 @@ func (s *Server) answered(recs []Accepted, n int) {
 	defer s.mu.Unlock()
 	for _, rec := range recs {
 		s.ledger.state(keyOf(rec.NID, rec.Target())).answered += n
+	}
+}
+
+// receipted notes whether the publishers of messages were told.
+func (s *Server) receipted(rs []*receipt, told bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range rs {
+		r.answered = told
 	}
 }
 

@@ -175,7 +175,7 @@ func answerFormat(r *http.Request) format {
 // answer is one HTTP answer, made before it is known how it is printed.
 type answer struct {
 	status     int
-	body       any // nil means no body
+	body       any // nil means no body, or the error's own
 	err        *errorInfo
 	headerOnly bool // the error stands in the headers alone, as the edge does it
 	html       bool // a page of the content delivery network stands for the body
@@ -215,7 +215,11 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a *answer) error 
 		h.Set("X-Ably-Errorcode", strconv.Itoa(a.err.Code))
 		h.Set("X-Ably-Errormessage", a.err.Message)
 		if !a.headerOnly {
-			body = s.wire.encode(f, errorBody{a.err})
+			v := a.body
+			if v == nil {
+				v = errorBody{a.err}
+			}
+			body = s.wire.encode(f, v)
 		}
 	case a.body != nil:
 		body = s.wire.encode(f, a.body)
