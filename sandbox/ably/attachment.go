@@ -6,24 +6,24 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// attachment is a connection's tie to a channel.
+// attachment is a client's tie to a channel.
 type attachment struct {
-	conn  *connection
+	to    sink        // who gets the frames
+	conn  *connection // nil for a stream
 	ch    *channel
 	name  string // as the client writes it, with qualifiers
 	modes int64
 }
 
+// sink takes frames: a [transport] or a [stream]. s.mu must be held.
+type sink interface{ send(frame) }
+
 // send queues a frame about the channel. s.mu must be held.
 func (a *attachment) send(f frame) {
-	if a.conn.t == nil {
-		return
-	}
 	f.Channel = a.name
-	a.conn.t.send(f)
+	a.to.send(f)
 }
 
 // handle does what a client's frame asks for. s.mu must be held.
@@ -95,13 +95,13 @@ func (t *transport) attach(f object) {
 	}
 	a := c.attached[wireName]
 	if a == nil && len(c.attached) >= maxAttached {
-		t.refuseChannel(wireName, fail(90010, "maximum number of channels per connection exceeded"))
+		t.refuseChannel(wireName, fail(codeTooManyChannels, "maximum number of channels per connection exceeded"))
 		return
 	}
 	ch := s.channel(name)
 	ch.prune(s.cfg.Now(), s.cfg)
 	if a == nil {
-		a = &attachment{conn: c, ch: ch, name: wireName}
+		a = &attachment{to: t, conn: c, ch: ch, name: wireName}
 		c.attached[wireName] = a
 	}
 	a.modes = modes
@@ -114,13 +114,11 @@ func (t *transport) greet(a *attachment, params map[string]string, serial string
 	s, ch := t.s, a.ch
 	flags := a.modes
 	var backlog []*message
-	if from, isSerial := parseSerial(serial); serial != "" && isSerial {
-		if from >= ch.floor {
-			flags |= flagResumed
-			for _, m := range ch.msgs {
-				if m.pos > from && (a.conn.echo || m.ConnectionID != a.conn.id) {
-					backlog = append(backlog, m)
-				}
+	if from, isSerial := s.parseSerial(serial); isSerial && from >= ch.floor && from <= s.serial {
+		flags |= flagResumed
+		for _, m := range ch.after(from) {
+			if a.conn.echo || m.ConnectionID != a.conn.id {
+				backlog = append(backlog, m)
 			}
 		}
 	} else if serial == "" {
@@ -133,7 +131,7 @@ func (t *transport) greet(a *attachment, params map[string]string, serial string
 	if len(members) > 0 && a.modes&modePresenceSubscribe != 0 {
 		flags |= flagHasPresence
 	}
-	a.send(frame{Action: actionAttached, ChannelSerial: serialText(max(ch.last, ch.floor)), Flags: flags, Params: params})
+	a.send(frame{Action: actionAttached, ChannelSerial: s.serialText(max(ch.last, ch.floor)), Flags: flags, Params: params})
 	if flags&flagHasPresence != 0 {
 		for i := range members {
 			members[i].Action = presencePresent
@@ -144,25 +142,8 @@ func (t *transport) greet(a *attachment, params map[string]string, serial string
 		return
 	}
 	for _, m := range backlog {
-		a.send(frame{
-			Action: actionMessage, ID: m.ID, ChannelSerial: serialText(m.pos), ConnectionID: m.ConnectionID,
-			Timestamp: m.Timestamp, messages: []*message{m},
-		})
+		a.send(m.frame(s))
 	}
-}
-
-// rewind picks the last messages by number ("5") or by time ("15s", "2m").
-func rewind(ch *channel, text string, now time.Time) []*message {
-	if n, err := strconv.Atoi(text); err == nil && n > 0 {
-		return ch.msgs[max(0, len(ch.msgs)-min(n, 100)):]
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		i := slices.IndexFunc(ch.msgs, func(m *message) bool { return now.Sub(time.UnixMilli(m.Timestamp)) <= d })
-		if i >= 0 {
-			return ch.msgs[max(i, len(ch.msgs)-100):]
-		}
-	}
-	return nil
 }
 
 func (t *transport) detach(f object) {
@@ -265,7 +246,7 @@ func (t *transport) enter(f object, serial int64) *errorInfo {
 			a.ch.members[memberKey(p)] = p
 		}
 	}
-	a.ch.broadcast(&frame{Action: actionPresence, ID: id, Timestamp: now, ChannelSerial: serialText(max(a.ch.last, a.ch.floor)), Presence: out}, c)
+	a.ch.broadcast(&frame{Action: actionPresence, ID: id, Timestamp: now, ChannelSerial: t.s.serialText(max(a.ch.last, a.ch.floor)), Presence: out}, c)
 	t.s.hookPresence(a.ch.name, out)
 	return nil
 }
@@ -293,7 +274,7 @@ func (s *Server) leave(ch *channel, c *connection) {
 		delete(ch.members, memberKey(p))
 		p.Action, p.Timestamp = presenceLeave, now
 		p.ID = "stand-in:" + s.newID(6) + ":0" // made by the service: clients go by the timestamp
-		ch.broadcast(&frame{Action: actionPresence, ID: strings.TrimSuffix(p.ID, ":0"), Timestamp: now, Presence: []presence{p}}, c)
+		ch.broadcast(&frame{Action: actionPresence, ID: strings.TrimSuffix(p.ID, ":0"), Timestamp: now, ChannelSerial: s.serialText(max(ch.last, ch.floor)), Presence: []presence{p}}, c)
 		s.hookPresence(ch.name, []presence{p})
 	}
 }

@@ -144,13 +144,23 @@ func (s *Server) byToken(token string) (*principal, *errorInfo) {
 	if raw, err := base64.StdEncoding.DecodeString(token); err == nil {
 		token = string(raw)
 	}
+	var p *principal
+	var e *errorInfo
 	switch strings.Count(token, ".") {
 	case 2:
-		return s.byJWT(token)
+		p, e = s.byJWT(token)
 	case 1:
-		return s.byAblyToken(token)
+		p, e = s.byAblyToken(token)
+	default:
+		e = fail(codeTokenUnknown, "token unrecognised")
 	}
-	return nil, fail(codeTokenUnknown, "token unrecognised")
+	if e == nil && s.tokens.see(sha256.Sum256([]byte(token)), p.expires) {
+		e = fail(codeTokenExpired, "token expired")
+	}
+	if e != nil {
+		return nil, e
+	}
+	return p, nil
 }
 
 // ablyToken is what an Ably token of this server says.

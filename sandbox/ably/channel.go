@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,20 @@ func (s *Server) channel(name string) *channel {
 	return ch
 }
 
+// after returns the messages kept that come after a place.
+func (ch *channel) after(pos uint64) []*message {
+	i := sort.Search(len(ch.msgs), func(i int) bool { return ch.msgs[i].pos > pos })
+	return ch.msgs[i:]
+}
+
+// frame is the message as it goes to a subscriber who missed it.
+func (m *message) frame(s *Server) frame {
+	return frame{
+		Action: actionMessage, ID: m.ID, ChannelSerial: s.serialText(m.pos), ConnectionID: m.ConnectionID,
+		Timestamp: m.Timestamp, messages: []*message{m},
+	}
+}
+
 // prune forgets what is older than is kept.
 func (ch *channel) prune(now time.Time, cfg Config) {
 	n := max(0, len(ch.msgs)-cfg.MaxHistory)
@@ -60,10 +75,17 @@ func (ch *channel) prune(now time.Time, cfg Config) {
 	}
 }
 
-// serialText writes a place so that places sort as texts.
-func serialText(pos uint64) string { return fmt.Sprintf("%016d", pos) }
+// serialText writes a place so that places sort as texts, also among those of
+// servers that ran before.
+func (s *Server) serialText(pos uint64) string { return fmt.Sprintf("%s-%016d", s.epoch, pos) }
 
-func parseSerial(text string) (uint64, bool) {
+// parseSerial reads a place, or the serial of a message in it. Places of other
+// servers are unknown.
+func (s *Server) parseSerial(text string) (uint64, bool) {
+	epoch, text, _ := strings.Cut(text, "-")
+	if epoch != s.epoch {
+		return 0, false
+	}
 	text, _, _ = strings.Cut(text, ":")
 	n, err := strconv.ParseUint(text, 10, 64)
 	return n, err == nil
@@ -155,7 +177,7 @@ func (s *Server) publish(name string, msgs []*message, from origin) (*receipt, *
 		if from.conn != nil {
 			m.ConnectionID = from.conn.id
 		}
-		m.Serial = serialText(m.pos) + ":" + strconv.Itoa(i)
+		m.Serial = s.serialText(m.pos) + ":" + strconv.Itoa(i)
 		out.serials = append(out.serials, m.Serial)
 		s.record(name, m, now, from.via)
 	}
@@ -166,7 +188,7 @@ func (s *Server) publish(name string, msgs []*message, from origin) (*receipt, *
 	}
 	s.stats.Messages += uint64(len(msgs))
 	ch.broadcast(&frame{
-		Action: actionMessage, ID: base, ChannelSerial: serialText(ch.last), Timestamp: now.UnixMilli(), messages: msgs,
+		Action: actionMessage, ID: base, ChannelSerial: s.serialText(ch.last), Timestamp: now.UnixMilli(), messages: msgs,
 	}, from.conn)
 	s.hookMessages(name, msgs)
 	out.pushes = s.channelPushes(name, msgs)
@@ -221,7 +243,7 @@ func (ch *channel) broadcast(f *frame, from *connection) {
 	}
 	for a := range ch.attached {
 		switch {
-		case f.Action == actionMessage && (a.modes&modeSubscribe == 0 || a.conn == from && from != nil && !from.echo):
+		case f.Action == actionMessage && (a.modes&modeSubscribe == 0 || from != nil && a.conn == from && !from.echo):
 			continue
 		case f.Action == actionPresence && a.modes&modePresenceSubscribe == 0:
 			continue

@@ -32,6 +32,10 @@
 // Realtime over WebSocket: attaching with modes, rewind and resume, messages,
 // presence, heartbeats, token renewal, resuming a connection within two minutes.
 //
+// Server-sent events for browsers without an SDK (GET /sse, GET /event-stream),
+// with rewind, resuming by Last-Event-ID or lastEvent, and an error when the
+// token expires. Pages of any origin may make every call.
+//
 // Webhooks: messages and presence posted in signed batches, with the service's
 // schedule of repeats ([Config.Webhooks]).
 //
@@ -58,8 +62,10 @@
 //
 // The answer to a batch ([BatchReply] has three shapes), the events on the push
 // log (an object with error, deviceId, clientId and recipient), and what
-// becomes of a push to an unknown device (404 here) or of a subscription to a
-// channel without push (400 here) are this package's own choice. A client must not depend on them more than it has to. Where it is not
+// becomes of a push to an unknown device (404 here), of a subscription to a
+// channel without push (400 here) or of a stream whose lastEvent is not kept any
+// more (an error event with 80008, then what is kept) are this package's own
+// choice. A client must not depend on them more than it has to. Where it is not
 // known whether the service ignores or refuses something, such as an unknown
 // field of a push payload, it is refused: what passes here is meant to pass
 // there. Texts of errors are not the service's; go by codes.
@@ -86,7 +92,8 @@
 // over REST, that meet each [Kind] of fault, bounded per message; [Mild] and
 // [Harsh] are presets, [Server.Inject] strikes the next publish.
 // [Server.DropConnections] and [Server.ForgetConnections] cut realtime
-// connections. [WebhookFaults] and [Server.SendTwice] delay webhooks and make
+// connections and streams, [Server.ExpireTokens] ends tokens before their time.
+// [WebhookFaults] and [Server.SendTwice] delay webhooks and make
 // them send again what was delivered.
 //
 // # Concurrency, lifecycle, memory
@@ -103,6 +110,5 @@
 // It has no TLS, so it takes keys in clear text, which the real service refuses
 // with 40103. It delivers nothing to a phone. Updates of messages, deltas (subscribers get full messages, as is always
 // legal), filters of derived channels, presence history, the rate of a
-// connection, integrations but batched webhooks in JSON, server-sent events,
-// LiveObjects and the Control API are missing. It is no security boundary.
+// connection, integrations but batched webhooks in JSON, LiveObjects and the Control API are missing. It is no security boundary.
 package ably

@@ -49,6 +49,7 @@ const (
 	codeClientMismatch   = 61002
 	codeResumeFailed     = 80008
 	codeBadConnectionKey = 80018
+	codeTooManyChannels  = 90010
 	codeNotPresent       = 91000
 	codePushInternal     = 103000
 	codePushRejected     = 103004

@@ -211,16 +211,19 @@ func (s *Server) sweepConnections(now time.Time) {
 	}
 }
 
-// DropConnections cuts every realtime connection without a word, as a network
-// does. Their state is kept for resuming.
+// DropConnections cuts every realtime connection and every stream of events
+// without a word, as a network does. Their state is kept for resuming.
 func (s *Server) DropConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cutAll()
 }
 
-// cutAll cuts the transports. s.mu must be held.
+// cutAll cuts the transports and streams. s.mu must be held.
 func (s *Server) cutAll() {
+	for st := range s.streams {
+		st.cut()
+	}
 	for _, c := range s.conns {
 		if c.t != nil {
 			c.t.cut()

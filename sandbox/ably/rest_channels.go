@@ -79,7 +79,7 @@ func (x *request) history(name, self string) *answer {
 	link := func(rel, cursor string) {
 		q := url.Values{}
 		for k, v := range x.q {
-			if k != "key" && k != "access_token" && k != "cursor" { // no secrets in links
+			if !secretParam(k) && k != "cursor" { // no secrets in links
 				q[k] = v
 			}
 		}
@@ -91,7 +91,7 @@ func (x *request) history(name, self string) *answer {
 	link("first", "")
 	link("current", x.q.Get("cursor"))
 	if more {
-		link("next", serialText(last))
+		link("next", s.serialText(last))
 	}
 	return a
 }
@@ -141,7 +141,7 @@ func (x *request) selection() (selection, *errorInfo) {
 	}
 	for name, to := range map[string]*uint64{"fromSerial": &sel.upTo, "from_serial": &sel.upTo, "cursor": &sel.cursor} {
 		if text := x.q.Get(name); text != "" {
-			n, isSerial := parseSerial(text)
+			n, isSerial := x.s.parseSerial(text)
 			if !isSerial {
 				return sel, fail(codeBadParam, "invalid %s", name)
 			}

@@ -34,8 +34,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	x := &request{s: s, w: w, r: r, q: r.URL.Query()}
 	if r.Method == http.MethodOptions {
 		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
+		s.common(h)
 		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+		h.Set("Access-Control-Max-Age", "600")
 		h.Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -92,6 +93,10 @@ func (x *request) answer() *answer {
 		return x.routePush(path[1:])
 	case "channels":
 		return x.routeChannel(path[1:])
+	case "sse", "event-stream":
+		if len(path) == 1 && r.Method == http.MethodGet {
+			return x.openStream(path[0] == "event-stream" && !wantsEvents(r))
+		}
 	case "messages":
 		if len(path) == 1 && r.Method == http.MethodPost {
 			return x.publishBatch()
@@ -219,7 +224,7 @@ func page[T any](x *request, items []T, self string) ([]T, []string, *errorInfo)
 	link := func(rel string, cursor int) string {
 		q := url.Values{}
 		for k, v := range x.q {
-			if k != "key" && k != "access_token" && k != "cursor" { // no secrets in links
+			if !secretParam(k) && k != "cursor" { // no secrets in links
 				q[k] = v
 			}
 		}
@@ -235,6 +240,11 @@ func page[T any](x *request, items []T, self string) ([]T, []string, *errorInfo)
 		links = append(links, link("next", to))
 	}
 	return items[from:to], links, nil
+}
+
+// secretParam reports whether a parameter is one that no link may repeat.
+func secretParam(name string) bool {
+	return name == "key" || name == "access_token" || name == "accessToken"
 }
 
 // window counts in fixed spans of one second.

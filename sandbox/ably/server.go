@@ -26,6 +26,8 @@ type Server struct {
 	wire    *wire
 	keys    map[string]*appKey // by key name, appId.keyId
 	signing []byte             // signs Ably tokens
+	epoch   string             // tells the places of this server from others'
+	tokens  presented
 
 	base    string // public base URL
 	addr    *net.TCPAddr
@@ -63,6 +65,7 @@ type Server struct {
 	subs       map[subscription]struct{}
 	channels   map[string]*channel
 	conns      map[string]*connection
+	streams    map[*stream]struct{}
 }
 
 // appKey is a key with what follows from it.
@@ -102,6 +105,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		subs:       map[subscription]struct{}{},
 		channels:   map[string]*channel{},
 		conns:      map[string]*connection{},
+		streams:    map[*stream]struct{}{},
+		epoch:      fmt.Sprintf("%013d", time.Now().UnixMilli()),
+		tokens:     presented{until: map[tokenHash]time.Time{}, expired: map[tokenHash]time.Time{}},
 	}
 	s.signing = s.derive("token")
 	for _, k := range cfg.Keys {
@@ -291,6 +297,7 @@ func (s *Server) sweep() {
 		case <-t.C:
 		}
 		now := s.cfg.Now()
+		s.tokens.sweep(now)
 		s.mu.Lock()
 		for nonce, at := range s.nonces {
 			if now.Sub(at) > 2*tokenSkew {

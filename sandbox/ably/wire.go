@@ -189,14 +189,20 @@ func noContent() *answer { return &answer{status: http.StatusNoContent} }
 
 func refuse(e *errorInfo) *answer { return &answer{status: e.StatusCode, err: e} }
 
-// write sends the answer and reports what the connection said to it.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, a *answer) error {
-	h := w.Header()
+// common sets the headers that every answer has. Pages of any origin may read
+// it.
+func (s *Server) common(h http.Header) {
 	h.Set("Server", "ably-stand-in")
 	h.Set("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Expose-Headers", "Link,Transfer-Encoding,Content-Length,X-Ably-ErrorCode,X-Ably-ErrorMessage,X-Ably-ServerId")
 	h.Set("X-Ably-Serverid", "stand-in")
+}
+
+// write sends the answer and reports what the connection said to it.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, a *answer) error {
+	h := w.Header()
+	s.common(h)
 	for _, l := range a.links {
 		h.Add("Link", l)
 	}
