@@ -14,6 +14,7 @@ import (
 // adminRoute is one route of the admin listener and what it answers to an operator.
 type adminRoute struct {
 	method, pattern, path, body string
+	media                       string // of the body, where it is not JSON
 	// admin is the status for an operator; open routes answer it to everybody.
 	admin int
 	open  bool
@@ -41,6 +42,11 @@ func adminRoutes() []adminRoute {
 		{method: "GET", pattern: v1 + "/devices", path: v1 + "/devices?user=ann", admin: 200},
 		{method: "GET", pattern: v1 + "/devices/{id}", path: v1 + "/devices/phone-1", admin: 200},
 		{method: "POST", pattern: v1 + "/devices/{id}/test", path: v1 + "/devices/phone-1/test", body: `{"title":"a","body":"b"}`, admin: 200},
+		{method: "GET", pattern: v1 + "/suppressions", admin: 200},
+		{method: "PUT", pattern: v1 + "/suppressions", body: `{"user":"ann","reason":"jurisdiction"}`, admin: 200},
+		{method: "DELETE", pattern: v1 + "/suppressions", path: v1 + "/suppressions?user=eve&reason=cool_off", admin: 204},
+		{method: "POST", pattern: v1 + "/suppressions/import", body: `{"user":"ann","reason":"cool_off"}`, media: "application/x-ndjson", admin: 200},
+		{method: "GET", pattern: v1 + "/suppressions/export", admin: 200},
 		{method: "GET", pattern: v1 + "/audit", admin: 200},
 		{method: "GET", pattern: v1 + "/audit/export", admin: 200},
 		{method: "GET", pattern: "/admin/openapi.json", admin: 200},
@@ -98,7 +104,7 @@ func TestAdminRoutesOpenToOperatorsOnly(t *testing.T) {
 	a := newAdminWorld(t)
 	for name, header := range strangers(t, a) {
 		for _, rt := range adminRoutes() {
-			rec := a.do(t, call{method: rt.method, path: rt.path, body: rt.body, header: header})
+			rec := a.do(t, call{method: rt.method, path: rt.path, body: rt.body, contentType: rt.media, header: header})
 			if rt.open {
 				require.Equal(t, rt.admin, rec.Code, "%s %s %s", name, rt.method, rt.pattern)
 				continue
@@ -120,7 +126,7 @@ func TestAdminRoutesOpenToOperatorsOnly(t *testing.T) {
 		t.Run(rt.method+" "+rt.pattern, func(t *testing.T) {
 			t.Parallel()
 			w := newAdminWorld(t)
-			rec := w.as(t, rt.method, rt.path, rt.body)
+			rec := w.do(t, call{method: rt.method, path: rt.path, body: rt.body, contentType: rt.media, token: w.token})
 			require.Equal(t, rt.admin, rec.Code, rec.Body.String())
 			require.NotContains(t, rec.Body.String()+w.log.String(), deadTarget)
 			require.NotContains(t, rec.Body.String()+w.log.String(), w.token)
@@ -133,7 +139,7 @@ func (a *adminWorld) changes(t testing.TB) (n int) {
 	t.Helper()
 	require.NoError(t, a.db.SQL().QueryRowContext(t.Context(), `SELECT (SELECT COUNT(*) FROM audit) + (SELECT COUNT(*) FROM rule_controls)
 		+ (SELECT COUNT(*) FROM runs WHERE id > 15) + (SELECT COUNT(*) FROM runs WHERE id IN (12, 13) AND state <> 'held')
-		+ (SELECT COUNT(*) FROM deliveries WHERE state = 'queued')`).Scan(&n))
+		+ (SELECT COUNT(*) FROM deliveries WHERE state = 'queued') + (SELECT COUNT(*) FROM suppressions WHERE user_id <> 'eve')`).Scan(&n))
 	return n
 }
 

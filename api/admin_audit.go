@@ -12,12 +12,13 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
-// AdminAuditEntry is one change that an operator made.
+// AdminAuditEntry is one change that an operator made, or a delivery that a
+// suppression stopped.
 type AdminAuditEntry struct {
 	ID        int64           `json:"id"`
 	At        time.Time       `json:"at"`
-	Actor     string          `json:"actor" example:"alice"`
-	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,test_send"`
+	Actor     string          `json:"actor" example:"alice" doc:"Empty where Bugle itself did it: stopped, a delivery that a suppression held back."`
+	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,test_send,suppress,unsuppress,stopped"`
 	Subject   string          `json:"subject" example:"rule/bet-settled"`
 	Before    json.RawMessage `json:"before" doc:"What was; null where there was nothing."`
 	After     json.RawMessage `json:"after" doc:"What is since."`
@@ -49,7 +50,7 @@ func (a *adminServer) registerAudit(api huma.API) {
 	tags := []string{"audit"}
 	handle(a.server, api, huma.Operation{
 		OperationID: "list-audit", Method: http.MethodGet, Path: "/admin/v1/audit", Tags: tags,
-		Summary:     "List what operators did",
+		Summary:     "List what operators did, and what suppressions stopped",
 		Description: "Newest first, or with after from there on.",
 	}, a.listAudit)
 	handle(a.server, api, lasting(huma.Operation{

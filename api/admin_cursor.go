@@ -47,3 +47,9 @@ func decodeCursor(text string, v any) error {
 	}
 	return nil
 }
+
+// suppressionCursor is where a page of suppressions ended.
+type suppressionCursor struct {
+	User   string `json:"u"`
+	Reason string `json:"r"`
+}

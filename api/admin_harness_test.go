@@ -84,7 +84,7 @@ func (s *stage) Send(_ context.Context, p notifier.Push) notifier.Outcome {
 
 // adminWorld is the admin handler over a database with a story in it: runs 12
 // and 13 are held, run 14 failed; notification 41 was refused by the provider as
-// delivery 7 on ann's phone-1, and ended as delivery 8 on her phone-2.
+// delivery 7 on ann's phone-1, and ended as delivery 8 on her phone-2. eve cools off.
 type adminWorld struct {
 	handler http.Handler
 	apps    *world
@@ -115,7 +115,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: a.ledger, Log: log})
 	require.NoError(t, err)
 	tester, err := notifier.NewTester(notifier.TesterConfig{
-		Devices: registry, Senders: map[devices.Provider]notifier.Sender{devices.FCM: a.stage}, Audit: a.ledger, Log: log,
+		Devices: registry, Senders: map[devices.Provider]notifier.Sender{devices.FCM: a.stage}, Audit: a.ledger, Suppressions: a.ledger, Log: log,
 	})
 	require.NoError(t, err)
 	a.token = a.addToken(t, "alice", 0)
@@ -124,6 +124,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	ops := api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
+		Suppressions: a.ledger,
 	}
 	for _, c := range change {
 		c(&ops)
@@ -175,6 +176,7 @@ func (a *adminWorld) tell(t testing.TB) {
 		VALUES (7, 41, 'phone-1', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'rejected', 'INVALID_ARGUMENT', 1, $1, $2, $1, $1),
 		       (8, 41, 'phone-2', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'sent', '', 1, $1, $2, $1, $1)`, us, later)
 	a.exec(t, `INSERT INTO attempts (delivery_id, generation, owner, started_at, ended_at, verdict, code, status) VALUES (7, 1, 'replica-1', $1, $1, 'rejected', 'INVALID_ARGUMENT', 400)`, us)
+	a.exec(t, `INSERT INTO suppressions (user_id, reason, class, set_by, set_at) VALUES ('eve', 'cool_off', 'service', 'bob', $1)`, us)
 	a.exec(t, `INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen)
 		VALUES ('bet-settled', 'h1', 'null_key', 'column "bet_id" is null', '{"bet_id":null}', 3, $1, $1), ('bet-settled', 'h2', 'null_key', 'd', '{}', 1, $1, $1)`, us)
 }

@@ -90,9 +90,11 @@ type Operations struct {
 	TestSend      TestSender
 	Audit         AuditReader
 	Replicas      ReplicaReader
+	// Suppressions are who must not be sent to; changes of them are audited.
+	Suppressions notifier.Suppressions
 }
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil
+		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil
 }

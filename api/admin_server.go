@@ -24,6 +24,7 @@ const (
 	previewTimeout  = time.Minute
 	testSendTimeout = 30 * time.Second
 	exportTimeout   = 5 * time.Minute
+	importTimeout   = 9 * time.Minute // an answer must follow before the listener's own end of writing
 )
 
 // timeoutKey is where an operation's metadata has a timeout of its own.
@@ -142,6 +143,7 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	a.registerDeliveries(api)
 	a.registerNotifications(api)
 	a.registerAdminDevices(api)
+	a.registerSuppressions(api)
 	a.registerAudit(api)
 
 	// huma describes its own error model beside ours; nothing refers to it.

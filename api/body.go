@@ -21,7 +21,7 @@ import (
 // slow, cut off and not JSON each get an answer of their own. huma then parses
 // what was read.
 func (s *server) readBody(hctx huma.Context, next func(huma.Context)) {
-	if hctx.Operation().RequestBody == nil {
+	if op := hctx.Operation(); op.RequestBody == nil || op.Metadata[streamKey] != nil {
 		next(hctx)
 		return
 	}

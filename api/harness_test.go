@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"maps"
@@ -83,6 +84,7 @@ type call struct {
 	method, path, body string
 	token              string
 	header             http.Header
+	contentType        string // of the body; empty means JSON
 }
 
 func (c call) request(t testing.TB) *http.Request {
@@ -94,7 +96,7 @@ func (c call) request(t testing.TB) *http.Request {
 	r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, body)
 	r.Header.Set("X-Request-Id", requestID)
 	if c.body != "" {
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", cmp.Or(c.contentType, "application/json"))
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)

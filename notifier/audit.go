@@ -9,7 +9,7 @@ import (
 )
 
 // Actor is who asks for a change, and by which request. The zero value is the
-// service itself, whose doings are not audited.
+// service itself, of whose doings only what a suppression stopped is audited.
 type Actor struct {
 	// Name is the name of the operator's token.
 	Name string
@@ -36,7 +36,28 @@ const (
 	ActionRequeue Action = "requeue"
 	// ActionTestSend: one push went to one device outside of the ledger.
 	ActionTestSend Action = "test_send"
+	// ActionSuppress: a user must not be sent to.
+	ActionSuppress Action = "suppress"
+	// ActionUnsuppress: a suppression was taken back.
+	ActionUnsuppress Action = "unsuppress"
+	// ActionStopped: a suppression stopped a delivery. The service itself did it, so that the
+	// entry has no actor.
+	ActionStopped Action = "stopped"
 )
+
+// Stopped is what the audit keeps of a delivery that a suppression stopped: the
+// delivery itself is removed one day.
+type Stopped struct {
+	Notification NotificationID   `json:"notification"`
+	Rule         string           `json:"rule"`
+	Class        Class            `json:"class"`
+	User         devices.UserID   `json:"user"`
+	Device       devices.ID       `json:"device"`
+	Reason       Reason           `json:"reason"`
+	Suppressed   SuppressionClass `json:"suppressed"`
+	SetBy        string           `json:"set_by"`
+	SetAt        time.Time        `json:"set_at"`
+}
 
 // AuditEntry is one change that an operator made. Entries are never changed.
 type AuditEntry struct {
@@ -71,6 +92,12 @@ func SubjectRun(id RunID) string { return "run/" + strconv.FormatInt(int64(id), 
 
 // SubjectDelivery names a delivery in the audit.
 func SubjectDelivery(id DeliveryID) string { return "delivery/" + strconv.FormatInt(int64(id), 10) }
+
+// SubjectSuppression names a suppression in the audit. A user's id may have any
+// character but control characters, so the reason, which has no slash, comes first.
+func SubjectSuppression(k SuppressionKey) string {
+	return "suppression/" + string(k.Reason) + "/" + string(k.User)
+}
 
 // SubjectDevice names a device in the audit.
 func SubjectDevice(id devices.ID) string { return "device/" + string(id) }

@@ -352,7 +352,8 @@ func TestATestPushIsAuditedAndGoesToActiveDevicesOnly(t *testing.T) {
 		w.device("a2", "ann")
 		w.exec(`UPDATE devices SET state = 'inactive' WHERE id = 'a2'`)
 		tester, err := notifier.NewTester(notifier.TesterConfig{
-			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger, Log: zerolog.Nop(),
+			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger,
+			Suppressions: w.ledger, Log: zerolog.Nop(),
 		})
 		require.NoError(t, err)
 		w.setAnswer(func(notifier.Push, int) notifier.Outcome {
@@ -384,10 +385,17 @@ func TestATestPushIsAuditedAndGoesToActiveDevicesOnly(t *testing.T) {
 		w.exec(`UPDATE devices SET target_kind = 'ably_device', provider = 'ably' WHERE id = 'a1'`)
 		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
 		require.Equal(t, fault.Conflict, fault.KindOf(err))
+		key := notifier.SuppressionKey{User: "ann", Reason: notifier.ReasonCoolOff}
+		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, []notifier.Suppression{{User: key.User, Reason: key.Reason}})
+		require.NoError(t, err)
+		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
+		require.ErrorIs(t, err, notifier.ErrSuppressed)
+		require.NoError(t, w.ledger.Unsuppress(t.Context(), notifier.Actor{}, key))
 
 		entries, err := w.ledger.Audit(t.Context(), notifier.AuditQuery{Limit: 10})
 		require.NoError(t, err)
-		require.Len(t, entries, 2)
+		require.Len(t, entries, 4)
+		entries = entries[2:]
 		require.Equal(t, "device/a1", entries[0].Subject)
 		require.NotContains(t, string(entries[0].After), "tok-a1")
 		require.NotContains(t, string(entries[0].After), "Hello")

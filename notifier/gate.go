@@ -30,6 +30,16 @@ const (
 	ReasonMuted Reason = "muted"
 	// ReasonNotOptedIn: the category must be chosen, and the user has not.
 	ReasonNotOptedIn Reason = "not_opted_in"
+	// ReasonSelfExclusion: the user has excluded themselves.
+	ReasonSelfExclusion Reason = "self_exclusion"
+	// ReasonCoolOff: the user takes a break.
+	ReasonCoolOff Reason = "cool_off"
+	// ReasonAccountClosed: the user's account is closed.
+	ReasonAccountClosed Reason = "account_closed"
+	// ReasonJurisdiction: the law of where the user is forbids it.
+	ReasonJurisdiction Reason = "jurisdiction"
+	// ReasonSuppressed: a suppression stops it whose reason this binary does not know.
+	ReasonSuppressed Reason = "suppressed"
 	// ReasonShadow: the rule does everything but the send.
 	ReasonShadow Reason = "shadow"
 	// ReasonUnreadable: what is on record about it makes no sense.
@@ -42,6 +52,15 @@ const (
 // in a newer form.
 func (r Reason) ofRule() bool { return r == ReasonRuleRemoved || r == ReasonShadow }
 
+// ofSuppression is the reason that a delivery gets: the set is closed, whatever
+// a newer binary has written into the list.
+func (r Reason) ofSuppression() Reason {
+	if slices.Contains(SuppressionReasons(), r) {
+		return r
+	}
+	return ReasonSuppressed
+}
+
 // Decision is what the gates say of a delivery: send it, or end it with a
 // state and a reason.
 type Decision struct {
@@ -50,6 +69,8 @@ type Decision struct {
 	Reason Reason
 	// Correction says that the text is that of a correction.
 	Correction bool
+	// Suppression is the one that stopped the delivery; nil when none did.
+	Suppression *Suppression
 }
 
 // Pass tells whether the delivery may be sent.
@@ -77,6 +98,10 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 		return Decision{State: Cancelled, Reason: ReasonDeviceReassigned}
 	case v.Newer:
 		return Decision{State: Superseded, Reason: ReasonNewer}
+	}
+	// Before everything that a user can wish for, and before what was told: nothing passes by it.
+	if s := stopped(v, now); s != nil {
+		return Decision{State: Suppressed, Reason: s.Reason.ofSuppression(), Suppression: s}
 	}
 	if rule.Audience.Kind == AudienceFollows {
 		if !v.Told {

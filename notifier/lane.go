@@ -190,7 +190,7 @@ func (l *lane) deliver(ctx context.Context, v View) {
 		return
 	}
 	if !decision.Pass() {
-		l.finish(v, decision.State, decision.Reason, nil)
+		l.refuse(v, decision)
 		return
 	}
 	if to := v.Device.Target.Provider(); to != l.id.Provider {
@@ -346,6 +346,19 @@ func (l *lane) requeue(v View, attempt *Attempt, r Result) {
 		r.State = Queued
 	}
 	r.Claim, r.Attempt = v.Claim, attempt
+	l.record(r)
+}
+
+// refuse ends a delivery that a gate stopped.
+func (l *lane) refuse(v View, d Decision) {
+	l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(d.State), string(d.Reason)).Inc()
+	r := Result{Claim: v.Claim, State: d.State, Reason: string(d.Reason)}
+	if s := d.Suppression; s != nil {
+		r.Stopped = &Stopped{
+			Notification: v.Notification.ID, Rule: v.Rule, Class: v.Class, User: v.User, Device: v.Device.ID,
+			Reason: s.Reason, Suppressed: s.Class, SetBy: s.SetBy, SetAt: s.SetAt,
+		}
+	}
 	l.record(r)
 }
 

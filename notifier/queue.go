@@ -47,6 +47,8 @@ type View struct {
 	// Device is the device as it is now; its ID is empty when it is gone from the registry.
 	Device      devices.Device
 	Preferences devices.Preferences
+	// Suppressions are all of the user's, those that have ended or not yet begun included.
+	Suppressions []Suppression
 	// Newer says that the thread has a newer released notification.
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.
@@ -92,6 +94,8 @@ type Result struct {
 	Unknown bool
 	// Attempt is what was tried; nil when nothing was.
 	Attempt *Attempt
+	// Stopped is what a suppression stopped, for the audit; nil when none did.
+	Stopped *Stopped
 }
 
 // Backlog is what waits on a lane.

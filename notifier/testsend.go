@@ -25,6 +25,9 @@ const (
 // ErrDeviceNotActive says that nothing may be sent to a device, not even a test.
 var ErrDeviceNotActive error = fault.New(fault.Conflict, "the device is not active: its user deactivated it, or its target is dead")
 
+// ErrSuppressed says that the device's user must not be sent to, not even a test.
+var ErrSuppressed error = fault.New(fault.Conflict, "the device's user is suppressed: nothing is sent to them, not even a test")
+
 // DeviceFinder looks a device up for an operator.
 type DeviceFinder interface {
 	// Find returns a device of any user, or devices.ErrUnknownDevice.
@@ -42,26 +45,29 @@ type TesterConfig struct {
 	Devices DeviceFinder
 	Senders map[devices.Provider]Sender
 	Audit   Auditor
-	Log     zerolog.Logger
+	// Suppressions are asked whether the device's user may be sent to.
+	Suppressions SuppressionReader
+	Log          zerolog.Logger
 }
 
 // Tester sends test pushes. They are no deliveries: nothing of them stands in
-// the ledger but the audit, no gate but the device's state holds them back, and
-// they wait for no pace, breaker or pause.
+// the ledger but the audit, no gate but the device's state and its user's
+// suppressions holds them back, and they wait for no pace, breaker or pause.
 type Tester struct {
-	devices DeviceFinder
-	senders map[devices.Provider]Sender
-	audit   Auditor
-	log     zerolog.Logger
+	devices      DeviceFinder
+	senders      map[devices.Provider]Sender
+	audit        Auditor
+	suppressions SuppressionReader
+	log          zerolog.Logger
 }
 
 // NewTester returns a Tester.
 func NewTester(c TesterConfig) (*Tester, error) {
-	if c.Devices == nil || len(c.Senders) == 0 || c.Audit == nil {
-		return nil, errors.New("tester needs devices, senders and an audit")
+	if c.Devices == nil || len(c.Senders) == 0 || c.Audit == nil || c.Suppressions == nil {
+		return nil, errors.New("tester needs devices, senders, an audit and the suppressions")
 	}
 	return &Tester{
-		devices: c.Devices, senders: c.Senders, audit: c.Audit, log: c.Log.With().Str("component", "tester").Logger(),
+		devices: c.Devices, senders: c.Senders, audit: c.Audit, suppressions: c.Suppressions, log: c.Log.With().Str("component", "tester").Logger(),
 	}, nil
 }
 
@@ -79,7 +85,7 @@ type TestResult struct {
 
 // TestSend sends one push to one device now and returns the provider's answer,
 // whatever it is: a dead target stays as it is. It returns
-// devices.ErrUnknownDevice, ErrDeviceNotActive and, when nobody sends to the
+// devices.ErrUnknownDevice, ErrDeviceNotActive, ErrSuppressed and, when nobody sends to the
 // device's provider, a Conflict fault.
 func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, body string) (TestResult, error) {
 	d, err := t.devices.Find(ctx, id)
@@ -88,6 +94,15 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	}
 	if d.State != devices.Active {
 		return TestResult{}, ErrDeviceNotActive
+	}
+	listed, err := t.suppressions.Suppressions(ctx, SuppressionQuery{User: d.User, Limit: len(SuppressionReasons()) + 1})
+	if err != nil {
+		return TestResult{}, fmt.Errorf("read suppressions: %w", err)
+	}
+	for _, s := range listed {
+		if s.Stops(Service, time.Now()) {
+			return TestResult{}, ErrSuppressed
+		}
 	}
 	provider := d.Target.Provider()
 	sender, ok := t.senders[provider]

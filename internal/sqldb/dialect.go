@@ -64,3 +64,20 @@ func (d Dialect) Texts(expression string) string {
 	}
 	return "json_each(" + expression + ") AS j"
 }
+
+// Objects is an aggregate of rows: a text with a JSON array of objects that have
+// the columns as members. Of no rows it is "[]".
+func (d Dialect) Objects(columns ...string) string {
+	members := make([]string, len(columns))
+	for i, column := range columns {
+		_, name, ok := strings.Cut(column, ".")
+		if !ok {
+			name = column
+		}
+		members[i] = "'" + name + "', " + column
+	}
+	if d.Name == namePostgres {
+		return "COALESCE(CAST(json_agg(json_build_object(" + strings.Join(members, ", ") + ")) AS TEXT), '[]')"
+	}
+	return "json_group_array(json_object(" + strings.Join(members, ", ") + "))"
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
@@ -30,29 +31,93 @@ type (
 		State  notifier.DeliveryState `json:"state"`
 		Reason string                 `json:"reason,omitempty"`
 	}
+	stoppedState struct {
+		State notifier.DeliveryState `json:"state"`
+		*notifier.Stopped
+	}
+	suppressionState struct {
+		Class notifier.SuppressionClass `json:"class"`
+		From  *time.Time                `json:"from,omitempty"`
+		Until *time.Time                `json:"until,omitempty"`
+		Note  string                    `json:"note,omitempty"`
+		SetBy string                    `json:"set_by,omitempty"`
+		SetAt *time.Time                `json:"set_at,omitempty"`
+	}
 )
 
 // note writes an audit entry within the transaction of the change. It is the
 // only place that writes the table, and nothing ever changes or deletes there.
 func (l *Ledger) note(ctx context.Context, tx *sql.Tx, by notifier.Actor, action notifier.Action, subject string, before, after any) error {
+	n, err := noteOf(action, subject, before, after)
+	if err != nil {
+		return err
+	}
+	return l.noteAll(ctx, tx, by, []note{n})
+}
+
+// note is an entry on its way in.
+type note struct {
+	Action  notifier.Action `json:"action"`
+	Subject string          `json:"subject"`
+	Before  string          `json:"before_state"`
+	After   string          `json:"after_state"`
+}
+
+func noteOf(action notifier.Action, subject string, before, after any) (note, error) {
 	b, err := json.Marshal(before)
 	if err != nil {
-		return fmt.Errorf("encode audit entry: %w", err)
+		return note{}, fmt.Errorf("encode audit entry: %w", err)
 	}
 	a, err := json.Marshal(after)
 	if err != nil {
-		return fmt.Errorf("encode audit entry: %w", err)
+		return note{}, fmt.Errorf("encode audit entry: %w", err)
+	}
+	return note{Action: action, Subject: storable(subject), Before: string(b), After: string(a)}, nil
+}
+
+// noteAll writes entries at the end of a transaction. Transactions that write the audit follow one
+// another from here to their commits: whoever reads it forward, by id, must miss none that
+// commits later with a smaller one.
+func (l *Ledger) noteAll(ctx context.Context, tx *sql.Tx, by notifier.Actor, notes []note) error {
+	param, err := batch(notes)
+	if err != nil {
+		return err
+	}
+	if err := l.db.Lock(ctx, tx, "audit"); err != nil {
+		return err
 	}
 	now, err := l.now(ctx, tx)
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO audit (at, actor, action, subject, before_state, after_state, request_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, now, by.Name, action, subject, string(b), string(a), by.RequestID)
+		SELECT $2, $3, j.action, j.subject, j.before_state, j.after_state, $4
+		FROM `+l.records("action TEXT", "subject TEXT", "before_state TEXT", "after_state TEXT")+` WHERE TRUE`,
+		param, now, by.Name, by.RequestID)
 	if err != nil {
-		return fmt.Errorf("insert audit entry: %w", err)
+		return fmt.Errorf("insert audit entries: %w", err)
 	}
 	return nil
+}
+
+// noteStopped writes down what suppressions have stopped, in the transaction that ends the deliveries.
+func (l *Ledger) noteStopped(ctx context.Context, tx *sql.Tx, results []notifier.Result, written []notifier.DeliveryID) error {
+	var notes []note
+	for _, r := range results {
+		if r.Stopped == nil || !slices.Contains(written, r.Claim.ID) {
+			continue
+		}
+		n, err := noteOf(notifier.ActionStopped, notifier.SubjectDelivery(r.Claim.ID), deliveryState{State: notifier.Leased},
+			stoppedState{State: r.State, Stopped: r.Stopped})
+		if err != nil {
+			return err
+		}
+		notes = append(notes, n)
+	}
+	if len(notes) == 0 {
+		return nil
+	}
+	return l.noteAll(ctx, tx, notifier.Actor{}, notes)
 }
 
 // Note implements notifier.Auditor.

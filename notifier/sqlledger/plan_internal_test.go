@@ -43,6 +43,9 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 			SELECT i, 'd' || i, 'u' || i, 'r', 'fcm', 'high', FALSE, 'sent', i, 9, i, 9 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 		`INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 			SELECT i, 'd' || i + 1, 'u' || i, 'r', 'fcm', 'high', FALSE, 'queued', i, 9, i FROM generate_series(CAST($1 AS BIGINT), $2) i WHERE i <= (SELECT COUNT(*) FROM notifications) / 10`,
+		`INSERT INTO preferences (user_id, updated_at) SELECT 'u' || i, 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
+		`INSERT INTO suppressions (user_id, reason, class, set_by, set_at)
+			SELECT 'u' || i, 'cool_off', 'service', 'x', 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 	} {
 		for first := 1; first <= rows; first += planStep {
 			require.NoError(t, l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -61,6 +64,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		want  []string
 	}{
 		"claim":             {l.claimQuery(), []any{"me", 1, "fcm", "high", "r", 5000, 250}, []string{"using deliveries_queue", "using deliveries_pkey"}},
+		"view":              {l.viewQuery(), []any{viewIDs()}, []string{"suppressions_pkey", "deliveries_pkey", "notifications_pkey", "devices_pkey", "preferences_pkey"}},
 		"record":            {l.recordQuery(), []any{`[{"id":1,"no":1,"state":"sent"}]`, 1, "me"}, []string{"using deliveries_pkey"}},
 		"reclaim":           {l.reclaimQuery(), []any{5, 1000}, []string{"using deliveries_leased"}},
 		"expire":            {l.expireQuery(), []any{5, 1000, "ttl"}, []string{"using deliveries_expiry"}},
@@ -83,7 +87,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 				return errUndo
 			}), errUndo)
 			t.Log(plan)
-			require.NotRegexp(t, `Seq Scan on (deliveries|devices|notifications)`, plan, plan)
+			require.NotRegexp(t, `Seq Scan on (deliveries|devices|notifications|suppressions|preferences)`, plan, plan)
 			if name != "expire" {
 				require.NotContains(t, plan, "deliveries_expiry", plan)
 			}
@@ -92,4 +96,14 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 			}
 		})
 	}
+}
+
+// viewIDs is a batch of deliveries as a claim makes it.
+func viewIDs() string {
+	set := make([]notifier.DeliveryID, 64)
+	for i := range set {
+		set[i] = notifier.DeliveryID(i + 1)
+	}
+	text, _ := ids(set) // numbers only
+	return text
 }

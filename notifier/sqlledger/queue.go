@@ -127,22 +127,7 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 	}
 	readAt := time.Now()
 	decoded := map[notifier.NotificationID]notifier.Row{} // many deliveries share one row
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT `+l.db.Dialect().Clock+`, d.id, d.user_id, d.expires_at, d.attempts, d.unknowns,
-		n.id, n.rule_id, n.key, n.version, n.version_hash, n.order_value, n.user_id, n.variant, n.category, n.class, n.thread,
-		n.source_row, n.due_at, n.created_at,
-		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
-		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
-		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''), COALESCE((SELECT f.since FROM rules_in_force f), 0),
-		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
-		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
-			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
-			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
-			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END
-		FROM `+l.records("id BIGINT")+` CROSS JOIN deliveries d
-		CROSS JOIN notifications n
-		LEFT JOIN devices v ON v.id = d.device_id
-		LEFT JOIN preferences p ON p.user_id = v.user_id
-		WHERE d.id = j.id AND n.id = d.notification_id`, param)
+	rows, err := l.db.SQL().QueryContext(ctx, l.viewQuery(), param)
 	out, err := collect(rows, err, func(r *sql.Rows) (notifier.View, error) { return scanView(r, readAt, decoded) })
 	if err != nil {
 		return nil, fmt.Errorf("read views: %w", err)
@@ -153,16 +138,39 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 	return out, nil
 }
 
+// viewQuery reads all that the gates need in one statement, and so at one moment: a list that
+// cannot be read fails the whole of it, and nothing is sent.
+func (l *Ledger) viewQuery() string {
+	return `SELECT ` + l.db.Dialect().Clock + `, d.id, d.user_id, d.expires_at, d.attempts, d.unknowns,
+		n.id, n.rule_id, n.key, n.version, n.version_hash, n.order_value, n.user_id, n.variant, n.category, n.class, n.thread,
+		n.source_row, n.due_at, n.created_at,
+		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
+		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
+		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''), COALESCE((SELECT f.since FROM rules_in_force f), 0),
+		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
+		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
+			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
+			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
+			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END,
+		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
+			FROM suppressions s WHERE s.user_id = d.user_id)
+		FROM ` + l.records("id BIGINT") + ` CROSS JOIN deliveries d
+		CROSS JOIN notifications n
+		LEFT JOIN devices v ON v.id = d.device_id
+		LEFT JOIN preferences p ON p.user_id = v.user_id
+		WHERE d.id = j.id AND n.id = d.notification_id`
+}
+
 func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID]notifier.Row) (notifier.View, error) {
 	v := notifier.View{ReadAt: readAt}
 	var clock, expires, due, created, inForceSince int64
-	var row, muted, optedIn, target string
+	var row, muted, optedIn, target, suppressions string
 	d := &v.Device
 	err := r.Scan(&clock, &v.Claim.ID, &v.User, &expires, &v.Attempts, &v.Unknowns,
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told)
+		&muted, &optedIn, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions)
 	if err != nil {
 		return v, err
 	}
@@ -172,6 +180,9 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 	}
 	v.ExpiresAt, v.DueAt, v.CreatedAt = sqldb.Time(expires), sqldb.Time(due), sqldb.Time(created)
 	v.Draft.ExpiresAt, v.RulesInForceSince = v.ExpiresAt, sqldb.Time(inForceSince)
+	if v.Suppressions, err = suppressionsOf(v.User, suppressions); err != nil {
+		return v, err // no delivery's own fault: it waits until the list makes sense
+	}
 	v.Unreadable = errors.Join(
 		json.Unmarshal([]byte(muted), &v.Preferences.Muted),
 		json.Unmarshal([]byte(optedIn), &v.Preferences.OptedIn),
@@ -255,7 +266,10 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 			return fmt.Errorf("update deliveries: %w", err)
 		}
 		lost = len(results) - len(written)
-		return l.attempts(ctx, tx, owner, results, written, skew)
+		if err := l.attempts(ctx, tx, owner, results, written, skew); err != nil {
+			return err
+		}
+		return l.noteStopped(ctx, tx, results, written)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("record results: %w", err)

@@ -1,0 +1,144 @@
+package api_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/api"
+)
+
+func TestAnOperatorSuppressesAUser(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	rec := a.as(t, "PUT", "/admin/v1/suppressions", `{"user":"ann","reason":"self_exclusion","from":"2026-01-01T00:00:00+01:00","until":null,"note":"by phone"}`)
+	require.Equal(t, 200, rec.Code, rec.Body.String())
+	s := decode[api.AdminSuppression](t, rec)
+	require.WithinDuration(t, time.Now(), s.SetAt, time.Minute)
+	from := time.Date(2025, 12, 31, 23, 0, 0, 0, time.UTC)
+	require.Equal(t, api.AdminSuppression{
+		User: "ann", Reason: "self_exclusion", Class: "service", From: &from, Note: "by phone", Active: true, SetBy: "alice", SetAt: s.SetAt,
+	}, s)
+
+	list := decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?limit=1", ""))
+	require.Equal(t, []api.AdminSuppression{s}, list.Suppressions)
+	list = decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?limit=1&after="+list.Next, ""))
+	require.Equal(t, "eve", list.Suppressions[0].User)
+	require.Empty(t, list.Next)
+	require.Len(t, decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?reason=cool_off", "")).Suppressions, 1)
+	require.Len(t, decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?user=bob", "")).Suppressions, 0)
+
+	require.Contains(t, requireProblem(t, a.as(t, "POST", "/admin/v1/devices/phone-1/test", `{"title":"a","body":"b"}`), 409).Detail, "suppressed")
+	require.Equal(t, 204, a.as(t, "DELETE", "/admin/v1/suppressions?user=ann&reason=self_exclusion", "").Code)
+	requireProblem(t, a.as(t, "DELETE", "/admin/v1/suppressions?user=ann&reason=self_exclusion", ""), 404)
+	var actions []string
+	for _, e := range a.audit(t) {
+		actions = append(actions, e.Action+" "+e.Subject)
+	}
+	require.Equal(t, []string{"suppress suppression/self_exclusion/ann", "unsuppress suppression/self_exclusion/ann"}, actions)
+}
+
+func TestAWrongSuppressionIsRefused(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	for body, path := range map[string]string{
+		`{"user":"ann","reason":"cool_off","class":"marketing"}`:                                          "body.class",
+		`{"user":"","reason":"cool_off"}`:                                                                 "body.user",
+		`{"user":"ann","reason":"boredom"}`:                                                               "body.reason",
+		`{"user":"ann","reason":"cool_off","from":"2026-01-02T00:00:00Z","until":"2026-01-01T00:00:00Z"}`: "body.until",
+		`{"user":"ann","reason":"cool_off","until":"soon"}`:                                               "body.until",
+		`{"user":"ann","reason":"cool_off","util":"2026-01-01T00:00:00Z"}`:                                "body.util",
+	} {
+		p := requireProblem(t, a.as(t, "PUT", "/admin/v1/suppressions", body), 400)
+		require.Equal(t, path, p.Errors[0].Path, body)
+	}
+	requireProblem(t, a.as(t, "DELETE", "/admin/v1/suppressions?user=eve", ""), 400)
+	requireProblem(t, a.as(t, "GET", "/admin/v1/suppressions?after=x", ""), 400)
+	require.Empty(t, a.audit(t))
+}
+
+func (a *adminWorld) importList(t testing.TB, media, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	return a.do(t, call{method: "POST", path: "/admin/v1/suppressions/import", contentType: media, body: body, token: a.token})
+}
+
+func TestManyAreSuppressedByAnImport(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	var csv strings.Builder
+	csv.WriteString("user,reason,class\n")
+	for i := range 1500 {
+		fmt.Fprintf(&csv, "u%04d,account_closed,all\n", i)
+	}
+	rec := a.importList(t, "text/csv; charset=utf-8", csv.String())
+	require.Equal(t, 200, rec.Code, rec.Body.String())
+	require.Equal(t, api.AdminImport{Lines: 1500, Changed: 1500}, decode[api.AdminImport](t, rec))
+	rec = a.importList(t, "text/csv", csv.String())
+	require.Equal(t, api.AdminImport{Lines: 1500, Unchanged: 1500}, decode[api.AdminImport](t, rec))
+
+	for format, media := range map[string]string{"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"} {
+		rec = a.as(t, "GET", "/admin/v1/suppressions/export?format="+format, "")
+		require.Equal(t, 200, rec.Code)
+		require.Equal(t, media, rec.Header().Get("Content-Type"))
+		other := newAdminWorld(t)
+		again := other.importList(t, media, rec.Body.String())
+		require.Equal(t, api.AdminImport{Lines: 1501, Changed: 1500, Unchanged: 1}, decode[api.AdminImport](t, again), "eve is known there")
+	}
+}
+
+func TestAnImportSaysWhatIsWrongAndWhatIsIn(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	lines := strings.Repeat(`{"user":"ann","reason":"cool_off"}`+"\n", 1000) + `{"user":"bob","reason":"boredom"}` + "\n" + `{"user":"cid","reason":"cool_off"}`
+	p := requireProblem(t, a.importList(t, "application/x-ndjson", lines), 400)
+	require.Equal(t, []api.ProblemField{{Path: "line 1001", Message: "reason: wants one of self_exclusion, cool_off, account_closed, jurisdiction"}}, p.Errors)
+	require.Contains(t, p.Detail, "of 1002 lines 1000 are in the list now")
+	require.Contains(t, requireProblem(t, a.importList(t, "text/csv", "who\n"), 400).Detail, "first line")
+	requireProblem(t, a.importList(t, "application/json", `{"user":"ann","reason":"cool_off"}`), 415)
+
+	r := call{method: "POST", path: "/admin/v1/suppressions/import", contentType: "application/x-ndjson", token: a.token, body: "x"}.request(t)
+	r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"user":"dan","reason":"cool_off"}`+"\n"), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	rec := httptest.NewRecorder()
+	a.handler.ServeHTTP(rec, r)
+	require.Contains(t, requireProblem(t, rec, 400).Detail, "broke off")
+}
+
+// An import may take longer than the server lets other requests take.
+func TestALongImportIsReadAsItArrives(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	server := httptest.NewUnstartedServer(a.handler)
+	server.Config.ReadTimeout = 300 * time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
+	body, lines := io.Pipe()
+	go func() {
+		defer lines.Close()
+		for i := range 6 {
+			fmt.Fprintf(lines, `{"user":"u%d","reason":"cool_off"}`+"\n", i)
+			time.Sleep(100 * time.Millisecond) // slower than the timeout as a whole
+		}
+	}()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/admin/v1/suppressions/import", body)
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "Bearer "+a.token)
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	resp, err := server.Client().Do(r)
+	var timeout net.Error
+	require.False(t, errors.As(err, &timeout) && timeout.Timeout())
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, 200, resp.StatusCode, string(text))
+	require.Contains(t, string(text), `"changed":6`)
+}

@@ -1,0 +1,140 @@
+package notifier_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// gateCase makes one gate close. The cases stand in the order in which the gates
+// decide: of several that are closed, the first one names the reason.
+type gateCase struct {
+	name   string
+	close  func(v *notifier.View, r **notifier.Rule)
+	state  notifier.DeliveryState
+	reason notifier.Reason
+}
+
+var gateNow = time.Date(2026, 9, 1, 14, 0, 0, 0, time.UTC)
+
+func suppressedFor(reason notifier.Reason, class notifier.SuppressionClass) func(*notifier.View, **notifier.Rule) {
+	return func(v *notifier.View, _ **notifier.Rule) {
+		v.Suppressions = append(v.Suppressions, notifier.Suppression{User: v.User, Reason: reason, Class: class})
+	}
+}
+
+func gateCases() []gateCase {
+	rule := func(change func(r *notifier.Rule)) func(*notifier.View, **notifier.Rule) {
+		return func(_ *notifier.View, r **notifier.Rule) {
+			if *r != nil {
+				change(*r)
+			}
+		}
+	}
+	return []gateCase{
+		{"unreadable", func(v *notifier.View, _ **notifier.Rule) { v.Unreadable = errCut }, notifier.Rejected, notifier.ReasonUnreadable},
+		{"rule removed", func(_ *notifier.View, r **notifier.Rule) { *r = nil }, notifier.Cancelled, notifier.ReasonRuleRemoved},
+		{"expired", func(v *notifier.View, _ **notifier.Rule) { v.ExpiresAt = gateNow }, notifier.Expired, notifier.ReasonTTL},
+		{"device inactive", func(v *notifier.View, _ **notifier.Rule) { v.Device.State = devices.Inactive }, notifier.Cancelled, notifier.ReasonDeviceInactive},
+		{"device reassigned", func(v *notifier.View, _ **notifier.Rule) { v.Device.User = "eve" }, notifier.Cancelled, notifier.ReasonDeviceReassigned},
+		{"newer", func(v *notifier.View, _ **notifier.Rule) { v.Newer = true }, notifier.Superseded, notifier.ReasonNewer},
+		{"self-exclusion", suppressedFor(notifier.ReasonSelfExclusion, notifier.SuppressService), notifier.Suppressed, notifier.ReasonSelfExclusion},
+		{"cool-off", suppressedFor(notifier.ReasonCoolOff, notifier.SuppressService), notifier.Suppressed, notifier.ReasonCoolOff},
+		{"account closed", suppressedFor(notifier.ReasonAccountClosed, notifier.SuppressAll), notifier.Suppressed, notifier.ReasonAccountClosed},
+		{"jurisdiction", suppressedFor(notifier.ReasonJurisdiction, notifier.SuppressMarketing), notifier.Suppressed, notifier.ReasonJurisdiction},
+		{"unknown suppression", suppressedFor("affordability", "everything"), notifier.Suppressed, notifier.ReasonSuppressed},
+		{"not told", rule(func(r *notifier.Rule) { r.Audience.Kind = notifier.AudienceFollows }), notifier.Suppressed, notifier.ReasonNotTold},
+		{"muted", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.Muted = []string{"tips"} }, notifier.Suppressed, notifier.ReasonMuted},
+		{"not opted in", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.OptedIn = nil }, notifier.Suppressed, notifier.ReasonNotOptedIn},
+		{"shadow", rule(func(r *notifier.Rule) { r.Mode = notifier.ModeShadow }), notifier.Suppressed, notifier.ReasonShadow},
+	}
+}
+
+func testGates() notifier.Gates { return notifier.Gates{OptIn: map[string]bool{"tips": true}} }
+
+// openView passes every gate.
+func openView() (notifier.View, *notifier.Rule) {
+	v := notifier.View{
+		User: "ann", ExpiresAt: gateNow.Add(time.Hour), Device: devices.Device{ID: "a1", User: "ann", State: devices.Active},
+		Preferences: devices.Preferences{OptedIn: []string{"tips"}},
+	}
+	v.Category, v.Class = "tips", notifier.Marketing
+	return v, &notifier.Rule{ID: "r", Class: notifier.Marketing, Audience: notifier.Audience{Kind: notifier.AudienceUser}}
+}
+
+// Every set of closed gates, whatever their number, is decided by the first of them.
+func TestOfAllClosedGatesTheFirstNamesTheReason(t *testing.T) {
+	t.Parallel()
+	gates, cases := testGates(), gateCases()
+	v, rule := openView()
+	require.True(t, gates.Decide(v, rule, gateNow).Pass(), "the open view must pass")
+	for set := 1; set < 1<<len(cases); set++ {
+		v, rule := openView()
+		var names []string
+		first := -1
+		// Backwards, so that what one sets is not undone by an earlier one.
+		for i := len(cases) - 1; i >= 0; i-- {
+			if set&(1<<i) != 0 {
+				cases[i].close(&v, &rule)
+				names = append(names, cases[i].name)
+				first = i
+			}
+		}
+		d := gates.Decide(v, rule, gateNow)
+		if d.State != cases[first].state || d.Reason != cases[first].reason {
+			require.Equal(t, fmt.Sprint(cases[first].state, "/", cases[first].reason), fmt.Sprint(d.State, "/", d.Reason), strings.Join(names, ", "))
+		}
+	}
+}
+
+func TestASuppressionStopsItsClassesWhileItLasts(t *testing.T) {
+	t.Parallel()
+	classes := []notifier.Class{notifier.Marketing, notifier.Service, notifier.Transactional, "of-tomorrow"}
+	for class, want := range map[notifier.SuppressionClass][]bool{
+		notifier.SuppressMarketing: {true, false, false, true},
+		notifier.SuppressService:   {true, true, false, true},
+		notifier.SuppressAll:       {true, true, true, true},
+		"of-tomorrow":              {true, true, true, true},
+	} {
+		for i, c := range classes {
+			for name, span := range map[string]struct {
+				from, until time.Time
+				active      bool
+			}{
+				"for good":         {time.Time{}, time.Time{}, true},
+				"from now":         {gateNow, time.Time{}, true},
+				"not yet":          {gateNow.Add(1), time.Time{}, false},
+				"until now":        {time.Time{}, gateNow, false},
+				"until right then": {time.Time{}, gateNow.Add(1), true},
+				"in between":       {gateNow.Add(-1), gateNow.Add(1), true},
+			} {
+				v, rule := openView()
+				v.Class = c
+				v.Suppressions = []notifier.Suppression{{User: "ann", Reason: notifier.ReasonJurisdiction, Class: class, From: span.from, Until: span.until}}
+				d := testGates().Decide(v, rule, gateNow)
+				require.Equal(t, want[i] && span.active, !d.Pass(), "%s of %s, %s", class, c, name)
+				if !d.Pass() {
+					require.Equal(t, notifier.ReasonJurisdiction, d.Reason)
+					require.Equal(t, v.Suppressions[0], *d.Suppression)
+				}
+			}
+		}
+	}
+}
+
+// A correction passes by every wish, and by no suppression.
+func TestNoCorrectionPassesASuppression(t *testing.T) {
+	t.Parallel()
+	v, rule := openView()
+	rule.HasCorrection, v.Told, v.Class = true, true, notifier.Transactional
+	v.Preferences.Muted = []string{"tips"}
+	require.True(t, testGates().Decide(v, rule, gateNow).Correction)
+	v.Suppressions = []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}}
+	require.Equal(t, notifier.ReasonSelfExclusion, testGates().Decide(v, rule, gateNow).Reason)
+}

@@ -1,0 +1,220 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+var _ notifier.Suppressions = (*Ledger)(nil)
+
+// suppressionRow is a suppression as the database has it.
+type suppressionRow struct {
+	User  devices.UserID            `json:"user_id"`
+	Class notifier.SuppressionClass `json:"class"`
+	// Reason is an empty word in no row.
+	Reason notifier.Reason `json:"reason"`
+	From   int64           `json:"from_at"`
+	Until  int64           `json:"until_at"`
+	Note   string          `json:"note"`
+	SetBy  string          `json:"set_by"`
+	SetAt  int64           `json:"set_at"`
+}
+
+func (r suppressionRow) suppression() notifier.Suppression {
+	return notifier.Suppression{
+		User: r.User, Reason: r.Reason, Class: r.Class, From: sqldb.Time(r.From), Until: sqldb.Time(r.Until),
+		Note: r.Note, SetBy: r.SetBy, SetAt: sqldb.Time(r.SetAt),
+	}
+}
+
+// suppressionsOf reads what the view has of a user's suppressions.
+func suppressionsOf(user devices.UserID, text string) ([]notifier.Suppression, error) {
+	if text == "[]" {
+		return nil, nil
+	}
+	var rows []suppressionRow
+	if err := json.Unmarshal([]byte(text), &rows); err != nil {
+		return nil, fmt.Errorf("read suppressions: %w", err)
+	}
+	out := make([]notifier.Suppression, len(rows))
+	for i, r := range rows {
+		r.User = user
+		out[i] = r.suppression()
+	}
+	return out, nil
+}
+
+const selectSuppressions = `SELECT s.user_id, s.reason, s.class, s.from_at, s.until_at, s.note, s.set_by, s.set_at FROM suppressions s`
+
+func scanSuppression(r *sql.Rows) (notifier.Suppression, error) {
+	var s suppressionRow
+	err := r.Scan(&s.User, &s.Reason, &s.Class, &s.From, &s.Until, &s.Note, &s.SetBy, &s.SetAt)
+	return s.suppression(), err
+}
+
+// Suppressions implements notifier.Suppressions.
+func (l *Ledger) Suppressions(ctx context.Context, q notifier.SuppressionQuery) ([]notifier.Suppression, error) {
+	out, err := list(ctx, l, suppressionStatement(q), scanSuppression)
+	if err != nil {
+		return nil, fmt.Errorf("list suppressions: %w", err)
+	}
+	return out, nil
+}
+
+func suppressionStatement(q notifier.SuppressionQuery) *statement {
+	var s statement
+	s.text(selectSuppressions + ` WHERE TRUE`)
+	if q.User != "" {
+		s.and(`s.user_id = ?`, string(q.User))
+	}
+	if q.Reason != "" {
+		s.and(`s.reason = ?`, string(q.Reason))
+	}
+	if q.After != nil {
+		s.and(`(s.user_id, s.reason) > (?, ?)`, string(q.After.User), string(q.After.Reason))
+	}
+	s.text(` ORDER BY s.user_id, s.reason`)
+	return s.limit(q.Limit)
+}
+
+// Suppress implements notifier.Suppressions.
+func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier.Suppression) (changed int, err error) {
+	wanted := make(map[notifier.SuppressionKey]notifier.Suppression, len(set))
+	var keys []notifier.SuppressionKey
+	for _, s := range set {
+		s, err := s.Normalize()
+		if err != nil {
+			return 0, err
+		}
+		key := notifier.SuppressionKey{User: s.User, Reason: s.Reason}
+		if _, twice := wanted[key]; !twice {
+			keys = append(keys, key)
+		}
+		wanted[key] = s
+	}
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		changed = 0
+		known, err := l.lockSuppressions(ctx, tx, keys)
+		if err != nil {
+			return err
+		}
+		now, err := l.now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var rows []suppressionRow
+		var notes []note
+		for _, key := range keys {
+			s, before := wanted[key], any(nil)
+			if k, ok := known[key]; ok {
+				if k.Same(s) {
+					continue // the first one to say it stays on record
+				}
+				before = suppressionStateOf(k)
+			}
+			n, err := noteOf(notifier.ActionSuppress, notifier.SubjectSuppression(key), before, suppressionStateOf(s))
+			if err != nil {
+				return err
+			}
+			notes = append(notes, n)
+			rows = append(rows, suppressionRow{
+				User: s.User, Reason: s.Reason, Class: s.Class, From: sqldb.Micros(s.From), Until: sqldb.Micros(s.Until), Note: s.Note,
+			})
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		changed = len(rows)
+		param, err := batch(rows)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO suppressions (user_id, reason, class, from_at, until_at, note, set_by, set_at)
+			SELECT j.user_id, j.reason, j.class, j.from_at, j.until_at, j.note, $2, $3
+			FROM `+l.records("user_id TEXT", "reason TEXT", "class TEXT", "from_at BIGINT", "until_at BIGINT", "note TEXT")+` WHERE TRUE
+			ON CONFLICT (user_id, reason) DO UPDATE SET class = excluded.class, from_at = excluded.from_at, until_at = excluded.until_at,
+				note = excluded.note, set_by = excluded.set_by, set_at = excluded.set_at`, param, by.Name, now)
+		if err != nil {
+			return fmt.Errorf("write suppressions: %w", err)
+		}
+		return l.noteAll(ctx, tx, by, notes)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("suppress: %w", err)
+	}
+	return changed, nil
+}
+
+// lockSuppressions returns what is known of the keys. Whoever changes the list waits here for the
+// others: what was before a change, in the audit, is what was.
+func (l *Ledger) lockSuppressions(
+	ctx context.Context, tx *sql.Tx, keys []notifier.SuppressionKey,
+) (map[notifier.SuppressionKey]notifier.Suppression, error) {
+	if err := l.db.Lock(ctx, tx, "suppressions"); err != nil {
+		return nil, err
+	}
+	rows := make([]suppressionRow, len(keys))
+	for i, k := range keys {
+		rows[i] = suppressionRow{User: k.User, Reason: k.Reason}
+	}
+	param, err := batch(rows)
+	if err != nil {
+		return nil, err
+	}
+	found, err := tx.QueryContext(ctx, selectSuppressions+` JOIN `+l.records("user_id TEXT", "reason TEXT")+
+		` ON s.user_id = j.user_id AND s.reason = j.reason`, param)
+	known, err := collect(found, err, scanSuppression)
+	if err != nil {
+		return nil, fmt.Errorf("read suppressions: %w", err)
+	}
+	out := make(map[notifier.SuppressionKey]notifier.Suppression, len(known))
+	for _, s := range known {
+		out[notifier.SuppressionKey{User: s.User, Reason: s.Reason}] = s
+	}
+	return out, nil
+}
+
+// Unsuppress implements notifier.Suppressions.
+func (l *Ledger) Unsuppress(ctx context.Context, by notifier.Actor, key notifier.SuppressionKey) error {
+	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		known, err := l.lockSuppressions(ctx, tx, []notifier.SuppressionKey{key})
+		if err != nil {
+			return err
+		}
+		before, ok := known[key]
+		if !ok {
+			return notifier.ErrUnknownSuppression
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM suppressions WHERE user_id = $1 AND reason = $2`, string(key.User), string(key.Reason))
+		if err != nil {
+			return fmt.Errorf("delete suppression: %w", err)
+		}
+		return l.note(ctx, tx, by, notifier.ActionUnsuppress, notifier.SubjectSuppression(key), suppressionStateOf(before), nil)
+	})
+	if err != nil && !errors.Is(err, notifier.ErrUnknownSuppression) {
+		return fmt.Errorf("take suppression back: %w", err)
+	}
+	return err
+}
+
+func suppressionStateOf(s notifier.Suppression) suppressionState {
+	return suppressionState{
+		Class: s.Class, From: orNil(s.From), Until: orNil(s.Until), Note: s.Note, SetBy: s.SetBy, SetAt: orNil(s.SetAt),
+	}
+}
+
+// orNil is the time, nil for the zero time.
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,195 @@
+package sqlledger_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+func (b *books) suppressions(q notifier.SuppressionQuery) []notifier.Suppression {
+	b.tb.Helper()
+	if q.Limit == 0 {
+		q.Limit = 100
+	}
+	out, err := b.ledger.Suppressions(b.tb.Context(), q)
+	require.NoError(b.tb, err)
+	return out
+}
+
+func (b *books) suppress(by notifier.Actor, set ...notifier.Suppression) int {
+	b.tb.Helper()
+	n, err := b.ledger.Suppress(b.tb.Context(), by, set)
+	require.NoError(b.tb, err)
+	return n
+}
+
+func TestSuppressionsAreSetReplacedAndTakenBack(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		from, until := time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), time.Date(2027, 3, 1, 0, 0, 0, 123456000, time.UTC)
+		first := notifier.Suppression{User: "ann", Reason: notifier.ReasonSelfExclusion, From: from, Until: until, Note: "by phone, Straße 7"}
+		bob := notifier.Actor{Name: "bob", RequestID: "r2"}
+		require.Equal(t, 2, b.suppress(alice, first, notifier.Suppression{User: "eve/é", Reason: notifier.ReasonCoolOff, Class: notifier.SuppressAll}))
+		require.Equal(t, 0, b.suppress(bob, first), "who said it first stays on record")
+		all := b.suppressions(notifier.SuppressionQuery{})
+		require.Len(t, all, 2)
+		require.Equal(t, alice.Name, all[0].SetBy)
+		require.WithinDuration(t, time.Now(), all[0].SetAt, time.Minute)
+		require.True(t, all[0].Same(notifier.Suppression{
+			User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressService, From: from, Until: until, Note: first.Note,
+		}), "%+v", all[0])
+		require.Equal(t, all[1:], b.suppressions(notifier.SuppressionQuery{Limit: 1, After: &notifier.SuppressionKey{User: "ann", Reason: notifier.ReasonSelfExclusion}}))
+		require.Equal(t, all[1:], b.suppressions(notifier.SuppressionQuery{Reason: notifier.ReasonCoolOff}))
+		require.Equal(t, all[:1], b.suppressions(notifier.SuppressionQuery{User: "ann"}))
+
+		first.Class = notifier.SuppressAll
+		require.Equal(t, 1, b.suppress(bob, first))
+		require.Equal(t, notifier.SuppressAll, b.suppressions(notifier.SuppressionQuery{User: "ann"})[0].Class)
+		key := notifier.SuppressionKey{User: "ann", Reason: notifier.ReasonSelfExclusion}
+		require.NoError(t, b.ledger.Unsuppress(t.Context(), bob, key))
+		require.ErrorIs(t, b.ledger.Unsuppress(t.Context(), bob, key), notifier.ErrUnknownSuppression)
+		require.Empty(t, b.suppressions(notifier.SuppressionQuery{User: "ann"}))
+
+		entries, err := b.ledger.Audit(t.Context(), notifier.AuditQuery{Forward: true, Limit: 10})
+		require.NoError(t, err)
+		var told []string
+		for _, e := range entries {
+			var before, after struct {
+				Class string `json:"class"`
+				SetBy string `json:"set_by"`
+			}
+			require.NoError(t, json.Unmarshal(e.Before, &before))
+			require.NoError(t, json.Unmarshal(e.After, &after))
+			told = append(told, fmt.Sprintf("%s %s %s %s>%s by %s", e.Actor.Name, e.Action, e.Subject, before.Class, after.Class, before.SetBy))
+		}
+		require.Equal(t, []string{
+			"alice suppress suppression/self_exclusion/ann >service by ",
+			"alice suppress suppression/cool_off/eve/é >all by ",
+			"bob suppress suppression/self_exclusion/ann service>all by alice",
+			"bob unsuppress suppression/self_exclusion/ann all> by bob",
+		}, told)
+	})
+}
+
+func TestAWrongSuppressionSetsNothing(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		good := notifier.Suppression{User: "ann", Reason: notifier.ReasonJurisdiction, Class: notifier.SuppressMarketing}
+		at := time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC)
+		for name, wrong := range map[string]notifier.Suppression{
+			"user":   {Reason: notifier.ReasonCoolOff},
+			"reason": {User: "ann", Reason: "because"},
+			"class":  {User: "ann", Reason: notifier.ReasonCoolOff, Class: notifier.SuppressMarketing},
+			"until":  {User: "ann", Reason: notifier.ReasonCoolOff, From: at, Until: at},
+			"from":   {User: "ann", Reason: notifier.ReasonCoolOff, From: time.Unix(1, 0)},
+			"note":   {User: "ann", Reason: notifier.ReasonCoolOff, Note: "two\nlines"},
+		} {
+			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{good, wrong})
+			require.ErrorContains(t, err, name)
+		}
+		require.Empty(t, b.suppressions(notifier.SuppressionQuery{}))
+	})
+}
+
+// Of many who change one suppression at once each sees what was before.
+func TestTheAuditOfASuppressionIsAChain(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		var g errgroup.Group
+		for i := range 20 {
+			g.Go(func() error {
+				_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{
+					{User: "ann", Reason: notifier.ReasonCoolOff, Note: fmt.Sprint(i)}, {User: devices.UserID(fmt.Sprint("u", i)), Reason: notifier.ReasonCoolOff},
+				})
+				return err
+			})
+		}
+		require.NoError(t, g.Wait())
+		entries, err := b.ledger.Audit(t.Context(), notifier.AuditQuery{Forward: true, Limit: 100})
+		require.NoError(t, err)
+		require.Len(t, entries, 40)
+		last := ""
+		for _, e := range entries {
+			if e.Subject != "suppression/cool_off/ann" {
+				continue
+			}
+			var before, after struct{ Note string }
+			require.NoError(t, json.Unmarshal(e.Before, &before))
+			require.NoError(t, json.Unmarshal(e.After, &after))
+			require.Equal(t, last, before.Note)
+			last = after.Note
+		}
+		require.Equal(t, last, b.suppressions(notifier.SuppressionQuery{User: "ann"})[0].Note)
+	})
+}
+
+func TestAViewHasTheSuppressionsOfItsUser(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 1)
+		b.devices("eve", 1)
+		b.release("settled", b.bet("b1", "ann", "WON", 1), b.bet("b2", "eve", "WON", 1))
+		b.fanOut()
+		until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+		b.suppress(alice, notifier.Suppression{User: "ann", Reason: notifier.ReasonCoolOff, Until: until},
+			notifier.Suppression{User: "ann", Reason: notifier.ReasonJurisdiction, Class: notifier.SuppressAll})
+		claims := b.claim("settled", "r1", 10, time.Minute)
+		require.Len(t, claims, 2)
+		views, err := b.ledger.View(t.Context(), claims)
+		require.NoError(t, err)
+		for _, v := range views {
+			if v.User == "eve" {
+				require.Empty(t, v.Suppressions)
+				continue
+			}
+			require.Len(t, v.Suppressions, 2)
+			for _, s := range v.Suppressions {
+				require.Equal(t, devices.UserID("ann"), s.User)
+				require.Equal(t, "alice", s.SetBy)
+				require.WithinDuration(t, time.Now(), s.SetAt, time.Minute)
+				require.Equal(t, s.Reason == notifier.ReasonCoolOff, s.Until.Equal(until))
+			}
+		}
+	})
+}
+
+func TestWhatASuppressionStopsIsAudited(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 2)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		claims := b.claim("settled", "r1", 10, time.Minute)
+		require.Len(t, claims, 2)
+		stop := func(c notifier.Claim) notifier.Result {
+			return notifier.Result{
+				Claim: c, State: notifier.Suppressed, Reason: string(notifier.ReasonCoolOff),
+				Stopped: &notifier.Stopped{Rule: "settled", User: "ann", Reason: notifier.ReasonCoolOff, Suppressed: notifier.SuppressAll, SetBy: "alice"},
+			}
+		}
+		late := claims[1]
+		late.No++ // somebody else's by now
+		lost, err := b.ledger.Record(t.Context(), "r1", []notifier.Result{stop(claims[0]), stop(late)})
+		require.NoError(t, err)
+		require.Equal(t, 1, lost)
+		entries, err := b.ledger.Audit(t.Context(), notifier.AuditQuery{Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, entries, 1, "only what was recorded")
+		require.Equal(t, notifier.ActionStopped, entries[0].Action)
+		require.Equal(t, notifier.SubjectDelivery(claims[0].ID), entries[0].Subject)
+		require.Empty(t, entries[0].Actor.Name)
+		var after map[string]any
+		require.NoError(t, json.Unmarshal(entries[0].After, &after))
+		require.Equal(t, "suppressed", after["state"])
+		require.Equal(t, "ann", after["user"])
+		require.Equal(t, "alice", after["set_by"])
+		require.Error(t, b.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `DELETE FROM audit`)
+			return err
+		}))
+	})
+}

@@ -1,0 +1,164 @@
+package notifier_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// listOf keeps what was set, chunk by chunk.
+type listOf struct {
+	chunks [][]notifier.Suppression
+	err    error
+}
+
+func (l *listOf) Suppress(_ context.Context, _ notifier.Actor, set []notifier.Suppression) (int, error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	l.chunks = append(l.chunks, append([]notifier.Suppression(nil), set...))
+	return len(set), nil
+}
+
+func TestAListIsReadLineByLine(t *testing.T) {
+	t.Parallel()
+	until := time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)
+	ann := notifier.Suppression{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll, Until: until, Note: `by "phone", twice`}
+	eve := notifier.Suppression{User: "eve, the 2nd", Reason: notifier.ReasonCoolOff, Class: notifier.SuppressService}
+	for name, c := range map[string]struct {
+		format notifier.SuppressionFormat
+		text   string
+	}{
+		"csv": {notifier.SuppressionCSV, "\xef\xbb\xbfuntil,user,reason,class,note\r\n" +
+			"2027-03-01T01:00:00+01:00,ann,self_exclusion,all,\"by \"\"phone\"\", twice\"\r\n\r\n,\"eve, the 2nd\",cool_off,,\r\n"},
+		"ndjson": {notifier.SuppressionNDJSON, `{"user":"ann","reason":"self_exclusion","class":"all","until":"2027-03-01T00:00:00Z","note":"by \"phone\", twice"}` +
+			"\n\n" + `{"user":"eve, the 2nd","reason":"cool_off","set_by":"bob"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := &listOf{}
+			report, err := notifier.ImportSuppressions(t.Context(), list, operator, iotest.OneByteReader(strings.NewReader(c.text)), c.format)
+			require.NoError(t, err)
+			require.Equal(t, notifier.ImportReport{Lines: 2, Changed: 2}, report)
+			require.Equal(t, [][]notifier.Suppression{{ann, eve}}, list.chunks)
+		})
+	}
+}
+
+func TestAWrongLineLeavesItsChunkOut(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("user,reason\n")
+	for i := range 2500 {
+		reason := "cool_off"
+		if i == 1200 || i == 1300 {
+			reason = "boredom"
+		}
+		fmt.Fprintf(&text, "u%d,%s\n", i, reason)
+	}
+	list := &listOf{}
+	report, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader(text.String()), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	const message = "reason: wants one of self_exclusion, cool_off, account_closed, jurisdiction"
+	require.Equal(t, notifier.ImportReport{
+		Lines: 2500, Changed: 1500, Wrong: 2,
+		Errors: []notifier.LineError{{Line: 1202, Message: message}, {Line: 1302, Message: message}},
+	}, report)
+	require.Len(t, list.chunks, 2)
+	require.Equal(t, devices.UserID("u0"), list.chunks[0][0].User)
+	require.Equal(t, devices.UserID("u2000"), list.chunks[1][0].User)
+}
+
+func TestAWrongLineSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"user":"ann","reason":"cool_off","util":"2027-03-01T00:00:00Z"}`:             "is not a JSON object with only the members",
+		`{"user":"ann","reason":"cool_off"} {}`:                                        "more than one JSON value",
+		`["ann"]`:                                                                      "is not a JSON object",
+		`{"user":"ann","reason":"cool_off","until":"tomorrow"}`:                        "until: wants a time such as",
+		`{"user":"ann","reason":"cool_off","class":"marketing"}`:                       "cool_off stops service as well",
+		`{"user":"","reason":"cool_off"}`:                                              "user: wants 1 to 128 bytes",
+		`{"user":"ann","reason":"cool_off","from":"0001-01-01T00:00:00Z"} x`:           "more than one JSON value",
+		`{"user":"ann","reason":"cool_off","from":"1969-01-01T00:00:00Z"}`:             "from: wants a year",
+		`{"user":"ann","reason":"cool_off","note":"` + "a\\u0000" + `"}`:               "note: wants at most 500 characters on one line",
+		`{"user":"ann","reason":"cool_off","note":"` + strings.Repeat("é", 501) + `"}`: "note: wants at most",
+	} {
+		report, err := notifier.ImportSuppressions(t.Context(), &listOf{}, operator, strings.NewReader(text), notifier.SuppressionNDJSON)
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Wrong, text)
+		require.Contains(t, report.Errors[0].Message, want)
+	}
+	for text, want := range map[string]string{
+		"user\nann\n":                                "user and reason among them",
+		"user,reason,reason\n":                       "column 3",
+		"user,reason,colour\n":                       "column 3",
+		"\"user,reason\n":                            "not CSV",
+		"user,reason\n" + strings.Repeat("x", 1<<15): "line 2 is longer",
+	} {
+		_, err := notifier.ImportSuppressions(t.Context(), &listOf{}, operator, strings.NewReader(text), notifier.SuppressionCSV)
+		require.ErrorContains(t, err, want)
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	}
+	report, err := notifier.ImportSuppressions(t.Context(), &listOf{}, operator, strings.NewReader("user,reason\nann\nann,cool_off,all\nann,\"x\n"), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Equal(t, 3, report.Wrong)
+}
+
+func TestAnImportThatBreaksOffSaysWhatIsIn(t *testing.T) {
+	t.Parallel()
+	text := "user,reason\n" + strings.Repeat("ann,cool_off\n", 1500)
+	list := &listOf{}
+	report, err := notifier.ImportSuppressions(t.Context(), list, operator,
+		io.MultiReader(strings.NewReader(text), iotest.ErrReader(io.ErrUnexpectedEOF)), notifier.SuppressionCSV)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, 1000, report.Changed)
+	full := errors.New("the disk is full")
+	_, err = notifier.ImportSuppressions(t.Context(), &listOf{err: full}, operator, strings.NewReader(text), notifier.SuppressionCSV)
+	require.ErrorIs(t, err, full)
+}
+
+// What was read is written so that it is read as the same.
+func FuzzSuppressionsAreReadAsTheyWereWritten(f *testing.F) {
+	f.Add("user,reason,class,from,until,note\nann,cool_off,all,,2027-03-01T00:00:00Z,\"a, \"\"b\"\"\"\n", true)
+	f.Add(`{"user":"é\u2028","reason":"jurisdiction","class":"marketing","note":"<b>"}`+"\n{}", false)
+	f.Fuzz(func(t *testing.T, text string, asCSV bool) {
+		format := notifier.SuppressionNDJSON
+		if asCSV {
+			format = notifier.SuppressionCSV
+		}
+		var list []notifier.Suppression
+		for line, err := range notifier.ReadSuppressions(strings.NewReader(text), format) {
+			if err != nil {
+				break
+			}
+			if line.Wrong != "" {
+				require.Empty(t, line.Suppression)
+				continue
+			}
+			list = append(list, line.Suppression)
+		}
+		for _, format := range []notifier.SuppressionFormat{notifier.SuppressionCSV, notifier.SuppressionNDJSON} {
+			var out bytes.Buffer
+			require.NoError(t, notifier.WriteSuppressions(&out, format, true, list))
+			var again []notifier.Suppression
+			for line, err := range notifier.ReadSuppressions(&out, format) {
+				require.NoError(t, err)
+				require.Empty(t, line.Wrong)
+				again = append(again, line.Suppression)
+			}
+			require.Equal(t, list, again)
+		}
+	})
+}
