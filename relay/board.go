@@ -75,8 +75,8 @@ const (
 	Removed Outcome = "removed"
 	// Outdated is a record that came after a newer one, or has expired.
 	Outdated Outcome = "outdated"
-	// Refused is a record that is no snapshot: a bad name, no JSON, or too large.
-	Refused Outcome = "refused"
+	// Unfit is a record that is no snapshot: a bad name, no JSON, or too large.
+	Unfit Outcome = "unfit"
 )
 
 // Snapshot is the newest that is known of an event. It must not be changed.
@@ -168,7 +168,7 @@ func (b *Board) put(u Update) Outcome {
 	}
 	snapshot, ok := newSnapshot(u)
 	if !ok {
-		return Refused
+		return Unfit
 	}
 	if now.Sub(u.At) >= b.cfg.ExpireAfter {
 		return Outdated

@@ -29,7 +29,7 @@ func newBoardMetrics(reg prometheus.Registerer, b *Board) (*boardMetrics, error)
 			Help: "Streams that ended by reason.",
 		}, []string{"reason"}),
 	}
-	for _, o := range []Outcome{Updated, Removed, Outdated, Refused} {
+	for _, o := range []Outcome{Updated, Removed, Outdated, Unfit} {
 		m.records.WithLabelValues(string(o))
 	}
 	for _, o := range []string{"sent", "skipped"} {

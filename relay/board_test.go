@@ -33,7 +33,7 @@ func at(partition int32, offset int64) relay.Position {
 	return relay.NewPosition(topicID, partition, offset)
 }
 
-func odds(event string, offset int64, value string) relay.Update {
+func oddsOf(event string, offset int64, value string) relay.Update {
 	u := relay.Update{Event: event, Position: at(0, offset)}
 	if value != "" {
 		u.Value = []byte(value)
@@ -47,9 +47,9 @@ func TestTheNewestSnapshotOfAnEventIsKnown(t *testing.T) {
 	_, err := b.Latest("e1")
 	require.ErrorIs(t, err, relay.ErrOddsLoading)
 	require.Equal(t, fault.Unavailable, fault.KindOf(err))
-	require.Equal(t, relay.Updated, b.Put(odds("e1", 3, "[ 1,\n 2 ]")))
-	require.Equal(t, relay.Outdated, b.Put(odds("e1", 3, "[3]")))
-	require.Equal(t, relay.Outdated, b.Put(odds("e1", 2, "[3]")))
+	require.Equal(t, relay.Updated, b.Put(oddsOf("e1", 3, "[ 1,\n 2 ]")))
+	require.Equal(t, relay.Outdated, b.Put(oddsOf("e1", 3, "[3]")))
+	require.Equal(t, relay.Outdated, b.Put(oddsOf("e1", 2, "[3]")))
 	_, err = b.Latest("e1")
 	require.ErrorIs(t, err, relay.ErrOddsLoading, "what is known may be old")
 	b.Loaded(topicID)
@@ -58,30 +58,30 @@ func TestTheNewestSnapshotOfAnEventIsKnown(t *testing.T) {
 	require.Equal(t, "[1,2]", string(s.Odds))
 	require.Equal(t, at(0, 3), s.Position)
 
-	require.Equal(t, relay.Removed, b.Put(odds("e1", 4, "")))
+	require.Equal(t, relay.Removed, b.Put(oddsOf("e1", 4, "")))
 	_, err = b.Latest("e1")
 	require.ErrorIs(t, err, relay.ErrNoOdds)
 	require.Equal(t, fault.NotFound, fault.KindOf(err))
-	require.Equal(t, relay.Outdated, b.Put(odds("e1", 3, "[1]")), "what was removed does not come back")
-	require.Equal(t, relay.Updated, b.Put(odds("e1", 5, "[1]")))
+	require.Equal(t, relay.Outdated, b.Put(oddsOf("e1", 3, "[1]")), "what was removed does not come back")
+	require.Equal(t, relay.Updated, b.Put(oddsOf("e1", 5, "[1]")))
 }
 
 func TestWhatIsNoSnapshotIsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t, relay.BoardConfig{})
 	b.Loaded(topicID)
-	b.Put(odds("e1", 1, "[1]"))
+	b.Put(oddsOf("e1", 1, "[1]"))
 	for name, u := range map[string]relay.Update{
-		"no event":    odds("", 2, "[1]"),
-		"long event":  odds(strings.Repeat("e", relay.MaxEventLen+1), 2, "[1]"),
-		"not UTF-8":   odds("\xff", 2, "[1]"),
-		"no JSON":     odds("e1", 2, "[1"),
+		"no event":    oddsOf("", 2, "[1]"),
+		"long event":  oddsOf(strings.Repeat("e", relay.MaxEventLen+1), 2, "[1]"),
+		"not UTF-8":   oddsOf("\xff", 2, "[1]"),
+		"no JSON":     oddsOf("e1", 2, "[1"),
 		"empty":       {Event: "e1", Position: at(0, 2), Value: []byte{}},
-		"bad string":  odds("e1", 2, "\"\xff\""),
-		"too large":   odds("e1", 2, `"`+strings.Repeat("a", relay.MaxSnapshotLen)+`"`),
+		"bad string":  oddsOf("e1", 2, "\"\xff\""),
+		"too large":   oddsOf("e1", 2, `"`+strings.Repeat("a", relay.MaxSnapshotLen)+`"`),
 		"no position": {Event: "e1", Value: []byte("[1]")},
 	} {
-		require.Equal(t, relay.Refused, b.Put(u), name)
+		require.Equal(t, relay.Unfit, b.Put(u), name)
 	}
 	s, err := b.Latest("e1")
 	require.NoError(t, err)
@@ -137,12 +137,12 @@ func TestEventsExpireAndAreBounded(t *testing.T) {
 			return names
 		}
 		for i := range 3 {
-			b.Put(odds(fmt.Sprint(i), int64(i), "[]"))
+			b.Put(oddsOf(fmt.Sprint(i), int64(i), "[]"))
 			time.Sleep(10 * time.Minute)
 		}
 		require.Equal(t, []string{"0", "1", "2"}, known())
-		b.Put(odds("0", 10, "[]"))
-		b.Put(odds("3", 11, "[]"))
+		b.Put(oddsOf("0", 10, "[]"))
+		b.Put(oddsOf("3", 11, "[]"))
 		require.Equal(t, []string{"0", "2", "3"}, known(), "the one goes whose update is longest ago")
 
 		time.Sleep(50 * time.Minute)
@@ -151,10 +151,10 @@ func TestEventsExpireAndAreBounded(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		require.Empty(t, known(), "also before anybody sweeps")
 
-		old := odds("4", 20, "[]")
+		old := oddsOf("4", 20, "[]")
 		old.At = time.Now().Add(-time.Hour)
 		require.Equal(t, relay.Outdated, b.Put(old), "by the record's time")
-		ahead := odds("5", 21, "[]")
+		ahead := oddsOf("5", 21, "[]")
 		ahead.At = time.Now().Add(time.Hour)
 		b.Put(ahead)
 		time.Sleep(time.Hour)
@@ -212,10 +212,10 @@ func TestAStreamBeginsWithTheNewestAndFollows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard(t, relay.BoardConfig{})
-		b.Put(odds("e1", 1, `[{"name":"Car \"1\"","odds":1.50}]`))
+		b.Put(oddsOf("e1", 1, `[{"name":"Car \"1\"","odds":1.50}]`))
 		s := open(t, b, "e1", "")
 		requireQuiet(t, s) // the topic has not been read to its end
-		b.Put(odds("e1", 2, `[{"name":"Car 1","odds":1.75}]`))
+		b.Put(oddsOf("e1", 2, `[{"name":"Car 1","odds":1.75}]`))
 		b.Loaded(topicID)
 		first := next(t, s)
 		require.Equal(t, "0-2-"+topicID, first.id)
@@ -231,20 +231,20 @@ func TestAStreamBeginsWithTheNewestAndFollows(t *testing.T) {
 		require.WithinDuration(t, time.Now(), data.UpdatedAt, 0)
 
 		requireQuiet(t, s)
-		b.Put(odds("e2", 3, `[]`))
+		b.Put(oddsOf("e2", 3, `[]`))
 		requireQuiet(t, s)
 		go func() {
 			time.Sleep(100 * time.Millisecond)
-			b.Put(odds("e1", 4, `[]`))
+			b.Put(oddsOf("e1", 4, `[]`))
 		}()
 		require.Equal(t, "0-4-"+topicID, next(t, s).id)
-		b.Put(odds("e1", 5, ""))
+		b.Put(oddsOf("e1", 5, ""))
 		require.Equal(t, sse{"0-5-" + topicID, "removed", `{"event":"e1"}`}, next(t, s))
 		requireQuiet(t, s)
 
 		early := open(t, b, "not yet", "")
 		requireQuiet(t, early)
-		b.Put(odds("not yet", 6, `[]`))
+		b.Put(oddsOf("not yet", 6, `[]`))
 		require.Equal(t, "odds", next(t, early).event)
 	})
 }
@@ -254,7 +254,7 @@ func TestResumeSendsOnlyWhatIsNewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard(t, relay.BoardConfig{ExpireAfter: time.Hour})
 		b.Loaded(topicID)
-		b.Put(odds("e1", 7, `[7]`))
+		b.Put(oddsOf("e1", 7, `[7]`))
 		requireQuiet(t, open(t, b, "e1", "0-7-"+topicID))
 		require.Equal(t, "0-7-"+topicID, next(t, open(t, b, "e1", "0-6-"+topicID)).id)
 		for _, other := range []string{"", "nonsense", "1-9-" + topicID, "0-9-01234567", "0-9", "-1-3", "0-x"} {
@@ -264,19 +264,19 @@ func TestResumeSendsOnlyWhatIsNewer(t *testing.T) {
 		// A replica that is behind another sends nothing that the client has seen.
 		ahead := open(t, b, "e1", "0-9-"+topicID)
 		requireQuiet(t, ahead)
-		b.Put(odds("e1", 8, `[8]`))
-		b.Put(odds("e1", 9, `[9]`))
+		b.Put(oddsOf("e1", 8, `[8]`))
+		b.Put(oddsOf("e1", 9, `[9]`))
 		requireQuiet(t, ahead)
-		b.Put(odds("e1", 10, `[10]`))
+		b.Put(oddsOf("e1", 10, `[10]`))
 		require.Equal(t, "0-10-"+topicID, next(t, ahead).id)
 
 		// What was removed in between is told; who knows that is told nothing.
-		b.Put(odds("e1", 11, ""))
+		b.Put(oddsOf("e1", 11, ""))
 		require.Equal(t, "removed", next(t, open(t, b, "e1", "0-10-"+topicID)).event)
 		requireQuiet(t, open(t, b, "e1", "0-11-"+topicID))
 
 		// So is what nothing is known of any more; who has nothing is told nothing.
-		b.Put(odds("e2", 12, `[]`))
+		b.Put(oddsOf("e2", 12, `[]`))
 		watching := open(t, b, "e2", "")
 		require.Equal(t, "odds", next(t, watching).event)
 		time.Sleep(time.Hour)
@@ -285,7 +285,7 @@ func TestResumeSendsOnlyWhatIsNewer(t *testing.T) {
 		requireQuiet(t, watching)
 		require.Equal(t, "removed", next(t, open(t, b, "e2", "0-12-"+topicID)).event)
 		requireQuiet(t, open(t, b, "e2", ""))
-		b.Put(odds("e2", 13, `[]`))
+		b.Put(oddsOf("e2", 13, `[]`))
 		require.Equal(t, "odds", next(t, watching).event, "a stream outlives what is forgotten")
 	})
 }
@@ -295,8 +295,8 @@ func TestATopicMadeAnewReplacesEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard(t, relay.BoardConfig{})
 		b.Loaded(topicID)
-		b.Put(odds("e1", 100, `[100]`))
-		b.Put(odds("e2", 101, `[101]`))
+		b.Put(oddsOf("e1", 100, `[100]`))
+		b.Put(oddsOf("e2", 101, `[101]`))
 		s1, s2 := open(t, b, "e1", ""), open(t, b, "e2", "")
 		next(t, s1)
 		next(t, s2)
@@ -314,13 +314,13 @@ func TestASlowReaderSkipsToTheNewest(t *testing.T) {
 	b.Loaded(topicID)
 	s := open(t, b, "e1", "")
 	for i := range 100 {
-		b.Put(odds("e1", int64(i), fmt.Sprint(i)))
+		b.Put(oddsOf("e1", int64(i), fmt.Sprint(i)))
 	}
 	require.Equal(t, "0-99-"+topicID, next(t, s).id)
-	b.Put(odds("e1", 100, "100"))
+	b.Put(oddsOf("e1", 100, "100"))
 	require.Equal(t, "0-100-"+topicID, next(t, s).id)
 	for i := range 5 {
-		b.Put(odds("e1", int64(101+i), "0"))
+		b.Put(oddsOf("e1", int64(101+i), "0"))
 	}
 	require.Equal(t, "0-105-"+topicID, next(t, s).id)
 	require.NoError(t, testutil.GatherAndCompare(metrics, strings.NewReader(`
@@ -367,7 +367,7 @@ func TestClosingEndsStreamsAfterTheNewest(t *testing.T) {
 	b := newBoard(t, relay.BoardConfig{})
 	b.Loaded(topicID)
 	s := open(t, b, "e1", "")
-	b.Put(odds("e1", 1, "[]"))
+	b.Put(oddsOf("e1", 1, "[]"))
 	b.Close()
 	b.Close()
 	require.Equal(t, "odds", next(t, s).event)
@@ -415,7 +415,7 @@ func TestReadersSeeOddsThatOnlyGrow(t *testing.T) {
 		}
 		wg.Go(func() {
 			for i := range updates {
-				b.Put(odds(name, int64(i), fmt.Sprint(i)))
+				b.Put(oddsOf(name, int64(i), fmt.Sprint(i)))
 			}
 		})
 	}

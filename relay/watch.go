@@ -304,7 +304,7 @@ func (s *session) take(ctx context.Context, r *kgo.Record) {
 	outcome := s.watch.cfg.Board.Put(Update{
 		Event: string(r.Key), Position: NewPosition(s.topic, r.Partition, r.Offset), At: r.Timestamp, Value: value,
 	})
-	if outcome == Refused {
+	if outcome == Unfit {
 		s.logRefused(r, "its key is no name of an event, or its value no JSON, or too large")
 	}
 }
@@ -326,7 +326,7 @@ func (s *session) decode(ctx context.Context, r *kgo.Record) ([]byte, bool) {
 	case err == nil:
 		return value, true
 	case errors.Is(err, ErrUndecodable):
-		s.watch.cfg.Board.metrics.records.WithLabelValues(string(Refused)).Inc()
+		s.watch.cfg.Board.metrics.records.WithLabelValues(string(Unfit)).Inc()
 		s.logRefused(r, err.Error())
 		return nil, false
 	}

@@ -1,0 +1,331 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// maxPoll is the most records that one poll hands over.
+const maxPoll = 2000
+
+// options are those of the consumer.
+//
+// Rebalancing is cooperative: what a replica keeps is not interrupted. The
+// client calls back about partitions only while no polled records are in our
+// hands (BlockRebalanceOnPoll): between a poll and AllowRebalance each record is
+// entered in its partition's prefix, so that a callback always sees all that was
+// read. What the poll hands over is only entered there, never worked on, which
+// takes microseconds: the group is not kept waiting.
+//
+// Control records are kept because offsets count them: without them the end of
+// a partition that was written in transactions, as ksqlDB does, is never reached.
+func (f *Feed) options() []kgo.Opt {
+	topics := make([]string, 0, len(f.routes))
+	for topic := range f.routes {
+		topics = append(topics, topic)
+	}
+	return []kgo.Opt{
+		kgo.ConsumerGroup(f.cfg.Group),
+		kgo.ConsumeTopics(topics...),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.DisableAutoCommit(),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // of a conflated topic only the newest is published
+		kgo.FetchMaxWait(500 * time.Millisecond),          // a partition that is resumed waits for as long
+		kgo.OnPartitionsAssigned(f.onAssigned),
+		kgo.OnPartitionsRevoked(f.onRevoked),
+		kgo.OnPartitionsLost(f.onLost),
+		kgo.RequiredAcks(kgo.AllISRAcks()), // dead letters
+		kgo.UnknownTopicRetries(1),
+		kgo.RecordDeliveryTimeout(30 * time.Second),
+	}
+}
+
+// poll reads until ctx ends.
+func (f *Feed) poll(ctx context.Context) {
+	told := ""
+	for {
+		fetches := f.client.PollRecords(ctx, maxPoll)
+		if ctx.Err() != nil || fetches.IsClientClosed() {
+			f.client.AllowRebalance()
+			return
+		}
+		var failed error
+		fetches.EachError(func(topic string, _ int32, err error) {
+			failed = err
+			if topic != "" {
+				failed = fmt.Errorf("topic %s: %w", topic, err)
+			}
+		})
+		f.take(fetches)
+		f.client.AllowRebalance()
+		f.mu.Lock()
+		if failed != nil {
+			f.reading, f.readingAt = failed, time.Now()
+		} else if fetches.NumRecords() > 0 {
+			f.reading = nil
+		}
+		f.mu.Unlock()
+		switch {
+		case failed == nil:
+			told = ""
+		case failed.Error() != told: // the same again is no news
+			told = failed.Error()
+			f.log.Error().Err(failed).Msg("kafka cannot be read")
+		}
+	}
+}
+
+// take enters what was read in its partitions.
+func (f *Feed) take(fetches kgo.Fetches) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
+		p := f.parts[topicPartition{fetched.Topic, fetched.Partition}]
+		if p == nil || p.revoked {
+			return // its commit stands where whoever has it now begins
+		}
+		p.highWatermark = fetched.HighWatermark
+		for _, r := range fetched.Records {
+			if !p.prefix.add(r.Offset) {
+				continue // read before
+			}
+			p.raw = append(p.raw, r)
+			p.load++
+			p.loadBytes += len(r.Value)
+		}
+		if (p.load > f.cfg.MaxWaiting || p.loadBytes > maxWaitingBytes) && !p.paused {
+			p.paused = true
+			f.client.PauseFetchPartitions(map[string][]int32{p.topic: {p.partition}})
+		}
+		select {
+		case p.rawReady <- struct{}{}:
+		default:
+		}
+	})
+}
+
+func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string][]int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, numbers := range assigned {
+		for _, number := range numbers {
+			tp := topicPartition{topic, number}
+			if f.parts[tp] != nil || f.routes[topic] == nil {
+				continue
+			}
+			p := newPartition(f.work, tp, f.routes[topic])
+			f.parts[tp] = p
+			f.workers.Go(func() { f.carry(p) })
+			f.log.Info().Str("topic", topic).Int("partition", int(number)).Msg("partition assigned")
+		}
+	}
+}
+
+// onRevoked gives partitions away: what is in flight ends, and all that is done
+// is committed, before another replica begins to read. That waits for
+// RevokeTimeout at the most, far below the group's own limit of a minute; the
+// partitions that stay are published meanwhile, though not read. What has not
+// ended by then is cut: it may still arrive, with an id that the other replica
+// uses too.
+func (f *Feed) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[string][]int32) {
+	f.release(ctx, f.held(revoked), f.cfg.RevokeTimeout)
+}
+
+// onLost drops partitions that another replica may have already: nothing can be
+// committed, and each moment of waiting is one in which two publish.
+func (f *Feed) onLost(ctx context.Context, _ *kgo.Client, lost map[string][]int32) {
+	f.release(ctx, f.held(lost), 0)
+}
+
+func (f *Feed) held(named map[string][]int32) (out []*partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, numbers := range named {
+		for _, number := range numbers {
+			if p := f.parts[topicPartition{topic, number}]; p != nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+func (f *Feed) assigned() (out []*partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.parts {
+		out = append(out, p)
+	}
+	return out
+}
+
+// cutTimeout is how long an attempt may take to end after it was cut.
+const cutTimeout = 2 * time.Second
+
+// release ends what partitions do, commits what is done unless wait is 0, and
+// forgets them.
+func (f *Feed) release(ctx context.Context, parts []*partition, wait time.Duration) {
+	if len(parts) == 0 {
+		return
+	}
+	f.mu.Lock()
+	for _, p := range parts {
+		f.lanes.revoke(p)
+	}
+	f.mu.Unlock()
+
+	limit, cancel := context.WithTimeout(ctx, wait)
+	idle(limit, parts)
+	cancel()
+	for _, p := range parts {
+		p.stopSend()
+	}
+	limit, cancel = context.WithTimeout(ctx, cutTimeout)
+	idle(limit, parts)
+	cancel()
+
+	if wait > 0 {
+		f.commit(ctx, parts)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range parts {
+		f.lanes.drop(p)
+		if f.parts[p.topicPartition] == p {
+			delete(f.parts, p.topicPartition)
+		}
+		f.metrics.leave(p)
+		f.log.Info().Str("topic", p.topic).Int("partition", int(p.partition)).Int("count", p.prefix.pending).Msg("partition released")
+	}
+}
+
+// idle waits until nothing of the partitions is in flight, or ctx ends.
+func idle(ctx context.Context, parts []*partition) {
+	for _, p := range parts {
+		select {
+		case <-p.idle:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// commitLoop commits every while what is done.
+func (f *Feed) commitLoop(ctx context.Context) {
+	every := time.NewTicker(f.cfg.CommitEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		f.mu.Lock()
+		parts := make([]*partition, 0, len(f.parts))
+		for _, p := range f.parts {
+			f.metrics.look(p)
+			if !p.revoked { // release commits these
+				parts = append(parts, p)
+			}
+		}
+		f.mu.Unlock()
+		f.commit(ctx, parts)
+		f.forgetMarks(ctx, parts)
+	}
+}
+
+// commitTimeout bounds one commit.
+const commitTimeout = 5 * time.Second
+
+// commit commits what is done and was not committed.
+func (f *Feed) commit(ctx context.Context, parts []*partition) {
+	f.committing.Lock()
+	defer f.committing.Unlock()
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	f.mu.Lock()
+	for _, p := range parts {
+		at := p.prefix.commit()
+		if at < 0 || at <= p.committed || f.parts[p.topicPartition] != p {
+			continue
+		}
+		if offsets[p.topic] == nil {
+			offsets[p.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[p.topic][p.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+	}
+	f.mu.Unlock()
+	if len(offsets) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	var failed error
+	f.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		if failed = err; err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				failed = errors.Join(failed, kerr.ErrorForCode(p.ErrorCode))
+			}
+		}
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if failed != nil {
+		f.metrics.commits.WithLabelValues("failed").Inc()
+		if f.commitErr == nil {
+			f.log.Warn().Err(failed).Msg("offsets not committed; the next commit has them too")
+		}
+		f.commitErr = failed
+		return
+	}
+	f.commitErr = nil
+	f.metrics.commits.WithLabelValues("committed").Inc()
+	for _, p := range parts {
+		if o, ok := offsets[p.topic][p.partition]; ok {
+			p.committed = max(p.committed, o.Offset)
+		}
+	}
+}
+
+// forgetMarks removes marks that nobody needs: a restart begins behind them.
+func (f *Feed) forgetMarks(ctx context.Context, parts []*partition) {
+	if f.cfg.Progress == nil {
+		return
+	}
+	type old struct {
+		p     *partition
+		below int64
+	}
+	var olds []old
+	f.mu.Lock()
+	for _, p := range parts {
+		// Each offset is behind some mark: only every now and then.
+		if p.source != "" && p.route.mayKeep() && p.committed >= p.forgotten+forgetEvery {
+			olds = append(olds, old{p, p.committed})
+		}
+	}
+	f.mu.Unlock()
+	for _, o := range olds {
+		if err := f.cfg.Progress.Forget(ctx, o.p.source, o.below); err != nil {
+			f.log.Warn().Err(err).Msg("old progress not removed")
+			return
+		}
+		f.mu.Lock()
+		o.p.forgotten = o.below
+		f.mu.Unlock()
+	}
+}
+
+// forgetEvery is after how many offsets old marks are removed.
+const forgetEvery = 1000

@@ -1,0 +1,2 @@
+// Package sqlrelay keeps the books of the relay in the database.
+package sqlrelay

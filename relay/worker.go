@@ -1,0 +1,208 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// quiet is how long a partition that catches up may bring nothing before its end
+// is asked for again. Offsets at the end may have no record that is ever
+// delivered: what an aborted transaction or compaction has left.
+const quiet = 5 * time.Second
+
+// batch is how many records are prepared at a time.
+const batch = 256
+
+// carry takes a partition's records to their lanes until it is revoked.
+func (f *Feed) carry(p *partition) {
+	if err := f.open(p); err != nil {
+		return // revoked
+	}
+	f.log.Info().Str("topic", p.topic).Int("partition", int(p.partition)).Msg("partition opened")
+	silence := time.NewTimer(quiet)
+	defer silence.Stop()
+	for {
+		select {
+		case <-p.read.Done():
+			return
+		case <-silence.C:
+			f.listen(p)
+			silence.Reset(quiet)
+			continue
+		case <-p.rawReady:
+		}
+		f.mu.Lock()
+		raw := p.raw
+		p.raw = nil
+		f.mu.Unlock()
+		for len(raw) > 0 {
+			n := min(batch, len(raw))
+			if !f.enqueue(p, raw[:n]) {
+				return
+			}
+			raw = raw[n:]
+		}
+		silence.Reset(quiet)
+	}
+}
+
+// open asks until it knows what must be known before a record is published: the
+// cluster, where the partition ends, and what was published before.
+func (f *Feed) open(p *partition) error {
+	for n := 1; ; n++ {
+		err := f.look(p)
+		if err == nil {
+			return nil
+		}
+		if p.read.Err() != nil {
+			return p.read.Err()
+		}
+		if n == 1 {
+			f.log.Error().Err(err).Str("topic", p.topic).Int("partition", int(p.partition)).Msg("partition cannot be opened yet")
+		}
+		if err := pause(p.read, f.cfg.Backoff(n)); err != nil {
+			return err
+		}
+	}
+}
+
+// lookTimeout bounds what is asked when a partition is opened.
+const lookTimeout = 10 * time.Second
+
+func (f *Feed) look(p *partition) error {
+	ctx, cancel := context.WithTimeout(p.read, lookTimeout)
+	defer cancel()
+	meta, err := f.admin.Metadata(ctx, p.topic)
+	if err != nil {
+		return fmt.Errorf("ask for the cluster: %w", err)
+	}
+	if err := meta.Topics.Error(); err != nil {
+		return fmt.Errorf("ask for the topic: %w", err)
+	}
+	if meta.Cluster == "" {
+		return errors.New("the cluster tells no id")
+	}
+	end, err := f.endOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	// A topic that was deleted and made anew counts from 0 again: its own id keeps
+	// the marks of the two apart.
+	source := fmt.Sprintf("%s/%s/%s/%d", meta.Cluster, p.topic, meta.Topics[p.topic].ID, p.partition)
+	var marks map[string]int64
+	if p.route.mayKeep() {
+		if marks, err = f.cfg.Progress.Marks(ctx, source); err != nil {
+			return fmt.Errorf("read progress: %w", err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for channel, offset := range marks {
+		if offset >= end {
+			// Brokers without topic ids, or a log that has lost its end: what comes
+			// under these offsets is new.
+			delete(marks, channel)
+		}
+	}
+	p.source, p.marks, p.end = source, marks, end
+	p.cluster = meta.Cluster
+	p.catching = p.route.Conflate && end > 0
+	return nil
+}
+
+func (f *Feed) endOf(ctx context.Context, p *partition) (int64, error) {
+	// The last stable offset: that is as far as a reader of committed records gets.
+	ends, err := f.admin.ListCommittedOffsets(ctx, p.topic)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the end of the partition: %w", err)
+	}
+	end, ok := ends.Lookup(p.topic, p.partition)
+	if !ok {
+		return 0, errors.New("ask for the end of the partition: it is not listed")
+	}
+	if end.Err != nil {
+		return 0, fmt.Errorf("ask for the end of the partition: %w", end.Err)
+	}
+	return end.Offset, nil
+}
+
+// listen ends the catching up of a partition that brings nothing, though the
+// brokers answer.
+func (f *Feed) listen(p *partition) {
+	f.mu.Lock()
+	catching := p.catching && len(p.raw) == 0 && !p.paused
+	f.mu.Unlock()
+	if !catching {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.read, lookTimeout)
+	defer cancel()
+	if _, err := f.endOf(ctx, p); err != nil {
+		return
+	}
+	f.mu.Lock()
+	if len(p.raw) == 0 {
+		f.lanes.catchUp(p, time.Now())
+	}
+	f.mu.Unlock()
+	f.wake()
+}
+
+// prepared is what prepare made of a record.
+type prepared struct {
+	it  *item
+	why *refusal
+}
+
+// enqueue prepares records and puts them into their lanes. It tells false when
+// the partition was revoked.
+func (f *Feed) enqueue(p *partition, raw []*kgo.Record) bool {
+	ready := make([]prepared, 0, len(raw))
+	for _, r := range raw {
+		it := &item{from: p, record: r, counted: true}
+		var why *refusal
+		if !r.Attrs.IsControl() && r.Value != nil {
+			var err error
+			if it.message, it.suspended, why, err = f.prepare.prepare(p.read, p.route, messageID(p.cluster, r), r); err != nil {
+				return false
+			}
+		}
+		ready = append(ready, prepared{it, why})
+	}
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p.revoked {
+		return false
+	}
+	for _, ready := range ready {
+		it := ready.it
+		switch {
+		case it.record.Attrs.IsControl():
+			p.prefix.finish(it.offset())
+			it.counted = false
+			f.unload(p, it.record)
+		case it.record.Value == nil:
+			f.finish(it, tombstone)
+		case ready.why != nil:
+			f.refuse(it, ready.why.code, ready.why.reason)
+		default:
+			if p.route.Conflate && !it.suspended {
+				// It makes room as soon as a newer one comes: there is one for each
+				// channel, which cannot be bounded without giving channels up.
+				it.counted = false
+				f.unload(p, it.record)
+			}
+			f.lanes.push(it, now)
+		}
+	}
+	if p.catching && raw[len(raw)-1].Offset+1 >= p.end {
+		f.lanes.catchUp(p, now)
+	}
+	f.wake()
+	return true
+}

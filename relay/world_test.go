@@ -1,0 +1,340 @@
+package relay_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bugle-push/bugle/relay"
+	"github.com/bugle-push/bugle/relay/ablyfeed"
+	"github.com/bugle-push/bugle/sandbox/ably"
+)
+
+const (
+	odds  = "odds"
+	dead  = "odds-dead-letters"
+	group = "bugle-relay"
+)
+
+// world is a Kafka and an Ably, as far as the relay can tell.
+type world struct {
+	t        *testing.T
+	kafka    *kfake.Cluster
+	ably     *ably.Server
+	producer *kgo.Client
+	admin    *kadm.Client
+	progress *memory
+	http     *http.Client
+}
+
+func newWorld(t *testing.T, partitions int32, cfg ably.Config) *world {
+	t.Helper()
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
+	require.NoError(t, err)
+	t.Cleanup(kafka.Close)
+	if cfg.Seed == 0 {
+		cfg.Seed = 11
+	}
+	service, err := ably.Start(context.WithoutCancel(t.Context()), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, service.Close()) })
+	producer, err := kgo.NewClient(kgo.SeedBrokers(kafka.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	t.Cleanup(producer.Close)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &world{
+		t: t, kafka: kafka, ably: service, producer: producer, admin: kadm.NewClient(producer),
+		progress: &memory{marks: map[string]map[string]int64{}}, http: &http.Client{Transport: transport},
+	}
+}
+
+// produce appends records and returns the last one's offset.
+func (w *world) produce(records ...*kgo.Record) int64 {
+	w.t.Helper()
+	for _, r := range records {
+		if r.Topic == "" {
+			r.Topic = odds
+		}
+	}
+	results := w.producer.ProduceSync(w.t.Context(), records...)
+	require.NoError(w.t, results.FirstErr())
+	return results[len(results)-1].Record.Offset
+}
+
+func record(partition int32, key, value string, headers ...string) *kgo.Record {
+	r := &kgo.Record{Partition: partition, Key: []byte(key), Value: []byte(value)}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, "=")
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	}
+	return r
+}
+
+// snapshot is an odds message as the demo's app takes it.
+func snapshot(n int) string { return fmt.Sprintf(`[{"name":"Car 1","imageURL":null,"odds":%d}]`, n) }
+
+func channelOf(t *testing.T, text string) relay.Template {
+	t.Helper()
+	tmpl, err := relay.ParseChannelTemplate(text)
+	require.NoError(t, err)
+	return tmpl
+}
+
+func suspendedBy(t *testing.T, text string) relay.Suspension {
+	t.Helper()
+	s, err := relay.ParseSuspension(text)
+	require.NoError(t, err)
+	return s
+}
+
+// feed is a running relay.
+type feed struct {
+	*relay.Feed
+	t        *testing.T
+	registry *prometheus.Registry
+	log      *lines
+	cancel   context.CancelFunc
+	ended    chan error
+	once     sync.Once
+}
+
+// feed starts a relay, which ends with the test unless it is stopped before.
+func (w *world) feed(change func(*relay.FeedConfig)) *feed {
+	w.t.Helper()
+	cfg := relay.FeedConfig{
+		Cluster: relay.Cluster{Brokers: w.kafka.ListenAddrs()}, Group: group,
+		Routes: []relay.Route{{
+			Topic: odds, Channel: channelOf(w.t, "outbound:odds:#{key}"), Conflate: true, DeadLetter: dead,
+		}},
+		Progress:    w.progress,
+		CommitEvery: 20 * time.Millisecond,
+		Backoff:     func(n int) time.Duration { return min(time.Duration(n)*10*time.Millisecond, 200*time.Millisecond) },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	f := &feed{t: w.t, registry: prometheus.NewPedanticRegistry(), log: &lines{}, ended: make(chan error, 1)}
+	cfg.Registerer, cfg.Log = f.registry, zerolog.New(f.log)
+	if cfg.Publisher == nil {
+		publisher, err := ablyfeed.New(ablyfeed.Config{Key: w.ably.Key(), URL: w.ably.URL()})
+		require.NoError(w.t, err)
+		w.t.Cleanup(func() { require.NoError(w.t, publisher.Close(context.Background())) })
+		cfg.Publisher = publisher
+	}
+	var err error
+	f.Feed, err = relay.NewFeed(cfg)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	f.cancel = cancel
+	go func() { f.ended <- f.Run(ctx) }()
+	w.t.Cleanup(f.stop)
+	return f
+}
+
+func (f *feed) stop() {
+	f.once.Do(func() {
+		f.cancel()
+		select {
+		case err := <-f.ended:
+			require.NoError(f.t, err)
+		case <-time.After(20 * time.Second):
+			require.Fail(f.t, "the feed does not stop", "%s", f.log)
+		}
+	})
+}
+
+// metric sums a counter or gauge over the series that have all these label values.
+func (f *feed) metric(name string, values ...string) (sum float64) {
+	families, err := f.registry.Gather()
+	require.NoError(f.t, err)
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+	series:
+		for _, m := range family.GetMetric() {
+			have := map[string]bool{}
+			for _, l := range m.GetLabel() {
+				have[l.GetValue()] = true
+			}
+			for _, v := range values {
+				if !have[v] {
+					continue series
+				}
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+// lines is a log to look into.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// message is what a subscriber of a channel gets.
+type message struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Data     string `json:"data"`
+	Encoding string `json:"encoding"`
+	Extras   struct {
+		Headers map[string]any `json:"headers"`
+	} `json:"extras"`
+}
+
+// offset is where the message's record stands.
+func (m message) offset() int64 {
+	n, err := strconv.ParseInt(m.ID[strings.LastIndexByte(m.ID, '/')+1:], 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// history returns the newest 1000 messages of a channel, oldest first.
+func (w *world) history(channel string) (out []message) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet,
+		w.ably.URL()+"/channels/"+url.PathEscape(channel)+"/messages?direction=forwards&limit=1000", nil)
+	require.NoError(w.t, err)
+	req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(w.ably.Key())))
+	resp, err := w.http.Do(req)
+	require.NoError(w.t, err)
+	defer resp.Body.Close()
+	require.Equal(w.t, http.StatusOK, resp.StatusCode)
+	require.NoError(w.t, json.NewDecoder(resp.Body).Decode(&out))
+	return out
+}
+
+func offsets(messages []message) []int64 {
+	out := make([]int64, len(messages))
+	for i, m := range messages {
+		out[i] = m.offset()
+	}
+	return out
+}
+
+// deadLetters returns what is in the dead-letter topic.
+func (w *world) deadLetters() (out []*kgo.Record) {
+	w.t.Helper()
+	ends, err := w.admin.ListEndOffsets(w.t.Context(), dead)
+	require.NoError(w.t, err)
+	end, _ := ends.Lookup(dead, 0)
+	if end.Offset == 0 {
+		return nil
+	}
+	reader, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.ConsumeTopics(dead), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	require.NoError(w.t, err)
+	defer reader.Close()
+	for int64(len(out)) < end.Offset {
+		fetches := reader.PollFetches(w.t.Context())
+		require.NoError(w.t, fetches.Err())
+		out = append(out, fetches.Records()...)
+	}
+	return out
+}
+
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// committed is the group's offset, -1 for none.
+func (w *world) committed(partition int32) int64 {
+	w.t.Helper()
+	all, err := w.admin.FetchOffsets(context.WithoutCancel(w.t.Context()), group)
+	require.NoError(w.t, err)
+	o, ok := all.Lookup(odds, partition)
+	if !ok {
+		return -1
+	}
+	return o.At
+}
+
+// eventually waits for a condition.
+func (w *world) eventually(f *feed, what string, condition func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			require.Fail(w.t, "never: "+what, "%s", f.log)
+		}
+	}
+}
+
+// memory is a Progress that survives relays, not processes.
+type memory struct {
+	mu    sync.Mutex
+	marks map[string]map[string]int64
+	fail  error
+}
+
+func (m *memory) Marks(_ context.Context, source string) (map[string]int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]int64{}
+	for channel, offset := range m.marks[source] {
+		out[channel] = offset
+	}
+	return out, m.fail
+}
+
+func (m *memory) Save(_ context.Context, marks []relay.Mark) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	for _, mark := range marks {
+		if m.marks[mark.Source] == nil {
+			m.marks[mark.Source] = map[string]int64{}
+		}
+		m.marks[mark.Source][mark.Channel] = max(m.marks[mark.Source][mark.Channel], mark.Offset)
+	}
+	return nil
+}
+
+func (m *memory) Forget(_ context.Context, source string, below int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for channel, offset := range m.marks[source] {
+		if offset < below {
+			delete(m.marks[source], channel)
+		}
+	}
+	return m.fail
+}
