@@ -93,15 +93,16 @@ func (f *Feed) take(fetches kgo.Fetches) {
 		if p == nil || p.revoked {
 			return // its commit stands where whoever has it now begins
 		}
-		p.highWatermark = fetched.HighWatermark
 		for _, r := range fetched.Records {
 			if !p.prefix.add(r.Offset) {
-				continue // read before
+				p = f.renew(p, r.Offset)
+				p.prefix.add(r.Offset)
 			}
 			p.raw = append(p.raw, r)
 			p.load++
 			p.loadBytes += len(r.Value)
 		}
+		p.highWatermark = fetched.HighWatermark
 		if (p.load > f.cfg.MaxWaiting || p.loadBytes > maxWaitingBytes) && !p.paused {
 			p.paused = true
 			f.client.PauseFetchPartitions(map[string][]int32{p.topic: {p.partition}})
@@ -113,6 +114,26 @@ func (f *Feed) take(fetches kgo.Fetches) {
 	})
 }
 
+// renew begins a partition anew whose offsets have gone back: the log has lost
+// its end, or the topic was deleted and made again. What is known of the
+// offsets from there on is about other records. f.mu is held.
+func (f *Feed) renew(p *partition, offset int64) *partition {
+	f.log.Error().Str("topic", p.topic).Int("partition", int(p.partition)).Int64("offset", offset).
+		Msg("offsets went back; the partition is read like a new one")
+	f.lanes.revoke(p)
+	p.stopSend()
+	f.lanes.drop(p)
+	return f.begin(p.topicPartition)
+}
+
+// begin makes a partition and lets its work begin. f.mu is held.
+func (f *Feed) begin(tp topicPartition) *partition {
+	p := newPartition(f.work, tp, f.routes[tp.topic])
+	f.parts[tp] = p
+	f.workers.Go(func() { f.carry(p) })
+	return p
+}
+
 func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string][]int32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,9 +143,7 @@ func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string]
 			if f.parts[tp] != nil || f.routes[topic] == nil {
 				continue
 			}
-			p := newPartition(f.work, tp, f.routes[topic])
-			f.parts[tp] = p
-			f.workers.Go(func() { f.carry(p) })
+			f.begin(tp)
 			f.log.Info().Str("topic", topic).Int("partition", int(number)).Msg("partition assigned")
 		}
 	}

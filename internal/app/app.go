@@ -126,6 +126,11 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	a.reloader.replace = a.notifier.ReplaceRules
 	a.beside["rule watcher"] = a.reloader.run
 
+	relayed, err := a.feed(cfg, db, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+
 	auth, keys, err := a.authenticator(cfg, log)
 	if err != nil {
 		return nil, err
@@ -148,7 +153,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	}
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
-		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, keys...),
+		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, append(keys, relayed...)...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make admin api: %w", err)

@@ -16,7 +16,7 @@ import (
 func found(t *testing.T, pattern *regexp.Regexp) []string {
 	t.Helper()
 	var out []string
-	for _, dir := range []string{"api", "devices", "internal", "ksqlclient", "notifier"} {
+	for _, dir := range []string{"api", "devices", "internal", "ksqlclient", "notifier", "relay"} {
 		require.NoError(t, filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "internal/tools") {
 				return err

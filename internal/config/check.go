@@ -67,6 +67,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.fcm(c)
 	r.ably(c)
 	r.kafka(c)
+	r.relay(c)
 	r.retention(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
@@ -371,6 +372,17 @@ func (r *reader) ably(c *Config) {
 	}
 	if a.InFlight < 1 || a.InFlight > 10_000 {
 		r.addf("ably.in_flight", "wants 1 to 10000")
+	}
+	for _, k := range []struct {
+		path string
+		rate float64
+	}{{"ably.channel_rate", a.ChannelRate}, {"ably.message_rate", a.MessageRate}, {"ably.request_rate", a.RequestRate}} {
+		if k.rate <= 0 || k.rate > 1e6 {
+			r.addf(k.path, "wants more than 0 and at most 1000000 a second")
+		}
+	}
+	if n := a.MaxMessageBytes; n < 1024 || n > 1<<20 {
+		r.addf("ably.max_message_bytes", "wants 1024 to 1048576")
 	}
 }
 

@@ -37,6 +37,7 @@ type Config struct {
 	FCM        FCM                 `yaml:"fcm"`
 	Ably       Ably                `yaml:"ably"`
 	Kafka      Kafka               `yaml:"kafka"`
+	Relay      []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
 	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
@@ -94,13 +95,19 @@ type FCM struct {
 	InFlight        int     `yaml:"in_flight" doc:"most messages in flight at once on each lane: about rate times FCM's latency in seconds"`
 }
 
-// Ably is Ably's push notifications. Without a key nothing is sent through them.
+// Ably is Ably's push notifications, and the channels that the relay publishes
+// on. Without a key nothing is sent through either.
 type Ably struct {
-	Key      Secret  `yaml:"key,omitempty" secret:"key_file" doc:"API key with the capability push-admin, and subscribe and history on [meta]log:push, for devices that are reached through Ably"`
+	Key      Secret  `yaml:"key,omitempty" secret:"key_file" doc:"API key with the capability push-admin, and subscribe and history on [meta]log:push, for devices that are reached through Ably; with relay also publish on its channels"`
 	KeyFile  string  `yaml:"key_file,omitempty" example:"/run/secrets/ably-key" doc:"file with the API key; without a key nothing is sent through Ably"`
 	URL      string  `yaml:"url,omitempty" doc:"base URL of another Ably, such as a dedicated cluster's; http:// only with env: dev"`
 	Rate     float64 `yaml:"rate" doc:"most pushes a second, of all replicas together. Each is one API request, of which Ably's plans allow 50 (Free), 362 (Standard) or 1,447 (Pro) a second; stay below"`
 	InFlight int     `yaml:"in_flight" doc:"most pushes in flight at once on each lane: about rate times Ably's latency in seconds"`
+
+	ChannelRate     float64 `yaml:"channel_rate" doc:"most relayed messages a second on one channel. Ably takes 50; stay below"`
+	MessageRate     float64 `yaml:"message_rate" doc:"most relayed messages a second of one replica. Ably's plans take 500 (Free), 2,500 (Standard) or 10,000 (Pro) of the whole account, whoever publishes them"`
+	RequestRate     float64 `yaml:"request_rate" doc:"most API requests a second that one replica makes for the relay; each message is one. With rate, and what other replicas make, stay below the plan's 50, 362 or 1,447"`
+	MaxMessageBytes int     `yaml:"max_message_bytes" doc:"most bytes of a relayed message, name and headers included: 65536 on the Free and Standard plans, 262144 on Pro"`
 }
 
 // Enabled tells whether anything is sent through Ably.
@@ -117,9 +124,27 @@ type Kafka struct {
 	Password     Secret   `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to username; on Confluent Cloud the API secret"`
 	PasswordFile string   `yaml:"password_file,omitempty" example:"/run/secrets/kafka-password" doc:"file with the password"`
 
+	Group string `yaml:"group" doc:"consumer group of the relay, which its replicas share"`
+
 	// CA holds what CAFile contains, after Load.
 	CA []byte `yaml:"-"`
 }
+
+// Relay is a topic whose records are published on Ably's channels. Its keys are
+// explained in docs/relay.md.
+type Relay struct {
+	Topic      string   `yaml:"topic" doc:"the topic to read"`
+	Channel    string   `yaml:"channel" doc:"the channel of a record, with placeholders: outbound:odds:#{key}"`
+	Name       string   `yaml:"name,omitempty" doc:"the name of the messages, with placeholders; none when empty"`
+	Conflate   *bool    `yaml:"conflate,omitempty" doc:"whether a newer record of a channel replaces one that waits; true when not said"`
+	MaxAge     Duration `yaml:"max_age,omitempty" doc:"records that are older when their turn comes are not published; 0 publishes them all the same"`
+	Headers    []string `yaml:"headers,omitempty" doc:"record headers that become extras.headers of the message"`
+	Suspended  string   `yaml:"suspended,omitempty" doc:"where a record marks a suspended market: value.suspended, header.state=SUSPENDED|CLOSED"`
+	DeadLetter string   `yaml:"dead_letter" doc:"the topic for records that cannot be published"`
+}
+
+// Conflates tells whether a newer record replaces one that waits.
+func (r Relay) Conflates() bool { return r.Conflate == nil || *r.Conflate }
 
 // Enabled tells whether there is a Kafka at all.
 func (k Kafka) Enabled() bool { return len(k.Brokers) > 0 }
@@ -167,8 +192,8 @@ func Default() Config {
 		Limits:    Limits{PerUser: 120, PerIP: 3000},
 		Database:  Database{MaxConnections: 16},
 		FCM:       FCM{Rate: 1000, InFlight: 128},
-		Ably:      Ably{Rate: 40, InFlight: 32},
-		Kafka:     Kafka{TLS: true},
+		Ably:      Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10},
+		Kafka:     Kafka{TLS: true, Group: "bugle-relay"},
 		Retention: Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
 		Log:       Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}

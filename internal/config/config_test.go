@@ -239,6 +239,12 @@ func TestThePrintedFormIsAFile(t *testing.T) {
 	c.KSQLDB.URL = "http://127.0.0.1:1"
 	c.Categories = map[string]config.Category{"race": {OptIn: true}}
 	c.Rules = []any{map[string]any{"id": "x", "key": []any{"a"}}}
+	c.Kafka.Brokers = []string{"127.0.0.1:9092"}
+	c.Kafka.TLS = false
+	c.Ably.KeyFile = write(t, "key", ablyKey)
+	c.Ably.Key = ablyKey
+	all := false
+	c.Relay = []config.Relay{{Topic: "odds", Channel: "outbound:odds:#{key}", DeadLetter: "dead", Conflate: &all, MaxAge: config.Duration(time.Minute)}}
 	text, err := c.YAML()
 	require.NoError(t, err)
 	again, err := config.Parse([]byte(text), nil)

@@ -140,28 +140,40 @@ func (r *reader) unknownKeys(raw map[string]any, t reflect.Type, prefix string) 
 			of = t.Elem()
 		}
 		if of == nil {
-			r.unknown(prefix + name)
+			siblings := make([]string, 0, len(known))
+			for sibling := range known {
+				siblings = append(siblings, prefix+sibling)
+			}
+			r.unknown(prefix+name, siblings)
 			continue
 		}
 		if below, ok := raw[name].(map[string]any); ok && (of.Kind() == reflect.Struct || of.Kind() == reflect.Map) {
 			r.unknownKeys(below, of, prefix+name+".")
 		}
+		if list, ok := raw[name].([]any); ok && of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct {
+			for i, element := range list {
+				if below, ok := element.(map[string]any); ok {
+					r.unknownKeys(below, of.Elem(), fmt.Sprintf("%s%s[%d].", prefix, name, i))
+				}
+			}
+		}
 	}
 }
 
 // unknown reports a key that no setting has, and what may have been meant.
-func (r *reader) unknown(path string) {
+func (r *reader) unknown(path string, siblings []string) {
 	keys := Keys()
 	if slices.ContainsFunc(keys, func(k Key) bool { return k.Path == path }) {
 		section, name, _ := strings.Cut(path, ".")
 		r.fields = append(r.fields, fault.Field{Path: path, Message: fmt.Sprintf("write it as %s: {%s: …}, without the dot", section, name)})
 		return
 	}
-	names := make([]string, 0, len(keys))
+	names := make([]string, 0, len(keys)+len(siblings))
 	for _, k := range keys {
 		names = append(names, k.Path)
 	}
-	if near := nearest(path, names); near != "" {
+	slices.Sort(siblings)
+	if near := nearest(path, append(names, siblings...)); near != "" {
 		r.addf(path, "unknown key; did you mean %s?", near)
 		return
 	}
@@ -248,8 +260,9 @@ func (r *reader) decodeErrors(err error) {
 	}
 }
 
-// mapKey is how mapstructure writes the key of a map, where we write a dot.
-var mapKey = regexp.MustCompile(`\[([^\]]*)\]`)
+// mapKey is how mapstructure writes the key of a map, where we write a dot. The
+// places of a list stay as they are.
+var mapKey = regexp.MustCompile(`\[([^\]]*[^\]0-9][^\]]*)\]`)
 
 // describe names a kind of value for a person.
 func describe(t reflect.Type) string {

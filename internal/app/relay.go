@@ -1,0 +1,95 @@
+package app
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/relay"
+	"github.com/bugle-push/bugle/relay/ablyfeed"
+	"github.com/bugle-push/bugle/relay/sqlrelay"
+)
+
+// feed makes what relays odds from Kafka to Ably, when there are topics to
+// relay. What it returns are checks for operators.
+func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registerer, log zerolog.Logger) ([]api.Check, error) {
+	if len(cfg.Relay) == 0 {
+		return nil, nil
+	}
+	cluster, err := kafkaCluster(cfg)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := routes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Enough that a request that takes a quarter of a second does not keep the rate down.
+	inFlight := max(64, int(cfg.Ably.RequestRate/4))
+	publisher, err := ablyfeed.New(ablyfeed.Config{Key: cfg.Ably.Key.Reveal(), URL: cfg.Ably.URL, MaxInFlight: inFlight})
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("ably feed", publisher.Close)
+	feed, err := relay.NewFeed(relay.FeedConfig{
+		Cluster: cluster, Group: cfg.Kafka.Group, Routes: routes,
+		Publisher: publisher, Progress: sqlrelay.NewProgress(db),
+		ChannelRate: cfg.Ably.ChannelRate, MessageRate: cfg.Ably.MessageRate, RequestRate: cfg.Ably.RequestRate,
+		InFlight: inFlight, MaxMessageBytes: cfg.Ably.MaxMessageBytes, Log: log, Registerer: metrics,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make relay: %w", err)
+	}
+	a.beside["relay"] = feed.Run
+	return []api.Check{{Name: "relay", Do: feed.Check}}, nil
+}
+
+// kafkaCluster is the cluster of the configuration.
+func kafkaCluster(cfg config.Config) (relay.Cluster, error) {
+	c := relay.Cluster{
+		Brokers: cfg.Kafka.Brokers, Mechanism: relay.Mechanism(cfg.Kafka.SASL),
+		Username: cfg.Kafka.Username, Password: cfg.Kafka.Password.Reveal(),
+	}
+	if !cfg.Kafka.TLS {
+		return c, nil
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(cfg.Kafka.CA) > 0 {
+		c.TLS.RootCAs = x509.NewCertPool()
+		if !c.TLS.RootCAs.AppendCertsFromPEM(cfg.Kafka.CA) {
+			return relay.Cluster{}, errors.New("kafka.ca_file contains no PEM certificate")
+		}
+	}
+	return c, nil
+}
+
+func routes(cfg config.Config) ([]relay.Route, error) {
+	out := make([]relay.Route, 0, len(cfg.Relay))
+	for i, r := range cfg.Relay {
+		channel, err := relay.ParseChannelTemplate(r.Channel)
+		if err != nil {
+			return nil, fmt.Errorf("relay[%d].channel: %w", i, err)
+		}
+		name, err := relay.ParseTemplate(r.Name)
+		if err != nil {
+			return nil, fmt.Errorf("relay[%d].name: %w", i, err)
+		}
+		suspended, err := relay.ParseSuspension(r.Suspended)
+		if err != nil {
+			return nil, fmt.Errorf("relay[%d].suspended: %w", i, err)
+		}
+		out = append(out, relay.Route{
+			Topic: r.Topic, Channel: channel, Name: name, Conflate: r.Conflates(), MaxAge: time.Duration(r.MaxAge),
+			Headers: r.Headers, Suspended: suspended, DeadLetter: r.DeadLetter,
+		})
+	}
+	return out, nil
+}
