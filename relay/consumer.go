@@ -123,6 +123,7 @@ func (f *Feed) renew(p *partition, offset int64) *partition {
 	f.lanes.revoke(p)
 	p.stopSend()
 	f.lanes.drop(p)
+	f.resume(p)
 	return f.begin(p.topicPartition)
 }
 
@@ -219,6 +220,7 @@ func (f *Feed) release(ctx context.Context, parts []*partition, wait time.Durati
 	defer f.mu.Unlock()
 	for _, p := range parts {
 		f.lanes.drop(p)
+		f.resume(p) // the client would remember it when the partition comes back
 		if f.parts[p.topicPartition] == p {
 			delete(f.parts, p.topicPartition)
 		}

@@ -351,7 +351,14 @@ func (f *Feed) finish(it *item, what fate) {
 func (f *Feed) unload(p *partition, r *kgo.Record) {
 	p.load--
 	p.loadBytes -= len(r.Value)
-	if p.paused && !p.revoked && p.load <= f.cfg.MaxWaiting/2 && p.loadBytes <= maxWaitingBytes/2 {
+	if p.load <= f.cfg.MaxWaiting/2 && p.loadBytes <= maxWaitingBytes/2 && !p.revoked {
+		f.resume(p)
+	}
+}
+
+// resume reads a partition again that was paused. f.mu is held.
+func (f *Feed) resume(p *partition) {
+	if p.paused {
 		p.paused = false
 		f.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.partition}})
 	}

@@ -137,7 +137,9 @@ func (ls *lanes) push(it *item, now time.Time) {
 	} else {
 		l.waiting = append(l.waiting, it)
 	}
-	ls.schedule(l, now)
+	if l.waiting[0] == it { // else it waits where it waited
+		ls.schedule(l, now)
+	}
 }
 
 // schedule puts a lane where its first item belongs.
