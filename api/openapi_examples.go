@@ -88,14 +88,26 @@ func getDeviceExamples() []example {
 	return []example{{name: "device", summary: "An active device", params: deviceParams(), status: 200, answer: deviceExample()}, noDeviceExample()}
 }
 
+func preferencesExample() Preferences {
+	return Preferences{Muted: []string{"loss"}, OptedIn: []string{}, Quiet: &QuietHours{From: "22:00", To: "08:00", TimeZone: "Europe/London"}}
+}
+
 func getPreferencesExamples() []example {
-	return []example{{name: "preferences", summary: "Lost bets are muted", status: 200, answer: Preferences{Muted: []string{"loss"}, OptedIn: []string{}}}}
+	return []example{{name: "preferences", summary: "Lost bets are muted, and the nights are quiet", status: 200, answer: preferencesExample()}}
 }
 
 func putPreferencesExamples() []example {
-	p := Preferences{Muted: []string{"loss"}, OptedIn: []string{}}
+	p := preferencesExample()
+	wrong := p
+	wrong.Quiet = &QuietHours{From: "22:00", To: "22:00"}
 	return []example{
-		{name: "stored", summary: "Lost bets are muted", body: p, status: 200, answer: p},
+		{name: "stored", summary: "Lost bets are muted, and the nights are quiet", body: p, status: 200, answer: p},
+		{
+			name: "all_day", summary: "Quiet hours end where they begin", body: wrong, status: 400,
+			answer: problemExample(400, "the preferences are not valid", ProblemField{
+				Path: "body.quiet.to", Message: "wants another time than from; to hear nothing all day, mute the categories",
+			}),
+		},
 		{
 			name: "incomplete", summary: "Both lists are needed", body: map[string]any{"muted": []string{"loss"}}, status: 400,
 			answer: problemExample(400, "the request does not fit the schema", ProblemField{Path: "body", Message: "expected required property opted_in to be present"}),

@@ -22,16 +22,24 @@ type Preferences struct {
 	Muted []string
 	// OptedIn lists categories declared opt_in that the user has chosen.
 	OptedIn []string
+	// Quiet is when the user wants to hear nothing; nil for never. When preferences are set, nil
+	// leaves what was set before, so that an app which knows no quiet hours takes none away, and
+	// the zero Quiet takes them away.
+	Quiet *Quiet
 }
 
 // Normalize returns the preferences with both lists sorted, free of duplicates
 // and not nil, or an Invalid *fault.Error whose fields name every wrong entry
-// ("muted[3]"). A name that no rule uses is fine: rules come and go.
+// ("muted[3]", "quiet.from"). A name that no rule uses is fine: rules come and go.
 func (p Preferences) Normalize() (Preferences, error) {
 	var fields []fault.Field
 	out := Preferences{
 		Muted:   normalizeCategories("muted", p.Muted, &fields),
 		OptedIn: normalizeCategories("opted_in", p.OptedIn, &fields),
+		Quiet:   p.Quiet,
+	}
+	if p.Quiet != nil {
+		p.Quiet.problems(&fields)
 	}
 	if len(fields) > 0 {
 		return Preferences{}, fault.InvalidFields("the preferences are not valid", fields...)

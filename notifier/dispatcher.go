@@ -19,6 +19,11 @@ var errProviderFailed = errors.New("provider failed")
 // tidyEvery is how often lapsed leases and expired deliveries are looked for.
 const tidyEvery = 5 * time.Second
 
+// DefaultSpread is within which time after the end of quiet hours their
+// deliveries come when nothing is said about it: the phones of a whole country
+// end them in the same second.
+const DefaultSpread = 10 * time.Minute
+
 // measureEvery is how often it is counted what waits.
 const measureEvery = 15 * time.Second
 
@@ -40,6 +45,9 @@ type DispatcherConfig struct {
 	Senders map[devices.Provider]SenderConfig
 	Retirer Retirer
 	Gates   Gates
+	// Spread is within which time after the end of quiet hours their deliveries come. Zero means
+	// DefaultSpread, and less that they all come at once.
+	Spread time.Duration
 	// Owner names this replica; no two running replicas may share one.
 	Owner string
 	// SendTimeout bounds one send. Zero means 15 seconds: Google asks for at least 10, and
@@ -72,6 +80,10 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 	if c.Lease == 0 {
 		c.Lease = time.Minute
 	}
+	if c.Spread == 0 {
+		c.Spread = DefaultSpread
+	}
+	c.Gates.zones = &zones{}
 	if c.Lease < c.SendTimeout+2*leaseMargin {
 		return nil, fmt.Errorf("a lease of %s is too short for a send timeout of %s", c.Lease, c.SendTimeout)
 	}
@@ -96,7 +108,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 			id := LaneID{Provider: name, Urgency: u}
 			d.lanes = append(d.lanes, &lane{
 				id: id, provider: p, queue: c.Queue, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
-				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, slots: make(chan struct{}, s.InFlight),
+				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, spread: c.Spread, slots: make(chan struct{}, s.InFlight),
 				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, shunned: map[string]time.Time{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
 			})
 		}

@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -30,6 +31,9 @@ const (
 	ReasonMuted Reason = "muted"
 	// ReasonNotOptedIn: the category must be chosen, and the user has not.
 	ReasonNotOptedIn Reason = "not_opted_in"
+	// ReasonQuietHours: the user wants to hear nothing at this hour. With Expired, until it was worth
+	// nothing any more; a delivery that is queued for it waits.
+	ReasonQuietHours Reason = "quiet_hours"
 	// ReasonSelfExclusion: the user has excluded themselves.
 	ReasonSelfExclusion Reason = "self_exclusion"
 	// ReasonCoolOff: the user takes a break.
@@ -61,12 +65,14 @@ func (r Reason) ofSuppression() Reason {
 	return ReasonSuppressed
 }
 
-// Decision is what the gates say of a delivery: send it, or end it with a
-// state and a reason.
+// Decision is what the gates say of a delivery: send it, end it with a state, or
+// let it wait; all but the first for a reason.
 type Decision struct {
-	// State is empty when the delivery may be sent.
+	// State is empty when the delivery may be sent or waits.
 	State  DeliveryState
 	Reason Reason
+	// Until is when the gates are to be asked again, by the database's clock; zero unless it waits.
+	Until time.Time
 	// Correction says that the text is that of a correction.
 	Correction bool
 	// Suppression is the one that stopped the delivery; nil when none did.
@@ -74,13 +80,18 @@ type Decision struct {
 }
 
 // Pass tells whether the delivery may be sent.
-func (d Decision) Pass() bool { return d.State == "" }
+func (d Decision) Pass() bool { return d.State == "" && d.Until.IsZero() }
 
 // Gates decide just before a send. They hold no state: everything they know is
-// in the view.
+// in the view. The zero value has no category to opt in to, and quiet hours hold
+// for every class.
 type Gates struct {
 	// OptIn lists the categories that are off until a user chooses them.
 	OptIn map[string]bool
+	// Loud lists the classes that do not care for quiet hours.
+	Loud map[Class]bool
+	// zones remembers the zones of quiet hours; nil remembers none.
+	zones *zones
 }
 
 // Decide runs the gates in their order. rule is nil when it has been removed.
@@ -103,21 +114,38 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 	if s := stopped(v, now); s != nil {
 		return Decision{State: Suppressed, Reason: s.Reason.ofSuppression(), Suppression: s}
 	}
-	if rule.Audience.Kind == AudienceFollows {
-		if !v.Told {
-			return Decision{State: Suppressed, Reason: ReasonNotTold}
-		}
-	} else if rule.HasCorrection && v.Told {
-		// Who was told the wrong thing is told the right one, whatever was muted since.
-		return g.shadow(rule, Decision{Correction: true})
-	}
+	// Who was told the wrong thing is told the right one, whatever was muted since.
+	correction := v.Told && rule.HasCorrection && rule.Audience.Kind != AudienceFollows
 	switch {
+	case rule.Audience.Kind == AudienceFollows && !v.Told:
+		return Decision{State: Suppressed, Reason: ReasonNotTold}
+	case correction:
 	case slices.Contains(v.Preferences.Muted, v.Category):
 		return Decision{State: Suppressed, Reason: ReasonMuted}
 	case g.OptIn[v.Category] && !slices.Contains(v.Preferences.OptedIn, v.Category):
 		return Decision{State: Suppressed, Reason: ReasonNotOptedIn}
 	}
-	return g.shadow(rule, Decision{})
+	if end, quiet := g.quiet(v, now); quiet {
+		if !end.Before(v.ExpiresAt) {
+			return ended(v, ReasonQuietHours)
+		}
+		return Decision{Until: end, Reason: ReasonQuietHours}
+	}
+	return g.shadow(rule, Decision{Correction: correction})
+}
+
+// quiet tells whether the user wants to hear nothing now, and until when.
+func (g Gates) quiet(v View, now time.Time) (time.Time, bool) {
+	q := v.Preferences.Quiet
+	if q == nil || g.Loud[v.Class] {
+		return time.Time{}, false
+	}
+	z := g.zones
+	if z == nil {
+		z = &zones{}
+	}
+	zone, _ := z.load(cmp.Or(q.TimeZone, v.Device.TimeZone)) // UTC where neither says a zone that exists
+	return q.EndAfter(now, zone)
 }
 
 func (g Gates) shadow(rule *Rule, d Decision) Decision {

@@ -52,6 +52,9 @@ func gateCases() []gateCase {
 		{"not told", rule(func(r *notifier.Rule) { r.Audience.Kind = notifier.AudienceFollows }), notifier.Suppressed, notifier.ReasonNotTold},
 		{"muted", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.Muted = []string{"tips"} }, notifier.Suppressed, notifier.ReasonMuted},
 		{"not opted in", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.OptedIn = nil }, notifier.Suppressed, notifier.ReasonNotOptedIn},
+		{"quiet until it expires", func(v *notifier.View, _ **notifier.Rule) {
+			v.Preferences.Quiet = &devices.Quiet{From: 14 * 60, To: 15 * 60} // it expires at 15:00
+		}, notifier.Expired, notifier.ReasonQuietHours},
 		{"shadow", rule(func(r *notifier.Rule) { r.Mode = notifier.ModeShadow }), notifier.Suppressed, notifier.ReasonShadow},
 	}
 }
@@ -137,4 +140,48 @@ func TestNoCorrectionPassesASuppression(t *testing.T) {
 	require.True(t, testGates().Decide(v, rule, gateNow).Correction)
 	v.Suppressions = []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}}
 	require.Equal(t, notifier.ReasonSelfExclusion, testGates().Decide(v, rule, gateNow).Reason)
+}
+
+func TestQuietHoursLetADeliveryWait(t *testing.T) {
+	t.Parallel()
+	wait := func(until time.Time) notifier.Decision {
+		return notifier.Decision{Until: until, Reason: notifier.ReasonQuietHours}
+	}
+	end := gateNow.Add(30 * time.Minute)
+	for name, c := range map[string]struct {
+		change func(v *notifier.View, r *notifier.Rule)
+		want   notifier.Decision
+	}{
+		"it waits": {func(*notifier.View, *notifier.Rule) {}, wait(end)},
+		"in the device's zone": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Device.TimeZone = "Europe/London" // where it is 15:00 now
+		}, notifier.Decision{}},
+		"in the user's zone, whatever the device's": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Device.TimeZone, v.Preferences.Quiet.TimeZone = "Europe/London", "Africa/Accra"
+		}, wait(end)},
+		"in UTC where the zone makes no sense": {func(v *notifier.View, _ *notifier.Rule) { v.Device.TimeZone = "Mars/Olympus" }, wait(end)},
+		"of a loud class":                      {func(v *notifier.View, _ *notifier.Rule) { v.Class = notifier.Transactional }, notifier.Decision{}},
+		"expires then": {func(v *notifier.View, _ *notifier.Rule) { v.ExpiresAt = end }, notifier.Decision{
+			State: notifier.Expired, Reason: notifier.ReasonQuietHours,
+		}},
+		"expires then, after an unknown outcome": {func(v *notifier.View, _ *notifier.Rule) { v.ExpiresAt, v.Unknowns = end, 1 }, notifier.Decision{
+			State: notifier.Unconfirmed, Reason: notifier.ReasonQuietHours,
+		}},
+		"expires just after": {func(v *notifier.View, _ *notifier.Rule) { v.ExpiresAt = end.Add(1) }, wait(end)},
+		"a correction waits": {func(v *notifier.View, r *notifier.Rule) { r.HasCorrection, v.Told = true, true }, wait(end)},
+		"none":               {func(v *notifier.View, _ *notifier.Rule) { v.Preferences.Quiet = nil }, notifier.Decision{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gates := testGates()
+			gates.Loud = map[notifier.Class]bool{notifier.Transactional: true}
+			v, rule := openView()
+			v.Preferences.Quiet = &devices.Quiet{From: 13 * 60, To: 14*60 + 30}
+			c.change(&v, rule)
+			d := gates.Decide(v, rule, gateNow)
+			require.True(t, c.want.Until.Equal(d.Until), "%s", d.Until)
+			d.Until = c.want.Until
+			require.Equal(t, c.want, d)
+		})
+	}
 }

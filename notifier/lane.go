@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -52,6 +53,7 @@ type lane struct {
 	owner       string
 	lease       time.Duration
 	sendTimeout time.Duration
+	spread      time.Duration // what a gate has postponed comes within this time after its end
 	slots       chan struct{} // one token for each delivery in flight
 	wake        chan struct{}
 	metrics     *Metrics
@@ -189,7 +191,11 @@ func (l *lane) deliver(ctx context.Context, v View) {
 		l.leave(v, now)
 		return
 	}
-	if !decision.Pass() {
+	switch {
+	case !decision.Until.IsZero():
+		l.postpone(v, decision)
+		return
+	case !decision.Pass():
 		l.refuse(v, decision)
 		return
 	}
@@ -347,6 +353,19 @@ func (l *lane) requeue(v View, attempt *Attempt, r Result) {
 	}
 	r.Claim, r.Attempt = v.Claim, attempt
 	l.record(r)
+}
+
+// postpone lets a delivery wait until the gates are to be asked again, and a
+// little longer, so that not everybody's come at once. It is still worth
+// something then.
+func (l *lane) postpone(v View, d Decision) {
+	l.metrics.postponed.WithLabelValues(string(l.id.Provider), string(d.Reason)).Inc()
+	spread := min(l.spread, v.ExpiresAt.Sub(d.Until)/2)
+	until := d.Until
+	if spread > 0 {
+		until = until.Add(rand.N(spread)) //nolint:gosec // it only spreads the load
+	}
+	l.record(Result{Claim: v.Claim, State: Queued, Reason: string(d.Reason), DueAt: until.Add(-v.Skew)})
 }
 
 // refuse ends a delivery that a gate stopped.

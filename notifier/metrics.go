@@ -16,6 +16,7 @@ type Metrics struct {
 	notifications *prometheus.CounterVec
 	badRows       *prometheus.CounterVec
 	deliveries    *prometheus.CounterVec
+	postponed     *prometheus.CounterVec
 	attempts      *prometheus.CounterVec
 	sendSeconds   *prometheus.HistogramVec
 	latency       *prometheus.HistogramVec
@@ -59,6 +60,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bugle_deliveries_total", Help: "Deliveries by final state and reason.",
 		}, []string{"provider", "state", "reason"}),
+		postponed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_deliveries_postponed_total", Help: "Times that a gate let a delivery wait, by its reason.",
+		}, []string{"provider", "reason"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bugle_attempts_total", Help: "Calls of a provider by verdict and the provider's reason.",
 		}, []string{"provider", "verdict", "code"}),
@@ -111,7 +115,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "bugle_deliveries_oldest_due_seconds", Help: "How long the delivery has been due that has waited longest; of all replicas together.",
 	}, []string{"lane"})
 	if reg != nil {
-		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.attempts, m.sendSeconds,
+		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.postponed, m.attempts, m.sendSeconds,
 			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.outdated, m.clockSkew,
 			m.queued, m.oldestDue, m.removed)
 	}

@@ -3,6 +3,7 @@ package notifier
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -21,6 +22,10 @@ type Config struct {
 	Retirer Retirer
 	// OptIn lists the categories that are off until a user chooses them.
 	OptIn map[string]bool
+	// Loud lists the classes that do not care for quiet hours.
+	Loud map[Class]bool
+	// Spread is as in DispatcherConfig.
+	Spread time.Duration
 	// Owner names this replica; no two running replicas may share one.
 	Owner string
 	// Retention says how long is kept what has ended.
@@ -55,7 +60,7 @@ func New(c Config) (*Notifier, error) {
 	}
 	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
 	dispatcher, err := NewDispatcher(DispatcherConfig{
-		Queue: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn},
+		Queue: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn, Loud: c.Loud}, Spread: c.Spread,
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,
 	})
 	if err != nil {

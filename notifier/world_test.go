@@ -87,6 +87,8 @@ type world struct {
 	ledger *sqlledger.Ledger
 	// retention is the default one unless a test says otherwise.
 	retention notifier.Retention
+	// configure changes the configuration of every notifier that starts; nil leaves it.
+	configure func(c *notifier.Config)
 
 	mu     sync.Mutex
 	rows   []row
@@ -133,11 +135,15 @@ func (w *world) start(ctx context.Context, yaml, owner string, ledger notifier.L
 	w.t.Helper()
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(yaml)})
 	require.NoError(w.t, err)
-	n, err := notifier.New(notifier.Config{
+	cfg := notifier.Config{
 		Rules: rules, Source: w, Ledger: ledger, Retirer: w, Owner: owner, Log: zerolog.New(zerolog.NewTestWriter(w.t)).Level(zerolog.WarnLevel),
 		OptIn: map[string]bool{"tips": true}, Retention: w.retention,
 		Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w, RatePerSecond: 1000, InFlight: 32}},
-	})
+	}
+	if w.configure != nil {
+		w.configure(&cfg)
+	}
+	n, err := notifier.New(cfg)
 	require.NoError(w.t, err)
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()

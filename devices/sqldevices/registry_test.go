@@ -362,6 +362,16 @@ func TestPreferences(t *testing.T) {
 		got, err = b.Preferences(t.Context(), "bob")
 		require.NoError(t, err)
 		require.Empty(t, got.OptedIn)
+
+		night := &devices.Quiet{From: 22 * 60, To: 8 * 60, TimeZone: "Europe/London"}
+		for _, step := range []struct{ set, want *devices.Quiet }{{night, night}, {nil, night}, {&devices.Quiet{From: 60, To: 120}, &devices.Quiet{From: 60, To: 120}}, {&devices.Quiet{}, nil}, {nil, nil}} {
+			got, err = b.SetPreferences(t.Context(), "ada", devices.Preferences{Muted: []string{"win"}, Quiet: step.set})
+			require.NoError(t, err)
+			require.Equal(t, devices.Preferences{Muted: []string{"win"}, OptedIn: []string{}, Quiet: step.want}, got)
+			stored, err := b.Preferences(t.Context(), "ada")
+			require.NoError(t, err)
+			require.Equal(t, got, stored)
+		}
 	})
 }
 

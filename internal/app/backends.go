@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -114,4 +115,21 @@ func optIn(cfg config.Config) map[string]bool {
 		out[name] = c.OptIn
 	}
 	return out
+}
+
+// loud lists the classes that do not care for quiet hours.
+func loud(cfg config.Config) map[notifier.Class]bool {
+	out := make(map[notifier.Class]bool, len(cfg.QuietHours.Loud))
+	for _, class := range cfg.QuietHours.Loud {
+		out[notifier.Class(class)] = true
+	}
+	return out
+}
+
+// spread is that of quiet hours; for the notifier zero means the default.
+func spread(cfg config.Config) time.Duration {
+	if cfg.QuietHours.Spread == 0 {
+		return -1
+	}
+	return time.Duration(cfg.QuietHours.Spread)
 }

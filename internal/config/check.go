@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // Need is a part of Bugle that a caller is going to use.
@@ -69,6 +71,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.kafka(c)
 	r.relay(c)
 	r.retention(c)
+	r.quietHours(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
 			r.addf("categories."+name, "wants a name of 1 to 64 of a-z, 0-9, _ and -")
@@ -295,6 +298,20 @@ func (r *reader) retention(c *Config) {
 		if k.d < minRetention || k.d > maxRetention {
 			r.addf(k.path, "wants 1d to 3650d")
 		}
+	}
+}
+
+// classes are those that a rule may have.
+var classes = []string{string(notifier.Transactional), string(notifier.Service), string(notifier.Marketing)}
+
+func (r *reader) quietHours(c *Config) {
+	for i, class := range c.QuietHours.Loud {
+		if !slices.Contains(classes, class) {
+			r.addf(fmt.Sprintf("quiet_hours.loud[%d]", i), "wants one of %s", strings.Join(classes, ", "))
+		}
+	}
+	if s := c.QuietHours.Spread; s < 0 || s > Duration(time.Hour) {
+		r.addf("quiet_hours.spread", "wants 0s to 1h")
 	}
 }
 

@@ -39,6 +39,7 @@ type Config struct {
 	Kafka      Kafka               `yaml:"kafka"`
 	Relay      []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
 	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
+	QuietHours QuietHours          `yaml:"quiet_hours"`
 	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
 	Retention  Retention           `yaml:"retention"`
@@ -165,6 +166,13 @@ type Retention struct {
 	Runs       Duration `yaml:"runs" doc:"how long finished runs and bad rows are kept. 1d to 3650d"`
 }
 
+// QuietHours are what becomes of notifications in the hours in which their users
+// want to hear nothing.
+type QuietHours struct {
+	Loud   []string `yaml:"loud,omitempty" example:"[transactional]" doc:"classes of notifications that do not care for users' quiet hours: transactional, service, marketing. By default there are none: a user has asked for quiet"`
+	Spread Duration `yaml:"spread" doc:"within which time after the end of their quiet hours notifications come that have waited for it, so that not all come at once; 0s to 1h"`
+}
+
 // Category is what is known of a category of notifications.
 type Category struct {
 	OptIn bool `yaml:"opt_in" doc:"off until a user chooses it"`
@@ -186,16 +194,17 @@ const (
 // listeners, production, and nothing that is required.
 func Default() Config {
 	return Config{
-		Env:       Prod,
-		Listen:    "127.0.0.1:8080",
-		Admin:     Admin{Listen: "127.0.0.1:8081"},
-		Limits:    Limits{PerUser: 120, PerIP: 3000},
-		Database:  Database{MaxConnections: 16},
-		FCM:       FCM{Rate: 1000, InFlight: 128},
-		Ably:      Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10},
-		Kafka:     Kafka{TLS: true, Group: "bugle-relay"},
-		Retention: Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
-		Log:       Log{Level: zerolog.InfoLevel, Format: FormatJSON},
+		Env:        Prod,
+		Listen:     "127.0.0.1:8080",
+		Admin:      Admin{Listen: "127.0.0.1:8081"},
+		Limits:     Limits{PerUser: 120, PerIP: 3000},
+		Database:   Database{MaxConnections: 16},
+		FCM:        FCM{Rate: 1000, InFlight: 128},
+		Ably:       Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10},
+		Kafka:      Kafka{TLS: true, Group: "bugle-relay"},
+		Retention:  Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
+		QuietHours: QuietHours{Spread: Duration(notifier.DefaultSpread)},
+		Log:        Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
 }
 

@@ -146,7 +146,8 @@ func (l *Ledger) viewQuery() string {
 		n.source_row, n.due_at, n.created_at,
 		COALESCE(v.id, ''), COALESCE(v.user_id, ''), COALESCE(v.platform, ''), COALESCE(v.target_kind, ''), COALESCE(v.target_value, ''),
 		COALESCE(v.generation, 0), COALESCE(v.state, ''), COALESCE(v.locale, ''), COALESCE(v.time_zone, ''),
-		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE((SELECT f.generation FROM rules_in_force f), ''), COALESCE((SELECT f.since FROM rules_in_force f), 0),
+		COALESCE(p.muted, '[]'), COALESCE(p.opted_in, '[]'), COALESCE(p.quiet, ''),
+		COALESCE((SELECT f.generation FROM rules_in_force f), ''), COALESCE((SELECT f.since FROM rules_in_force f), 0),
 		EXISTS (SELECT 1 FROM notifications x WHERE x.thread = n.thread AND x.id > n.id AND x.state = 'released' AND (n.shadow OR NOT x.shadow)),
 		CASE WHEN d.follow_up THEN EXISTS (SELECT 1 FROM notifications o
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
@@ -164,13 +165,13 @@ func (l *Ledger) viewQuery() string {
 func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID]notifier.Row) (notifier.View, error) {
 	v := notifier.View{ReadAt: readAt}
 	var clock, expires, due, created, inForceSince int64
-	var row, muted, optedIn, target, suppressions string
+	var row, muted, optedIn, quiet, target, suppressions string
 	d := &v.Device
 	err := r.Scan(&clock, &v.Claim.ID, &v.User, &expires, &v.Attempts, &v.Unknowns,
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions)
+		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions)
 	if err != nil {
 		return v, err
 	}
@@ -187,6 +188,9 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		json.Unmarshal([]byte(muted), &v.Preferences.Muted),
 		json.Unmarshal([]byte(optedIn), &v.Preferences.OptedIn),
 	)
+	if quiet != "" {
+		v.Unreadable = errors.Join(v.Unreadable, json.Unmarshal([]byte(quiet), &v.Preferences.Quiet))
+	}
 	var known bool
 	if v.Row, known = decoded[v.Notification.ID]; !known {
 		dec := json.NewDecoder(strings.NewReader(row))
