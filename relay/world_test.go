@@ -296,11 +296,21 @@ func (w *world) eventually(f *feed, what string, condition func() bool) {
 	}
 }
 
+// has tells whether something was logged.
+func (f *feed) has(text string) bool { return strings.Contains(f.log.String(), text) }
+
 // memory is a Progress that survives relays, not processes.
 type memory struct {
 	mu    sync.Mutex
 	marks map[string]map[string]int64
 	fail  error
+}
+
+// set makes every call fail, or none.
+func (m *memory) set(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
 }
 
 func (m *memory) Marks(_ context.Context, source string) (map[string]int64, error) {

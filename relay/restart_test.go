@@ -1,0 +1,393 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/relay"
+	"github.com/bugle-push/bugle/relay/ablyfeed"
+	"github.com/bugle-push/bugle/sandbox/ably"
+)
+
+// clock is Ably's.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// rewind makes the group begin at the start of the topic again, as if nothing had
+// been committed before a crash.
+func (w *world) rewind(partitions int32) {
+	w.t.Helper()
+	var offsets kadm.Offsets
+	for p := range partitions {
+		offsets.Add(kadm.Offset{Topic: odds, Partition: p, At: 0, LeaderEpoch: -1})
+	}
+	require.NoError(w.t, w.admin.CommitAllOffsets(w.t.Context(), group, offsets))
+}
+
+// A restart long after Ably has forgotten ids publishes the newest of each
+// channel, and nothing before it.
+func TestARestartPublishesNothingOld(t *testing.T) {
+	var c clock
+	w := newWorld(t, 2, ably.Config{Now: c.now, History: 10 * time.Hour})
+	change := func(cfg *relay.FeedConfig) { cfg.Routes[0].Suspended = suspendedBy(t, "value.suspended") }
+	f := w.feed(change)
+	w.produce(record(0, "a", `{"n":0}`), record(1, "b", `{"n":0}`))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 && w.committed(1) == 1 })
+	w.produce(record(0, "a", `{"n":1,"suspended":true}`))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+	f.stop()
+
+	for n := 2; n < 100; n++ {
+		w.produce(record(0, "a", fmt.Sprintf(`{"n":%d,"suspended":%t}`, n, n == 50)), record(1, "b", fmt.Sprintf(`{"n":%d}`, n)))
+	}
+	c.advance(time.Hour)
+	f = w.feed(change)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 100 && w.committed(1) == 99 })
+	require.Equal(t, []int64{0, 1, 50, 99}, offsets(w.history("outbound:odds:a")))
+	require.Equal(t, []int64{0, 98}, offsets(w.history("outbound:odds:b")))
+	f.stop()
+
+	// The same after a crash that has committed nothing: no suspension comes back.
+	w.rewind(2)
+	c.advance(time.Hour)
+	f = w.feed(change)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 100 && w.committed(1) == 99 })
+	require.Equal(t, []int64{0, 1, 50, 99, 99}, offsets(w.history("outbound:odds:a")))
+	require.Equal(t, []int64{0, 98, 98}, offsets(w.history("outbound:odds:b")))
+	require.Positive(t, f.metric("bugle_relay_records_total", "known"))
+}
+
+// Without conflation a restart publishes what was in flight, and nothing that was
+// published before, though nothing was committed and Ably has forgotten all.
+func TestProgressOutlivesAblysMemory(t *testing.T) {
+	var c clock
+	w := newWorld(t, 1, ably.Config{Now: c.now, History: 10 * time.Hour, ChannelRate: -1})
+	change := func(cfg *relay.FeedConfig) {
+		cfg.Routes[0].Conflate = false
+		cfg.ChannelRate = 1000
+	}
+	f := w.feed(change)
+	for n := range 50 {
+		w.produce(record(0, fmt.Sprint("event", n%3), snapshot(n)))
+	}
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 50 })
+	f.stop()
+	w.rewind(1)
+	c.advance(time.Hour)
+	w.produce(record(0, "event0", snapshot(50)))
+	f = w.feed(change)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 51 })
+	var all []int64
+	for n := range 3 {
+		all = append(all, offsets(w.history(fmt.Sprint("outbound:odds:event", n)))...)
+	}
+	slices.Sort(all)
+	require.Len(t, all, 51)
+	require.Len(t, slices.Compact(all), 51)
+	require.InDelta(t, 50, f.metric("bugle_relay_records_total", "known"), 0)
+}
+
+// Partitions that go from one relay to another while records come take nothing
+// back, lose nothing, and repeat nothing.
+func TestPartitionsChangeHands(t *testing.T) {
+	const partitions, each = 6, 60
+	w := newWorld(t, partitions, ably.Config{ChannelRate: -1, Faults: ably.Faults{LatencyMin: time.Millisecond, LatencyMax: 5 * time.Millisecond}})
+	change := func(cfg *relay.FeedConfig) {
+		cfg.Routes[0].Conflate = false
+		cfg.ChannelRate = 1000
+	}
+	first := w.feed(change)
+	produce := func(from, to int) {
+		for n := from; n < to; n++ {
+			for p := range int32(partitions) {
+				w.produce(record(p, fmt.Sprint("event", p), snapshot(n)))
+			}
+		}
+	}
+	produce(0, each/3)
+	second := w.feed(change)
+	produce(each/3, 2*each/3)
+	w.eventually(second, "it has partitions", func() bool { return second.has("partition opened") })
+	produce(2*each/3, each)
+	first.stop()
+	w.eventually(second, "all committed", func() bool {
+		for p := range int32(partitions) {
+			if w.committed(p) != each {
+				return false
+			}
+		}
+		return true
+	})
+	for p := range partitions {
+		got := offsets(w.history(fmt.Sprint("outbound:odds:event", p)))
+		want := make([]int64, each)
+		for i := range want {
+			want[i] = int64(i)
+		}
+		require.Equal(t, want, got, "partition %d", p)
+	}
+	require.Zero(t, w.ably.Stats().Duplicates, "nothing was published twice")
+	total := first.metric("bugle_relay_records_total", "published") + second.metric("bugle_relay_records_total", "published")
+	require.InDelta(t, partitions*each, total, 0)
+	require.Positive(t, second.metric("bugle_relay_records_total", "published"))
+}
+
+// gate stands before Ably, and may answer in its place.
+type gate struct {
+	*httptest.Server
+	mu     sync.Mutex
+	answer http.HandlerFunc
+	asked  atomic.Int64
+}
+
+func newGate(t *testing.T, behind http.Handler) *gate {
+	g := &gate{}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		g.mu.Lock()
+		answer := g.answer
+		g.mu.Unlock()
+		g.asked.Add(1)
+		if answer != nil {
+			answer(rw, r)
+			return
+		}
+		behind.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+// set answers everything; nil lets it through.
+func (g *gate) set(answer http.HandlerFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answer = answer
+}
+
+func refusing(status, code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"error":{"message":"refused","code":%d,"statusCode":%d}}`, code, status)
+	}
+}
+
+func (w *world) through(g *gate) func(*relay.FeedConfig) {
+	return func(c *relay.FeedConfig) {
+		publisher, err := ablyfeed.New(ablyfeed.Config{Key: w.ably.Key(), URL: g.URL})
+		require.NoError(w.t, err)
+		w.t.Cleanup(func() { require.NoError(w.t, publisher.Close(context.Background())) })
+		c.Publisher = publisher
+	}
+}
+
+// A key that is refused holds everything: nothing is dead-lettered or committed,
+// readiness fails, and when the key is mended all goes on.
+func TestARefusedKeyHoldsEverything(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	g := newGate(t, w.ably.Handler())
+	g.set(refusing(http.StatusUnauthorized, 40101))
+	f := w.feed(w.through(g))
+	for n := range 20 {
+		w.produce(record(0, fmt.Sprint("event", n), snapshot(n)))
+	}
+	w.eventually(f, "not ready", func() bool {
+		return f.Check(t.Context()) != nil && f.metric("bugle_relay_attempts_total", "blocked") > 3
+	})
+	require.ErrorContains(t, f.Check(t.Context()), "40101")
+	require.InDelta(t, 1, f.metric("bugle_relay_held", "credentials"), 0)
+	require.Less(t, w.committed(0), int64(1))
+	g.set(nil)
+	w.eventually(f, "all committed", func() bool { return w.committed(0) == 20 })
+	require.NoError(t, f.Check(t.Context()))
+	require.Zero(t, f.metric("bugle_relay_held"))
+	require.Zero(t, f.metric("bugle_relay_dead_letters_total"))
+	require.NotContains(t, f.log.String(), w.ably.Key()[len(w.ably.Key())-8:])
+}
+
+// One channel that is over its rate, or not permitted, keeps no other waiting.
+func TestOneChannelHoldsNoOther(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	g := newGate(t, w.ably.Handler())
+	behind := w.ably.Handler()
+	var denied atomic.Int64
+	g.set(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/channels/outbound:odds:slow/messages":
+			refusing(http.StatusTooManyRequests, 42913)(rw, r)
+		case "/channels/outbound:odds:denied/messages":
+			denied.Add(1)
+			refusing(http.StatusUnauthorized, 40160)(rw, r)
+		default:
+			behind.ServeHTTP(rw, r)
+		}
+	})
+	f := w.feed(w.through(g))
+	w.produce(record(0, "slow", snapshot(1)), record(0, "denied", snapshot(2)), record(0, "a", snapshot(3)))
+	w.eventually(f, "a is published, and the channel was denied", func() bool {
+		return len(w.history("outbound:odds:a")) == 1 && denied.Load() > 0
+	})
+	w.produce(record(0, "b", snapshot(4)))
+	w.eventually(f, "the denied one is buried", func() bool { return f.metric("bugle_relay_records_total", "dead_lettered") == 1 })
+	require.Len(t, w.history("outbound:odds:b"), 1)
+	require.Equal(t, "40160", header(w.deadLetters()[0], "bugle-code"))
+	require.Equal(t, "outbound:odds:denied", header(w.deadLetters()[0], "bugle-channel"))
+	require.Less(t, w.committed(0), int64(1), "the slow one is not done")
+	require.NoError(t, f.Check(t.Context()))
+	g.set(nil)
+	w.eventually(f, "all committed", func() bool { return w.committed(0) == 4 })
+	require.Len(t, w.history("outbound:odds:slow"), 1)
+}
+
+// A partition of which too much waits is not read until there is room.
+func TestReadingWaitsForRoom(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{ChannelRate: -1})
+	g := newGate(t, w.ably.Handler())
+	g.set(refusing(http.StatusTooManyRequests, 42910))
+	f := w.feed(func(c *relay.FeedConfig) {
+		w.through(g)(c)
+		c.Routes[0].Conflate = false
+		c.MaxWaiting = 100
+		c.ChannelRate = 10_000
+	})
+	w.produce(record(0, "a", snapshot(0)))
+	w.eventually(f, "it waits", func() bool { return f.metric("bugle_relay_records_waiting") == 1 })
+	for n := range 30 {
+		batch := make([]*kgo.Record, 100)
+		for i := range batch {
+			batch[i] = record(0, fmt.Sprint("event", i%10), snapshot(n))
+		}
+		w.produce(batch...)
+	}
+	w.eventually(f, "paused", func() bool { return f.metric("bugle_relay_partition_paused") == 1 })
+	require.Less(t, f.metric("bugle_relay_records_waiting"), 3001.0, "one poll too much at the most")
+	g.set(nil)
+	w.eventually(f, "all committed", func() bool { return w.committed(0) == 3001 })
+	require.InDelta(t, 3001, f.metric("bugle_relay_records_total", "published"), 0)
+	require.Zero(t, f.metric("bugle_relay_partition_paused"))
+}
+
+// Without its dead-letter topic nothing is committed past a poison record, and
+// everything behind it is published all the same.
+func TestDeadLettersAreAcknowledgedFirst(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	f := w.feed(func(c *relay.FeedConfig) { c.Routes[0].DeadLetter = "later" })
+	w.produce(&kgo.Record{Value: []byte("without a key")}, record(0, "a", snapshot(1)))
+	w.eventually(f, "the other is published", func() bool { return len(w.history("outbound:odds:a")) == 1 })
+	w.eventually(f, "told", func() bool { return f.has("dead letter could not be produced") })
+	require.Less(t, w.committed(0), int64(1))
+	_, err := w.admin.CreateTopic(t.Context(), 1, 1, nil, "later")
+	require.NoError(t, err)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+	require.InDelta(t, 1, f.metric("bugle_relay_records_total", "dead_lettered"), 0)
+}
+
+// A database that is away holds what must be written down, and nothing else.
+func TestTheDatabaseIsAway(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	f := w.feed(func(c *relay.FeedConfig) { c.Routes[0].Suspended = suspendedBy(t, "header.suspended") })
+	w.produce(record(0, "a", snapshot(0)))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+	w.progress.set(errors.New("away"))
+	w.produce(record(0, "a", snapshot(1), "suspended=true"), record(0, "a", snapshot(2)), record(0, "b", snapshot(3)))
+	w.eventually(f, "b is published", func() bool { return len(w.history("outbound:odds:b")) == 1 && f.has("progress could not be saved") })
+	require.Equal(t, []int64{0, 1}, offsets(w.history("outbound:odds:a")), "what follows waits")
+	require.EqualValues(t, 1, w.committed(0))
+	w.progress.set(nil)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 4 })
+	require.Equal(t, []int64{0, 1, 2}, offsets(w.history("outbound:odds:a")))
+}
+
+// decoder knows one encoding: a byte and JSON behind it.
+type decoder struct{ away atomic.Bool }
+
+func (d *decoder) Decode(_ context.Context, topic string, value []byte) ([]byte, error) {
+	switch {
+	case topic != odds:
+		return nil, errors.New("another topic")
+	case d.away.Load():
+		return nil, fault.New(fault.Unavailable, "the registry is away")
+	case value[0] != 0:
+		return nil, errors.New("no magic byte")
+	}
+	return value[1:], nil
+}
+
+// Values are decoded first; those that cannot be are buried, and while nobody
+// knows they wait.
+func TestValuesAreDecoded(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	d := &decoder{}
+	d.away.Store(true)
+	f := w.feed(func(c *relay.FeedConfig) {
+		c.Decoder = d
+		c.Routes[0].Channel = channelOf(t, "#{value.channel}")
+		c.Routes[0].Conflate = false
+	})
+	w.produce(record(0, "k", "\x00"+`{"channel":"a"}`), record(0, "k", "\x01"), record(0, "k", "\x00"+`{"channel":"a","n":2}`))
+	w.eventually(f, "told", func() bool { return f.has("values cannot be decoded for now") })
+	require.Less(t, w.committed(0), int64(1))
+	d.away.Store(false)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
+	got := w.history("a")
+	require.Equal(t, []int64{0, 2}, offsets(got))
+	require.Equal(t, `{"channel":"a"}`, got[0].Data)
+	require.Equal(t, "undecodable no magic byte", header(w.deadLetters()[0], "bugle-code")+" "+header(w.deadLetters()[0], "bugle-reason"))
+}
+
+// What is too old when its turn comes is not published, unless it suspends.
+func TestMaxAge(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	f := w.feed(func(c *relay.FeedConfig) {
+		c.Routes[0].MaxAge = time.Minute
+		c.Routes[0].Suspended = suspendedBy(t, "header.suspended")
+	})
+	old := record(0, "a", snapshot(0))
+	suspended := record(0, "b", snapshot(1), "suspended=true")
+	for _, r := range []*kgo.Record{old, suspended} {
+		r.Timestamp = time.Now().Add(-time.Hour)
+	}
+	w.produce(old, suspended, record(0, "c", snapshot(2)))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
+	require.Empty(t, w.history("outbound:odds:a"))
+	require.Len(t, w.history("outbound:odds:b"), 1)
+	require.Len(t, w.history("outbound:odds:c"), 1)
+	require.InDelta(t, 1, f.metric("bugle_relay_records_total", "stale"), 0)
+}
+
+// A partition that was written in transactions ends with a marker that is no
+// record; its end is reached all the same, at once.
+func TestTransactionsAreReadToTheirEnd(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	tx, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.TransactionalID("ksql"), kgo.DefaultProduceTopic(odds))
+	require.NoError(t, err)
+	defer tx.Close()
+	for n, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryCommit, kgo.TryAbort} {
+		require.NoError(t, tx.BeginTransaction())
+		require.NoError(t, tx.ProduceSync(t.Context(), record(0, "a", snapshot(n))).FirstErr())
+		require.NoError(t, tx.EndTransaction(t.Context(), commit))
+	}
+	begun := time.Now()
+	f := w.feed(nil)
+	w.eventually(f, "published", func() bool { return len(w.history("outbound:odds:a")) > 0 })
+	require.Less(t, time.Since(begun), 4*time.Second, "not by waiting for silence")
+	w.eventually(f, "committed past the markers", func() bool { return w.committed(0) == 6 })
+	got := w.history("outbound:odds:a")
+	require.Equal(t, []int64{2}, offsets(got), "the newest that was committed")
+	require.Equal(t, snapshot(1), got[0].Data)
+}
