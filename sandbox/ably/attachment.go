@@ -131,7 +131,13 @@ func (t *transport) greet(a *attachment, params map[string]string, serial string
 	if len(members) > 0 && a.modes&modePresenceSubscribe != 0 {
 		flags |= flagHasPresence
 	}
-	a.send(frame{Action: actionAttached, ChannelSerial: s.serialText(max(ch.last, ch.floor)), Flags: flags, Params: params})
+	// The place before what is still to come: a client that is cut off before
+	// it has the backlog asks for the rest of it.
+	place := max(ch.last, ch.floor)
+	if len(backlog) > 0 && a.modes&modeSubscribe != 0 {
+		place = backlog[0].pos - 1
+	}
+	a.send(frame{Action: actionAttached, ChannelSerial: s.serialText(place), Flags: flags, Params: params})
 	if flags&flagHasPresence != 0 {
 		for i := range members {
 			members[i].Action = presencePresent
@@ -156,35 +162,87 @@ func (t *transport) detach(f object) {
 	t.send(frame{Action: actionDetached, Channel: name})
 }
 
-// receive handles a MESSAGE or PRESENCE: exactly one ACK or NACK each. A frame
-// that was handled before a reconnection is answered and does nothing.
+// receive takes a MESSAGE or PRESENCE. After a reconnection one may come before
+// those that the client has yet to send again, as it does from ably-go: it waits
+// for them. s.mu must be held.
 func (t *transport) receive(f object) {
-	c, serial, one := t.conn, f.int("msgSerial"), 1
-	var res []publishResult
-	e, again := c.nacks[serial], serial <= c.lastSerial
-	if !again {
-		c.lastSerial = serial
-		var serials []string
-		if f.int("action") == actionMessage {
-			serials, e = t.publish(f, serial)
-		} else {
-			e = t.enter(f, serial)
-		}
-		res = []publishResult{{serials}}
-		if e != nil {
-			c.nacks[serial] = e
-			delete(c.nacks, serial-1000) // a client has fewer in flight
-		}
-	}
-	if e != nil {
-		t.send(frame{Action: actionNack, MsgSerial: &serial, Count: &one, Error: e})
+	c, serial := t.conn, f.int("msgSerial")
+	if t.resumed && serial > c.lastSerial+1 {
+		t.early[serial] = f
 		return
 	}
-	t.send(frame{Action: actionAck, MsgSerial: &serial, Count: &one, Res: res})
+	t.handleSerial(f, serial)
+	for next := c.lastSerial + 1; t.early[next] != nil && !t.broken.Load() && !t.closing; next = c.lastSerial + 1 {
+		f := t.early[next]
+		delete(t.early, next)
+		t.handleSerial(f, next)
+	}
+}
+
+// handleEarly handles frames whose predecessors never came. s.mu must be held.
+func (t *transport) handleEarly() {
+	for _, serial := range slices.Sorted(maps.Keys(t.early)) {
+		f := t.early[serial]
+		delete(t.early, serial)
+		t.handleSerial(f, serial)
+	}
+}
+
+// handleSerial handles a frame: exactly one ACK or NACK each. A frame that was
+// handled before a reconnection is answered and does nothing; one that was
+// answered on this very transport is not answered again, which would end the
+// process of an ably-go client. s.mu must be held.
+func (t *transport) handleSerial(f object, serial int64) {
+	c, one := t.conn, 1
+	if t.answered[serial] {
+		return
+	}
+	done, again := c.done[serial]
+	if !again && serial <= c.lastSerial {
+		done, again = &outcome{}, true // too long ago to be known
+	}
+	var kind Kind
+	if !again {
+		if kind = t.draw(f, serial); kind == Reset || kind == TokenExpired {
+			t.interrupt(kind)
+			return
+		}
+		c.lastSerial = serial
+		done = t.carryOut(f, serial, kind)
+		c.done[serial] = done
+		delete(c.done, serial-maxInFlight)
+	}
+	a := frame{Action: actionAck, MsgSerial: &serial, Count: &one}
+	if done.err != nil {
+		a.Action, a.Error = actionNack, done.err
+	} else {
+		a.Res, a.receipt = []publishResult{{done.serials}}, done.receipt
+	}
+	t.answered[serial] = true
+	delete(t.answered, serial-maxInFlight)
+	t.answer(a, kind)
+}
+
+// carryOut publishes or enters, or refuses for a fault.
+func (t *transport) carryOut(f object, serial int64, kind Kind) *outcome {
+	if a := faultAnswer(kind); a != nil {
+		return &outcome{err: a.err}
+	}
+	if limit := t.s.cfg.InboundRate; limit > 0 && !t.conn.inbound.take(t.s.cfg.Now(), limit, 1) {
+		return &outcome{err: fail(codeInboundRate, "rate limit exceeded; permitted rate = %d; metric = connection.maxRate", limit)}
+	}
+	if f.int("action") == actionPresence {
+		return &outcome{err: t.enter(f, serial)}
+	}
+	r, e := t.publish(f, serial)
+	if e != nil {
+		return &outcome{err: e}
+	}
+	return &outcome{serials: r.serials, receipt: r}
 }
 
 // publish puts a client's messages on a channel. Being attached is not needed.
-func (t *transport) publish(f object, serial int64) ([]string, *errorInfo) {
+func (t *transport) publish(f object, serial int64) (*receipt, *errorInfo) {
 	c := t.conn
 	name, _ := splitChannel(f.str("channel"))
 	if e := checkChannelName(name); e != nil {
@@ -205,7 +263,7 @@ func (t *transport) publish(f object, serial int64) ([]string, *errorInfo) {
 		return nil, e
 	}
 	t.pushes = append(t.pushes, out.takePushes()...)
-	return out.serials, nil
+	return out, nil
 }
 
 // enter changes who is present.
@@ -239,6 +297,9 @@ func (t *transport) enter(f object, serial int64) *errorInfo {
 		}
 		out = append(out, p)
 	}
+	if e := a.ch.hasRoom(out); e != nil {
+		return e
+	}
 	for _, p := range out {
 		if p.Action == presenceLeave {
 			delete(a.ch.members, memberKey(p))
@@ -248,6 +309,20 @@ func (t *transport) enter(f object, serial int64) *errorInfo {
 	}
 	a.ch.broadcast(&frame{Action: actionPresence, ID: id, Timestamp: now, ChannelSerial: t.s.serialText(max(a.ch.last, a.ch.floor)), Presence: out}, c)
 	t.s.hookPresence(a.ch.name, out)
+	return nil
+}
+
+// hasRoom refuses members over the limit. Source: Ably, "Platform limits".
+func (ch *channel) hasRoom(msgs []presence) *errorInfo {
+	fresh := map[string]struct{}{}
+	for _, p := range msgs {
+		if _, known := ch.members[memberKey(p)]; !known && p.Action != presenceLeave {
+			fresh[memberKey(p)] = struct{}{}
+		}
+	}
+	if len(fresh) > 0 && len(ch.members)+len(fresh) > MaxMembers {
+		return fail(codeTooManyMembers, "maximum number of presence members exceeded; max = %d", MaxMembers)
+	}
 	return nil
 }
 

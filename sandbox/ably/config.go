@@ -36,6 +36,8 @@ const (
 	// messages, and MaxArray that of messages published at once.
 	MaxBatchChannels = 100
 	MaxArray         = 1000
+	// MaxMembers is the number of presence members of a channel.
+	MaxMembers = 200
 	// DefaultHistory is how long messages are kept without persistence, and
 	// how long an id identifies a repeated publish.
 	DefaultHistory = 2 * time.Minute
@@ -138,6 +140,10 @@ type Config struct {
 	// MessageRate is the number of messages published a second by the account,
 	// answered 42917 beyond it. Zero means no limit.
 	MessageRate int
+	// InboundRate is the number of messages and presence messages a second on
+	// one realtime connection, each frame as one, refused with 42911 beyond
+	// it. Zero means no limit; the service has one of 50.
+	InboundRate int
 	// MaxMessageSize is the size of a publish in bytes. Zero means
 	// [DefaultMaxMessageSize].
 	MaxMessageSize int
@@ -242,7 +248,7 @@ func (c Config) withDefaults() Config {
 		c.PushNamespaces = []string{"push", "pushenabled"}
 	}
 	c.PushNamespaces = slices.Clone(c.PushNamespaces)
-	c.Faults.Rules = slices.Clone(c.Faults.Rules)
+	c.Faults.Rules, c.Faults.FrameRules = slices.Clone(c.Faults.Rules), slices.Clone(c.Faults.FrameRules)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -268,7 +274,7 @@ func (c Config) validate() error {
 		}
 		seen[k.ID] = true
 	}
-	for _, n := range []int{c.PushRate, c.RequestRate, c.MaxMessageSize, c.MaxHistory, c.FailAfter, c.MaxRecords, c.MessageRate, c.MaxMessages} {
+	for _, n := range []int{c.PushRate, c.RequestRate, c.MaxMessageSize, c.MaxHistory, c.FailAfter, c.MaxRecords, c.MessageRate, c.MaxMessages, c.InboundRate} {
 		if n < 0 {
 			return errors.New("rates, sizes and counts: must not be negative")
 		}

@@ -31,6 +31,8 @@
 //
 // Realtime over WebSocket: attaching with modes, rewind and resume, messages,
 // presence, heartbeats, token renewal, resuming a connection within two minutes.
+// Each MESSAGE and PRESENCE is answered once, in order; one that is sent again
+// after a reconnection is answered again and does nothing.
 //
 // Server-sent events for browsers without an SDK (GET /sse, GET /event-stream),
 // with rewind, resuming by Last-Event-ID or lastEvent, and an error when the
@@ -65,7 +67,8 @@
 // becomes of a push to an unknown device (404 here), of a subscription to a
 // channel without push (400 here) or of a stream whose lastEvent is not kept any
 // more (an error event with 80008, then what is kept) are this package's own
-// choice. A client must not depend on them more than it has to. Where it is not
+// choice, as is what becomes of a realtime frame that comes before those that the
+// client has to send again after a reconnection: it waits for them. A client must not depend on them more than it has to. Where it is not
 // known whether the service ignores or refuses something, such as an unknown
 // field of a push payload, it is refused: what passes here is meant to pass
 // there. Texts of errors are not the service's; go by codes.
@@ -92,7 +95,9 @@
 // over REST, that meet each [Kind] of fault, bounded per message; [Mild] and
 // [Harsh] are presets, [Server.Inject] strikes the next publish.
 // [Server.DropConnections] and [Server.ForgetConnections] cut realtime
-// connections and streams, [Server.ExpireTokens] ends tokens before their time.
+// connections and streams, [Server.DetachChannel] takes a channel away,
+// [Faults.FrameRules] and [Server.InjectFrames] cut, refuse, and withhold or
+// delay ACKs. [Server.ExpireTokens] ends tokens before their time.
 // [WebhookFaults] and [Server.SendTwice] delay webhooks and make
 // them send again what was delivered.
 //
@@ -108,7 +113,8 @@
 // # What it does not do
 //
 // It has no TLS, so it takes keys in clear text, which the real service refuses
-// with 40103. It delivers nothing to a phone. Updates of messages, deltas (subscribers get full messages, as is always
-// legal), filters of derived channels, presence history, the rate of a
-// connection, integrations but batched webhooks in JSON, LiveObjects and the Control API are missing. It is no security boundary.
+// with 40103. It delivers nothing to a phone. Updates of messages, deltas
+// (subscribers get full messages, as is always legal), filters of derived
+// channels, presence history, integrations but batched webhooks in JSON,
+// LiveObjects and the Control API are missing. It is no security boundary.
 package ably

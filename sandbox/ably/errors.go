@@ -45,12 +45,14 @@ const (
 	codeEdgeRate         = 42922
 	codePushRate         = 42926
 	codeInternal         = 50000
+	codeChannelFailed    = 50001
 	codeTimeout          = 50003
 	codeClientMismatch   = 61002
 	codeResumeFailed     = 80008
 	codeBadConnectionKey = 80018
 	codeTooManyChannels  = 90010
 	codeNotPresent       = 91000
+	codeTooManyMembers   = 91003
 	codePushInternal     = 103000
 	codePushRejected     = 103004
 	codePushTokenInvalid = 103005

@@ -63,6 +63,26 @@ const (
 // GoAway answers as usual and then closes the connection. It is no failure.
 const GoAway Kind = "go_away"
 
+// Faults of frames; see [Faults.FrameRules].
+const (
+	// AckWithheld accepts a frame and sends neither its ACK nor any after it
+	// until the client reconnects, or [Config.HangLimit] cuts it off.
+	AckWithheld Kind = "ack_withheld"
+	// AckDelayed accepts a frame and sends its ACK, and those after it, only
+	// after [Faults.AckDelay].
+	AckDelayed Kind = "ack_delayed"
+)
+
+// onFrames reports whether k can strike a frame.
+func (k Kind) onFrames() bool {
+	switch k {
+	case AckWithheld, AckDelayed, Reset, ResetAfterAccept, TokenExpired, RateGeneric, RateChannel, RateMessages, AccountBlocked,
+		Internal, Unavailable:
+		return true
+	}
+	return false
+}
+
 // Faults of webhooks; see [WebhookFaults].
 const (
 	// WebhookTwice sends a request again although it succeeded.
@@ -124,12 +144,22 @@ type Faults struct {
 	// only if each message in it may be. Zero means 2, negative unlimited.
 	// Messages without a nid to one recipient count as one message.
 	MaxPerMessage int
+	// FrameRules strike messages and presence messages over realtime instead,
+	// with the same bounds. [Reset] cuts the connection before the frame is
+	// accepted, [ResetAfterAccept] after it and before its ACK; [AckWithheld]
+	// and [AckDelayed] keep the ACK; [TokenExpired] disconnects with 40142; the
+	// kinds of 429, [AccountBlocked], [Internal] and [Unavailable] refuse with
+	// a NACK of their code. Others are impossible.
+	FrameRules []FaultRule
+	// AckDelay is the time of [AckDelayed]. Zero means one second.
+	AckDelay time.Duration
 	// Webhooks are the faults of webhooks.
 	Webhooks WebhookFaults
 }
 
 // Mild returns the faults of an ordinary bad day: 5 to 40 ms of latency, some
-// of the 429 family, some 500 and 503. No push is accepted and then failed, and
+// of the 429 family, some 500 and 503; over realtime late ACKs and broken
+// connections. No push is accepted and then failed, and
 // none is failed more than twice, so a client that retries always gets
 // through, exactly once.
 func Mild() Faults {
@@ -144,11 +174,13 @@ func Mild() Faults {
 			{Kind: BadGatewayHTML, Probability: 0.01},
 			{Kind: ItemInternal, Probability: 0.01},
 		},
+		FrameRules: []FaultRule{{Kind: AckDelayed, Probability: 0.01}, {Kind: Reset, Probability: 0.005}},
+		AckDelay:   100 * time.Millisecond,
 	}
 }
 
-// Harsh returns [Mild] plus resets and 503 after acceptance, under the same
-// bounds per message. A client that retries repeats some pushes, each marked
+// Harsh returns [Mild] plus resets and 503 after acceptance, and NACKs over
+// realtime, under the same bounds per message. A client that retries repeats some pushes, each marked
 // by [Accepted.AnswerLost] on its earlier acceptance.
 func Harsh() Faults {
 	f := Mild()
@@ -156,6 +188,7 @@ func Harsh() Faults {
 		FaultRule{Kind: ResetAfterAccept, Probability: 0.02},
 		FaultRule{Kind: UnavailableAfterAccept, Probability: 0.02},
 	)
+	f.FrameRules = append(f.FrameRules, FaultRule{Kind: ResetAfterAccept, Probability: 0.01}, FaultRule{Kind: Internal, Probability: 0.01})
 	return f
 }
 
@@ -168,11 +201,21 @@ func (f Faults) validate() error {
 	if w.DelayMin < 0 || w.DelayMax < w.DelayMin && w.DelayMax != 0 || !(w.Twice >= 0 && w.Twice <= 1) || !(w.Repeat >= 0 && w.Repeat <= 1) {
 		return fmt.Errorf("faults of webhooks: %w", ErrFaults)
 	}
+	if f.AckDelay < 0 {
+		return fmt.Errorf("faults: delay of an ack: %w", ErrFaults)
+	}
+	if err := validateRules(f.Rules, Kind.Valid); err != nil {
+		return err
+	}
+	return validateRules(f.FrameRules, Kind.onFrames)
+}
+
+func validateRules(rules []FaultRule, valid func(Kind) bool) error {
 	sum := 0.0
-	for i, r := range f.Rules {
+	for i, r := range rules {
 		sum += r.Probability
 		// The slack forgives decimal fractions that do not sum exactly.
-		if !r.Kind.Valid() || !(r.Probability >= 0) || sum > 1+1e-9 {
+		if !valid(r.Kind) || !(r.Probability >= 0) || sum > 1+1e-9 {
 			return fmt.Errorf("faults: rule %d (%s): %w", i, r.Kind, ErrFaults)
 		}
 	}
@@ -191,6 +234,11 @@ type plan struct {
 // consumes the queue of injected faults first; those ignore the bounds. s.mu
 // must be held. Kinds that strange refuses do not strike.
 func (s *Server) draw(keys []messageKey, strange func(Kind) bool) plan {
+	return s.drawFrom(s.faults.Rules, &s.injected, keys, strange)
+}
+
+// drawFrom decides by the given rules and queue. s.mu must be held.
+func (s *Server) drawFrom(rules []FaultRule, injected *[]Kind, keys []messageKey, strange func(Kind) bool) plan {
 	f := s.faults
 	var p plan
 	var a, b uint64
@@ -207,12 +255,12 @@ func (s *Server) draw(keys []messageKey, strange func(Kind) bool) plan {
 	latency := between(rng, f.LatencyMin, max(f.LatencyMin, f.LatencyMax))
 	p.before, p.after = latency/2, latency-latency/2
 	roll := rng.Float64()
-	if len(s.injected) > 0 && s.injected[0] != ItemInternal && !strange(s.injected[0]) {
-		p.kind = s.injected[0]
-		s.injected = s.injected[1:]
+	if q := *injected; len(q) > 0 && q[0] != ItemInternal && !strange(q[0]) {
+		p.kind = q[0]
+		*injected = q[1:]
 		return p
 	}
-	for _, r := range f.Rules {
+	for _, r := range rules {
 		if roll < r.Probability {
 			p.kind = r.Kind
 			break
@@ -321,7 +369,7 @@ func (s *Server) SetFaults(f Faults) error {
 	if err := f.validate(); err != nil {
 		return err
 	}
-	f.Rules = slices.Clone(f.Rules)
+	f.Rules, f.FrameRules = slices.Clone(f.Rules), slices.Clone(f.FrameRules)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = f
@@ -341,6 +389,21 @@ func (s *Server) Inject(kinds ...Kind) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.injected = append(s.injected, kinds...)
+	return nil
+}
+
+// InjectFrames makes the next messages and presence messages over realtime meet
+// the given faults, one each and in this order, whatever [Faults] says. The
+// error is [ErrFaults] for kinds that cannot strike a frame.
+func (s *Server) InjectFrames(kinds ...Kind) error {
+	for i, k := range kinds {
+		if !k.onFrames() {
+			return fmt.Errorf("inject fault %d (%s): %w", i, k, ErrFaults)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.injectedFrames = append(s.injectedFrames, kinds...)
 	return nil
 }
 

@@ -66,6 +66,7 @@ type frame struct {
 	Res               []publishResult    `json:"res,omitempty"`
 
 	messages []*message // become Messages when written
+	receipt  *receipt   // of what an ACK tells of
 }
 
 type publishResult struct {

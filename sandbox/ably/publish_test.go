@@ -16,14 +16,18 @@ import (
 
 // batchReply is the answer to one spec of a batch.
 type batchReply struct {
-	SuccessCount, FailureCount int
-	Results                    []batchResult
+	SuccessCount int           `json:"successCount"`
+	FailureCount int           `json:"failureCount"`
+	Results      []batchResult `json:"results"`
 }
 
 type batchResult struct {
-	Channel, MessageID string
-	Serials            []string
-	Error              *struct{ Code, StatusCode int }
+	Channel   string   `json:"channel"`
+	MessageID string   `json:"messageId"`
+	Serials   []string `json:"serials"`
+	Error     *struct {
+		Code int `json:"code"`
+	} `json:"error"`
 }
 
 func TestBatchPublish(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nhooyr.io/websocket"
@@ -15,21 +16,34 @@ const (
 	maxFrameSize = 256 << 10 // as a real connection announces it
 	maxQueued    = 10_000    // frames a client may lag behind
 	maxAttached  = 200       // channels a connection. Source: Ably, "Platform limits"
+	maxInFlight  = 1000      // frames that a client may send again
 	lingering    = time.Second
+	// renewBefore is how long before its end a client is asked to renew its
+	// token. Source: Ably, client library specification, RTN22.
+	renewBefore = 30 * time.Second
 )
 
 // connection is a realtime connection with its state, which outlives its
 // transport: a client that comes back in time resumes it.
 type connection struct {
 	id, key    string
+	before     string // the key before, until the client is known to have the new one
 	who        *principal
 	echo       bool
-	lastSerial int64 // of the frames handled
-	nacks      map[int64]*errorInfo
+	lastSerial int64              // of the frames handled
+	done       map[int64]*outcome // of the newest of them
+	inbound    window
 	attached   map[string]*attachment
 	t          *transport
 	lost       time.Time // zero while there is a transport
 	left       bool      // its members were taken out of presence
+}
+
+// outcome is what became of a frame.
+type outcome struct {
+	err     *errorInfo
+	serials []string
+	receipt *receipt // nil for presence
 }
 
 // transport is one WebSocket.
@@ -37,14 +51,20 @@ type transport struct {
 	s          *Server
 	conn       *connection
 	ws         *websocket.Conn
-	cut        func() // closes the socket without a word
+	socket     func() net.Conn // under the WebSocket
+	broken     atomic.Bool     // nothing is said or listened to any more
 	format     format
 	heartbeats bool
 	wake       chan struct{}
 	ended      chan struct{} // closed when the reader has ended
-	pushes     []*item       // of the frame being handled
-	out        []frame       // guarded by s.mu
-	closing    bool          // guarded by s.mu: close after what is queued
+	pushes     []*item       // guarded by s.mu: of the frames handled
+	resumed    bool
+	early      map[int64]object // guarded by s.mu: frames that wait for those before them
+	answered   map[int64]bool   // guarded by s.mu: serials of frames
+	out        []frame          // guarded by s.mu
+	held       []frame          // guarded by s.mu: ACKs behind one that waits, with it
+	holding    bool             // guarded by s.mu
+	closing    bool             // guarded by s.mu: close after what is queued
 }
 
 // hijacker keeps hold of the socket that a WebSocket takes over: the library
@@ -60,6 +80,27 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	h.socket = conn
 	return conn, rw, err //nolint:wrapcheck // the library is the caller
 }
+
+// cut breaks the connection off without a word. Its own direction ends at once,
+// the other when the client has noticed, or soon: ably-go 1.2 hangs for ever when
+// a write fails while it handles what it has read, and no test is about that.
+func (t *transport) cut() {
+	if t.broken.Swap(true) {
+		return
+	}
+	if tcp, isTCP := t.socket().(*net.TCPConn); isTCP && tcp.CloseWrite() == nil {
+		time.AfterFunc(lingering, t.kill)
+	} else {
+		t.kill()
+	}
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// kill closes the socket.
+func (t *transport) kill() { _ = t.socket().Close() }
 
 // send queues a frame. s.mu must be held.
 func (t *transport) send(f frame) {
@@ -98,7 +139,7 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 	ws.SetReadLimit(maxFrameSize)
 	q := r.URL.Query()
 	t := &transport{
-		s: s, ws: ws, cut: func() { _ = h.socket.Close() }, wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		s: s, ws: ws, socket: func() net.Conn { return h.socket }, wake: make(chan struct{}, 1), ended: make(chan struct{}), early: map[int64]object{}, answered: map[int64]bool{},
 		heartbeats: q.Get("heartbeats") != "false",
 	}
 	if q.Get("format") == "msgpack" {
@@ -112,7 +153,7 @@ func (s *Server) serveRealtime(w http.ResponseWriter, r *http.Request) {
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
-			defer t.cut() // ends the reader
+			defer t.kill() // ends the reader
 			t.writeAll(ctx)
 		}()
 		t.readAll(ctx)
@@ -141,24 +182,25 @@ func (s *Server) connect(t *transport, who *principal, key string, echo bool) bo
 	case key == "":
 	case !known:
 		e = fail(codeResumeFailed, "unable to recover connection: the connection has expired or never was")
-	case c.key != key:
+	case c.key != key && c.before != key:
 		e, known = fail(codeBadConnectionKey, "invalid connection key"), false
 	case c.who.clientID != who.clientID:
 		e, known = fail(codeIncompatible, "clientId differs from that of the connection"), false
 	}
 	s.stats.Connections++
 	if key == "" || !known {
-		c = &connection{id: s.newID(8), lastSerial: -1, nacks: map[int64]*errorInfo{}, attached: map[string]*attachment{}}
+		c = &connection{id: s.newID(8), lastSerial: -1, done: map[int64]*outcome{}, attached: map[string]*attachment{}}
 		s.conns[c.id] = c
 	} else {
 		s.stats.Resumed++
+		t.resumed = true
 		if c.t != nil { // the client gave the old one up first
 			c.t.cut()
 			s.detachAll(c)
 		}
 	}
 	c.who, c.echo, c.t, c.lost, c.left = who, echo, t, time.Time{}, false
-	c.key = c.id + "!" + s.newID(12)
+	c.before, c.key = key, c.id+"!"+s.newID(12)
 	t.conn = c
 	t.send(frame{Action: actionConnected, ConnectionID: c.id, ConnectionDetails: s.details(c), Error: e})
 	return true
@@ -167,7 +209,7 @@ func (s *Server) connect(t *transport, who *principal, key string, echo bool) bo
 func (s *Server) details(c *connection) *connectionDetails {
 	return &connectionDetails{
 		ClientID: c.who.clientID, ConnectionKey: c.key, MaxMessageSize: int64(s.cfg.MaxMessageSize), MaxFrameSize: maxFrameSize,
-		MaxInboundRate: 50, ConnectionStateTTL: s.cfg.ConnectionTTL.Milliseconds(),
+		MaxInboundRate: int64(orDefault(s.cfg.InboundRate, 50)), ConnectionStateTTL: s.cfg.ConnectionTTL.Milliseconds(),
 		MaxIdleInterval: s.cfg.MaxIdle.Milliseconds(), ServerID: "stand-in",
 	}
 }
@@ -264,6 +306,8 @@ func (t *transport) write(ctx context.Context, b []byte) error {
 func (t *transport) writeAll(ctx context.Context) {
 	idle := time.NewTicker(t.s.cfg.MaxIdle * 2 / 3)
 	defer idle.Stop()
+	renew := time.NewTimer(t.life() - renewBefore)
+	defer renew.Stop()
 	expiry := time.NewTimer(t.life())
 	defer expiry.Stop()
 	for {
@@ -271,7 +315,15 @@ func (t *transport) writeAll(ctx context.Context) {
 		case <-t.ended:
 			return
 		case <-t.wake:
+			if t.broken.Load() {
+				<-t.ended // the client closes its side, or is cut off soon
+				return
+			}
 		case <-idle.C:
+			t.s.mu.Lock()
+			t.handleEarly()
+			t.s.mu.Unlock()
+			t.handedOver()
 			if !t.heartbeats {
 				pingCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 				err := t.ws.Ping(pingCtx)
@@ -284,9 +336,19 @@ func (t *transport) writeAll(ctx context.Context) {
 			t.s.mu.Lock()
 			t.send(frame{Action: actionHeartbeat})
 			t.s.mu.Unlock()
+		case <-renew.C:
+			// A token that was too short from the start is not renewed early.
+			if d := t.life(); d > renewBefore { // the clock is not the real one
+				renew.Reset(d - renewBefore)
+			} else if d > renewBefore-time.Second {
+				t.s.mu.Lock()
+				t.send(frame{Action: actionAuth})
+				t.s.mu.Unlock()
+			}
 		case <-expiry.C:
 			if d := t.life(); d > 0 { // renewed meanwhile
 				expiry.Reset(d)
+				renew.Reset(d - renewBefore)
 				continue
 			}
 			t.s.mu.Lock()
@@ -297,8 +359,12 @@ func (t *transport) writeAll(ctx context.Context) {
 		frames, closing := t.out, t.closing
 		t.out = nil
 		t.s.mu.Unlock()
-		for _, f := range frames {
+		// Before the write: who reads the ACK may publish again before this
+		// goroutine goes on.
+		t.s.receipted(receiptsOf(frames), true)
+		for i, f := range frames {
 			if err := t.write(ctx, t.s.wire.encode(t.format, f.in(t.format))); err != nil {
+				t.s.receipted(receiptsOf(frames[i:]), false)
 				return
 			}
 		}
@@ -309,10 +375,30 @@ func (t *transport) writeAll(ctx context.Context) {
 	}
 }
 
+// handedOver does what frames leave to be done without a lock held.
+func (t *transport) handedOver() {
+	t.s.mu.Lock()
+	pushes := t.pushes
+	t.pushes = nil
+	t.s.mu.Unlock()
+	t.s.announce(t.s.accept(pushes, false, ""))
+}
+
+// receiptsOf are the receipts that frames tell of.
+func receiptsOf(frames []frame) []*receipt {
+	var out []*receipt
+	for _, f := range frames {
+		if f.receipt != nil {
+			out = append(out, f.receipt)
+		}
+	}
+	return out
+}
+
 // bye closes the WebSocket in good order, and cuts it if the client does not
 // answer soon.
 func (t *transport) bye() {
-	giveUp := time.AfterFunc(lingering, t.cut)
+	giveUp := time.AfterFunc(lingering, t.kill)
 	defer giveUp.Stop()
 	_ = t.ws.Close(websocket.StatusNormalClosure, "") // it ends one way or the other
 }
@@ -337,13 +423,17 @@ func (t *transport) readAll(ctx context.Context) {
 		v, err := t.s.wire.decode(t.format, b)
 		f, isObject := asObject(v)
 		t.s.mu.Lock()
-		if err != nil || !isObject {
+		switch {
+		case t.closing || t.conn.t != t || t.broken.Load():
+			// What comes after the end, or when another transport has taken
+			// over, counts as never received: the client sends it again.
+		case err != nil || !isObject:
 			t.finish(frame{Action: actionError, Error: fail(codeBadBody, "frame is not a protocol message")})
-		} else {
+		default:
+			t.conn.before = ""
 			t.handle(f)
 		}
 		t.s.mu.Unlock()
-		t.s.announce(t.s.accept(t.pushes, false, ""))
-		t.pushes = nil
+		t.handedOver()
 	}
 }

@@ -40,32 +40,33 @@ type Server struct {
 
 	teller sync.Mutex // held while Config.OnMessage is called; locked before mu
 
-	mu         sync.Mutex // guards everything below
-	closed     bool
-	inflight   sync.WaitGroup // Add only under mu and while not closed
-	rng        *rand.Rand
-	ids        uint64
-	serial     uint64
-	faults     Faults
-	injected   []Kind
-	stats      Stats
-	requests   window
-	published  window // messages of the account
-	messages   shelf[Message]
-	deliveries shelf[Delivery]
-	hooked     uint64 // events of webhooks
-	hookTwice  int
-	untold     []Message // for Config.OnMessage
-	pushes     pushWindow
-	ledger     ledger
-	nonces     map[string]time.Time
-	devices    map[string]*device
-	byClient   map[string]map[string]*device
-	broken     map[string]int // transport → code of its failure
-	subs       map[subscription]struct{}
-	channels   map[string]*channel
-	conns      map[string]*connection
-	streams    map[*stream]struct{}
+	mu             sync.Mutex // guards everything below
+	closed         bool
+	inflight       sync.WaitGroup // Add only under mu and while not closed
+	rng            *rand.Rand
+	ids            uint64
+	serial         uint64
+	faults         Faults
+	injected       []Kind
+	injectedFrames []Kind
+	stats          Stats
+	requests       window
+	published      window // messages of the account
+	messages       shelf[Message]
+	deliveries     shelf[Delivery]
+	hooked         uint64 // events of webhooks
+	hookTwice      int
+	untold         []Message // for Config.OnMessage
+	pushes         pushWindow
+	ledger         ledger
+	nonces         map[string]time.Time
+	devices        map[string]*device
+	byClient       map[string]map[string]*device
+	broken         map[string]int // transport → code of its failure
+	subs           map[subscription]struct{}
+	channels       map[string]*channel
+	conns          map[string]*connection
+	streams        map[*stream]struct{}
 }
 
 // appKey is a key with what follows from it.
@@ -249,8 +250,13 @@ func (s *Server) close() error {
 	s.stopHanging()
 	s.mu.Lock()
 	s.closed = true
+	s.cutAll()
+	for _, c := range s.conns {
+		if c.t != nil {
+			c.t.kill()
+		}
+	}
 	s.mu.Unlock()
-	s.DropConnections()
 	return s.http.Close()
 }
 

@@ -103,6 +103,9 @@ func (s *Server) answered(recs []Accepted, n int) {
 
 // receipted notes whether the publishers of messages were told.
 func (s *Server) receipted(rs []*receipt, told bool) {
+	if len(rs) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range rs {
