@@ -51,6 +51,34 @@ type (
 	refusedPredicate struct{ what string }
 )
 
+// Nodes of persistent queries alone.
+type (
+	// negation is NOT, and IS NOT NULL.
+	negation struct{ operand expr }
+	// nullTest is IS NULL.
+	nullTest struct{ operand expr }
+	// caseWhen is a searched CASE; otherwise is nil without ELSE.
+	caseWhen struct {
+		when, then []expr
+		otherwise  expr
+	}
+	// cast is CAST(operand AS typ).
+	cast struct {
+		operand expr
+		typ     sqlType
+	}
+	// construct is STRUCT(name := value, ...).
+	construct struct {
+		names  []string
+		values []expr
+	}
+	// lambda is (params) => body, an argument of a function.
+	lambda struct {
+		params []string
+		body   expr
+	}
+)
+
 // selectItem is one entry of the SELECT list.
 type selectItem struct {
 	star  bool

@@ -2,12 +2,13 @@ package ksqldb
 
 import "slices"
 
-// change is the head of a statement that would change the catalogue. Its body
-// is not read.
+// change is the head of a statement that changes the catalogue.
 type change struct {
 	verb, kind, name string
 	replace          bool
+	readOnly         bool // CREATE SOURCE
 	ifNotExists      bool
+	ifExists         bool
 	asSelect         bool // CREATE ... AS SELECT
 	values           bool // INSERT ... VALUES
 }
@@ -30,7 +31,7 @@ func parseChange(p *parser) (change, error) {
 	switch c.verb {
 	case "CREATE":
 		c.replace = p.keyword("OR", "REPLACE")
-		p.keyword("SOURCE")
+		c.readOnly = p.keyword("SOURCE")
 	case "INSERT":
 		if !p.keyword("INTO") {
 			return c, p.unexpected()
@@ -50,7 +51,7 @@ func parseChange(p *parser) (change, error) {
 		c.kind = t.text
 	}
 	c.ifNotExists = p.keyword("IF", "NOT", "EXISTS")
-	p.keyword("IF", "EXISTS")
+	c.ifExists = p.keyword("IF", "EXISTS")
 	if c.verb == "TERMINATE" && p.keyword("ALL") {
 		c.name = "ALL"
 		return c, nil

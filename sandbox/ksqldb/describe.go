@@ -42,7 +42,7 @@ type fieldSchema struct {
 
 func describeSource(src *source, extended bool) sourceDescription {
 	d := sourceDescription{
-		Name: src.name, Type: src.typeName(), Topic: src.name, KeyFormat: "KAFKA", ValueFormat: "JSON",
+		Name: src.name, Type: src.typeName(), Topic: src.topic, KeyFormat: src.keyFormat, ValueFormat: src.valueFormat, Partitions: src.partitions,
 		ReadQueries: []any{}, WriteQueries: []any{}, QueryOffsetSummaries: []any{}, SourceConstraints: []any{},
 		Extended:  extended,
 		Statement: fmt.Sprintf("-- %s is computed by a stand-in", src.name),

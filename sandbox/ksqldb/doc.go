@@ -57,10 +57,30 @@
 // Some things that a server accepts are refused too, always with a text that
 // begins "The stand-in does not support": push queries, CASE and CAST, division,
 // IS DISTINCT FROM, predicates in the SELECT list, sessionVariables and
-// functions that are not listed above. Protobuf answers are a 501, and DDL is
-// refused unless Config.AcknowledgeDDL says to nod at it. In one place the
+// functions that are not listed above. Protobuf answers are a 501. In one place the
 // stand-in is stricter on purpose: a datetime literal that does not parse is an
 // error, where a server would send no rows and complain to its own log.
+//
+// # Statements that change the catalogue
+//
+// With Config.DDL the server takes CREATE STREAM, CREATE TABLE, both AS SELECT
+// too, DROP and INSERT ... VALUES, so that a migration tool can be tested:
+// commands that stay QUEUED for a while, commands that fail, tables that lag
+// behind their stream. Define does the same without a server, and tells the
+// columns and types of everything that a file of statements makes.
+//
+// Definitions are parsed and typed, and refused for what the server would refuse:
+// a source that exists or does not, columns that do not or are ambiguous, a topic
+// that does not exist without PARTITIONS or exists with others, keys that the key
+// format does not take, a projection without its key, grouping columns or value,
+// columns that are neither grouped by nor aggregated, aggregates that a table
+// cannot undo, windows over tables, queries over windowed tables, joins on what
+// is no primary key, of unequal types or partitions, a STREAM that would be a
+// TABLE. SELECT lists may have CASE, CAST, STRUCT, lambdas in TRANSFORM, IS NULL
+// and NOT, and the functions of functionType.
+//
+// What persistent queries compute is beyond the stand-in: such sources stay
+// empty, but for the latest values of an inserted stream by one of its columns.
 //
 // Error texts are in the spirit of the server's but not letter by letter. A
 // client must decide by status and error code alone.

@@ -17,6 +17,7 @@ const (
 	codeNotFound     = 40400
 	codeRateLimited  = 42900
 	codeServerError  = 50000
+	codeCommandWait  = 50301
 	codeStarting     = 50302
 )
 

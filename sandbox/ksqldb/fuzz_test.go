@@ -67,3 +67,27 @@ func FuzzTypes(f *testing.F) {
 		require.Equal(t, printed, again[0].Type)
 	})
 }
+
+// FuzzDefine checks that no statement makes the catalogue panic: each is refused,
+// or makes something that has columns.
+func FuzzDefine(f *testing.F) {
+	for _, sql := range []string{
+		"CREATE STREAM x AS SELECT b.event_id AS e, CASE WHEN b.odds IS NOT NULL THEN b.stake / 2e0 ELSE NULL END AS c FROM bets b JOIN races r ON b.event_id = r.event_id;",
+		"CREATE TABLE x WITH (KEY_FORMAT='JSON', PARTITIONS=3) AS SELECT runner, event_id, SUM(stake) + 1 AS s FROM bets WINDOW TUMBLING (SIZE 1 DAY) WHERE NOT odds < 1 GROUP BY event_id, runner HAVING COUNT(*) > 3 EMIT CHANGES;",
+		"CREATE TABLE x AS SELECT event_id, TRANSFORM(ARRAY_SORT(COLLECT_LIST(bet_id)), i => STRUCT(`i` := CAST(i AS BIGINT)))[1]->`i` AS s FROM latest GROUP BY event_id;",
+		"CREATE SOURCE TABLE IF NOT EXISTS x (a STRING PRIMARY KEY, b MAP<STRING, ARRAY<DECIMAL(4, 2)>>) WITH (KAFKA_TOPIC='t', FORMAT='JSON', PARTITIONS=1);",
+		"INSERT INTO races (event_id, starts_at) VALUES ('a', '2026'); DROP TABLE IF EXISTS y DELETE TOPIC; TERMINATE ALL; SET 'a'='b';",
+	} {
+		f.Add(sql)
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		made, err := ksqldb.Define(ground + sql)
+		if err != nil {
+			require.Nil(t, made)
+			return
+		}
+		for _, s := range made {
+			require.NotEmpty(t, s.Columns)
+		}
+	})
+}

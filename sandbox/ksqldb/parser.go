@@ -20,6 +20,9 @@ type parser struct {
 	pos    int
 	depth  int
 	nodes  int
+	// persistent reads the expressions of persistent queries too: CASE, CAST,
+	// constructors, lambdas, division, NOT, IS NULL.
+	persistent bool
 }
 
 func (p *parser) peek() token { return p.tokens[p.pos] }
@@ -250,10 +253,11 @@ func (p *parser) negated() (expr, error) {
 	}
 	defer p.leave()
 	if p.keyword("NOT") {
-		if _, err := p.negated(); err != nil {
+		e, err := p.negated()
+		if err != nil {
 			return nil, err
 		}
-		return refusedPredicate{"NOT"}, nil
+		return p.not(e), nil
 	}
 	return p.predicated()
 }
@@ -277,20 +281,33 @@ func (p *parser) predicated() (expr, error) {
 		return comparison{op, left, right}, nil
 	}
 	if p.keyword("IS") {
-		return p.isPredicate()
+		return p.isPredicate(left)
 	}
 	not := p.keyword("NOT")
 	e, err := p.wordPredicate(left, not)
 	if err == nil && not {
-		e = refusedPredicate{"NOT"}
+		e = p.not(e)
 	}
 	return e, err
 }
 
-func (p *parser) isPredicate() (expr, error) {
+// not negates a predicate, which pull queries do not take.
+func (p *parser) not(e expr) expr {
+	if p.persistent {
+		return negation{e}
+	}
+	return refusedPredicate{"NOT"}
+}
+
+func (p *parser) isPredicate(left expr) (expr, error) {
 	not := p.keyword("NOT")
 	if p.keyword("NULL") {
-		if not {
+		switch {
+		case p.persistent && not:
+			return negation{nullTest{left}}, nil
+		case p.persistent:
+			return nullTest{left}, nil
+		case not:
 			return refusedPredicate{"IS NOT NULL"}, nil
 		}
 		return refusedPredicate{"IS NULL"}, nil

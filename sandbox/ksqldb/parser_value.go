@@ -24,7 +24,7 @@ func (p *parser) operators(symbols []string, operand func() (expr, error)) (expr
 			break
 		}
 		p.next()
-		if t.text == "/" || t.text == "%" {
+		if (t.text == "/" || t.text == "%") && !p.persistent {
 			return nil, beyond("the operator %s", t.text)
 		}
 		var right expr
@@ -126,8 +126,16 @@ func (p *parser) keywordValue(word string) (expr, bool, error) {
 		e, err := decimalLiteral(t.text)
 		return e, true, err
 	case "CASE", "CAST":
+		if p.persistent {
+			e, err := p.caseOrCast()
+			return e, true, err
+		}
 		return nil, false, beyond("%s", word)
 	case "ARRAY", "MAP", "STRUCT":
+		if p.persistent && word == "STRUCT" {
+			e, err := p.structConstructor()
+			return e, true, err
+		}
 		if after := p.tokens[p.pos+1]; after.kind == tokenSymbol && (after.text == "[" || after.text == "(") {
 			return nil, false, beyond("%s constructors", word)
 		}
@@ -161,8 +169,14 @@ func (p *parser) arguments(name string) (expr, error) {
 	if p.accept(")") {
 		return c, nil
 	}
+	if p.persistent && p.accept("*") {
+		if !p.accept(")") {
+			return nil, p.unexpected()
+		}
+		return c, nil // COUNT(*)
+	}
 	for {
-		arg, err := p.boolean()
+		arg, err := p.argument()
 		if err != nil {
 			return nil, err
 		}

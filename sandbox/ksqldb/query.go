@@ -21,6 +21,7 @@ type queryRequest struct {
 	KSQL              string                     `json:"ksql"`
 	StreamsProperties map[string]json.RawMessage `json:"streamsProperties"`
 	SessionVariables  map[string]json.RawMessage `json:"sessionVariables"`
+	AfterCommand      *int64                     `json:"commandSequenceNumber"`
 }
 
 // readRequest decodes a body.
@@ -86,7 +87,7 @@ func (s *Server) planRequest(req *queryRequest, legacy bool) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return planQuery(sql, s.sources, s.cfg.Now(), opts)
+	return planQuery(sql, s.known.Load().sources, s.cfg.Now(), opts)
 }
 
 func (s *Server) refuseQuery(w http.ResponseWriter, err error) {

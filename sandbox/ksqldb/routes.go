@@ -134,7 +134,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.commands[id]
 	var status commandStatus
 	if ok {
-		c.pending = max(c.pending-1, 0)
+		c.look()
 		status = c.status()
 	}
 	s.mu.Unlock()

@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,15 +37,28 @@ type Config struct {
 	Seed uint64
 	// Faults are the faults to start with; see Server.SetFaults.
 	Faults Faults
-	// AcknowledgeDDL answers CREATE, DROP, ALTER, INSERT and TERMINATE on /ksql
-	// with SUCCESS and does nothing else. It serves to test a client of /ksql or
-	// a migration tool. Without it the server refuses them, because its views are
-	// computed in Go and no statement can change them.
-	AcknowledgeDDL bool
-	// QueuedPolls makes acknowledged statements answer QUEUED, as a server does
-	// whose command topic is slow; /status says SUCCESS after so many looks at
-	// it. Zero means SUCCESS at once.
+	// DDL makes the server take CREATE STREAM and CREATE TABLE (with AS SELECT
+	// too), DROP, INSERT ... VALUES and TERMINATE on /ksql. It checks them as the
+	// real server does, as far as Define knows how, and remembers the sources.
+	// What their queries would compute is beyond it, so they stay empty, but for
+	// streams, which have what is inserted, and tables of the LATEST_BY_OFFSET of
+	// such a stream by a column, which is what ksql-migrations keeps its books in.
+	// Without DDL such statements are refused: the views are computed in Go.
+	DDL bool
+	// Topics are the Kafka topics that exist beforehand, with their partitions.
+	Topics map[string]int
+	// QueuedPolls makes statements answer QUEUED, as a server does whose command
+	// topic is slow; /status says how they ended after so many looks at it, and
+	// only then there is what they made. Of several statements in one request all
+	// but the last end at once, since the server waits for each before the next.
+	// Zero means at once.
 	QueuedPolls int
+	// FailCommand, if set, is asked about each statement that was accepted; true
+	// makes it end in the state ERROR, with nothing made.
+	FailCommand func(sql string) bool
+	// TableLag is how much later than it was inserted a row shows in tables, as
+	// happens where a query is behind its stream.
+	TableLag time.Duration
 	// Now is the server's clock, used by UNIX_TIMESTAMP() and in query ids. Nil
 	// means time.Now.
 	Now func() time.Time
@@ -59,8 +70,7 @@ type Config struct {
 // Server is a running stand-in. It is safe for concurrent use.
 type Server struct {
 	cfg     Config
-	sources map[string]*source
-	names   []string
+	known   atomic.Pointer[catalogue]
 	url     string
 	http    *http.Server
 	handler http.Handler
@@ -121,8 +131,7 @@ func newServer(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.sources = sources
-	s.names = slices.Sorted(maps.Keys(sources))
+	s.known.Store(newCatalogue(sources, cfg.Topics))
 	s.SetFaults(cfg.Faults)
 	s.handler = s.routes()
 	s.close = sync.OnceFunc(func() {

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -207,34 +209,95 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-func TestAcknowledgedStatements(t *testing.T) {
+func TestStatementsChangeTheCatalogue(t *testing.T) {
 	t.Parallel()
-	s := start(t, ksqldb.Config{AcknowledgeDDL: true})
+	s := start(t, ksqldb.Config{DDL: true})
 	ksql := func(sql string) reply {
 		return send(t, "POST", s.URL()+"/ksql", strings.Replace(request(sql), `"sql"`, `"ksql"`, 1))
 	}
-	r := ksql("CREATE STREAM bets (a STRING KEY) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON', PARTITIONS=1); CREATE OR REPLACE TABLE t2 AS SELECT * FROM bets; INSERT INTO bets (a) VALUES ('x');")
+	r := ksql("CREATE STREAM bets (a STRING KEY, b INT) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON', PARTITIONS=1); CREATE OR REPLACE TABLE t2 AS SELECT a, COUNT(*) AS n FROM bets GROUP BY a; INSERT INTO bets (a) VALUES ('x');")
 	require.Equal(t, 200, r.status, r.body)
 	require.JSONEq(t, `[
-		{"@type":"currentStatus","statementText":"CREATE STREAM bets (a STRING KEY) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON', PARTITIONS=1);",
+		{"@type":"currentStatus","statementText":"CREATE STREAM bets (a STRING KEY, b INT) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON', PARTITIONS=1);",
 		 "commandId":"stream/`+"`BETS`"+`/create","commandStatus":{"status":"SUCCESS","message":"Stream created","queryId":null},"commandSequenceNumber":0,"warnings":[]},
-		{"@type":"currentStatus","statementText":"CREATE OR REPLACE TABLE t2 AS SELECT * FROM bets;",
+		{"@type":"currentStatus","statementText":"CREATE OR REPLACE TABLE t2 AS SELECT a, COUNT(*) AS n FROM bets GROUP BY a;",
 		 "commandId":"table/`+"`T2`"+`/create","commandStatus":{"status":"SUCCESS","message":"Created query with ID CTAS_T2_2","queryId":"CTAS_T2_2"},"commandSequenceNumber":1,"warnings":[]}
 	]`, r.body)
 	require.JSONEq(t, `{"status":"SUCCESS","message":"Stream created","queryId":null}`, send(t, "GET", s.URL()+"/status/stream/%60BETS%60/create", "").body)
 	require.Contains(t, send(t, "GET", s.URL()+"/status", "").body, "table/`T2`/create")
 	require.Equal(t, 400, ksql("CREATE TABLE order_book (a STRING PRIMARY KEY) WITH (X='y');").status, "the name of a view is taken")
-	require.Equal(t, 400, ksql("DESCRIBE bets;").status, "nothing was really created")
+	require.Contains(t, ksql("DESCRIBE bets;").body, `"topic":"x"`)
+	require.Contains(t, ksql("LIST TABLES;").body, `"name":"T2","topic":"T2"`)
+	require.Contains(t, ksql("CREATE STREAM IF NOT EXISTS bets (a STRING KEY, b INT) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON');").body, `"@type":"warning_entity"`)
+	require.Equal(t, 40001, ksql("DROP STREAM bets;").code(t), "t2 reads it")
+	require.Equal(t, 200, ksql("DROP TABLE t2;").status)
+	require.Equal(t, 200, ksql("DROP STREAM bets;").status)
+	require.Equal(t, 400, ksql("DESCRIBE bets;").status)
 }
 
 func TestQueuedStatements(t *testing.T) {
 	t.Parallel()
-	s := start(t, ksqldb.Config{AcknowledgeDDL: true, QueuedPolls: 2})
+	s := start(t, ksqldb.Config{DDL: true, QueuedPolls: 2})
 	r := send(t, "POST", s.URL()+"/ksql", `{"ksql":"DROP STREAM IF EXISTS bets DELETE TOPIC;"}`)
 	require.Contains(t, r.body, `"commandStatus":{"status":"QUEUED"`)
 	for _, want := range []string{"QUEUED", "SUCCESS", "SUCCESS"} {
 		require.Contains(t, send(t, "GET", s.URL()+"/status/stream/%60BETS%60/drop", "").body, `"status":"`+want+`"`)
 	}
+}
+
+func TestCommandsTakeTheirTime(t *testing.T) {
+	t.Parallel()
+	s := start(t, ksqldb.Config{DDL: true, QueuedPolls: 2, FailCommand: func(sql string) bool { return strings.Contains(sql, "unlucky") }})
+	ksql := func(sql string) reply {
+		return send(t, "POST", s.URL()+"/ksql", strings.Replace(request(sql), `"sql"`, `"ksql"`, 1))
+	}
+	const columns = " (a STRING KEY, b INT) WITH (KAFKA_TOPIC='x', VALUE_FORMAT='JSON', PARTITIONS=1);"
+	require.Contains(t, ksql("CREATE STREAM slow"+columns).body, `"status":"QUEUED"`)
+	for range 2 {
+		require.Equal(t, 400, ksql("DESCRIBE slow;").status, "it is not there before its command is done")
+		send(t, "GET", s.URL()+"/status/stream/%60SLOW%60/create", "")
+	}
+	require.Equal(t, 200, ksql("DESCRIBE slow;").status)
+
+	require.Equal(t, 200, ksql("CREATE STREAM unlucky"+columns).status, "a command that fails was accepted")
+	require.Contains(t, send(t, "GET", s.URL()+"/status/stream/%60UNLUCKY%60/create", "").body, `"status":"QUEUED"`)
+	require.Contains(t, send(t, "GET", s.URL()+"/status/stream/%60UNLUCKY%60/create", "").body, `"status":"ERROR"`)
+	require.Equal(t, 400, ksql("DESCRIBE unlucky;").status)
+	require.EqualValues(t, 1, s.Stats().CommandsFailed)
+
+	// A request may wait for a command that this node has not seen.
+	r := send(t, "POST", s.URL()+"/ksql", `{"ksql":"LIST TABLES;","commandSequenceNumber":2}`)
+	require.Equal(t, 503, r.status)
+	require.Equal(t, 50301, r.code(t))
+	require.Equal(t, 200, send(t, "POST", s.URL()+"/ksql", `{"ksql":"LIST TABLES;","commandSequenceNumber":1}`).status)
+}
+
+func TestInsertedRowsReachTables(t *testing.T) {
+	t.Parallel()
+	s := start(t, ksqldb.Config{DDL: true, TableLag: 50 * time.Millisecond, Topics: map[string]int{"there": 3}})
+	r := send(t, "POST", s.URL()+"/ksql", strings.Replace(request(
+		"CREATE STREAM scores (k STRING KEY, a INT, b DECIMAL(9, 2), c TIMESTAMP) WITH (KAFKA_TOPIC='there', VALUE_FORMAT='JSON');"+
+			"CREATE TABLE newest AS SELECT k, LATEST_BY_OFFSET(a) AS a, LATEST_BY_OFFSET(b) AS b, LATEST_BY_OFFSET(c) AS c FROM scores GROUP BY k EMIT CHANGES;"+
+			"CREATE TABLE counted AS SELECT k, COUNT(*) AS n FROM scores GROUP BY k EMIT CHANGES;"), `"sql"`, `"ksql"`, 1))
+	require.Equal(t, 200, r.status, r.body)
+	for _, sql := range []string{
+		"INSERT INTO scores (ROWTIME, k, a, b, c) VALUES (1788264000000, 'x', 1, 1.5, '2026-09-01T12:00:00');",
+		"INSERT INTO scores VALUES ('x', -2, NULL, NULL);",
+		"INSERT INTO scores (k, a) VALUES ('y', 7);",
+	} {
+		r := send(t, "POST", s.URL()+"/ksql", strings.Replace(request(sql), `"sql"`, `"ksql"`, 1))
+		require.Equal(t, "[]", r.body, sql)
+	}
+	_, rows := pull(t, s, "SELECT * FROM newest;")
+	require.Empty(t, rows, "the table lags")
+	require.Eventually(t, func() bool {
+		_, rows := pull(t, s, "SELECT * FROM newest;")
+		return slices.Equal(rows, []string{`["x",-2,1.50,"2026-09-01T12:00:00.000"]`, `["y",7,null,null]`})
+	}, 5*time.Second, 5*time.Millisecond)
+	_, rows = pull(t, s, "SELECT k FROM newest WHERE a < 0;")
+	require.Equal(t, []string{`["x"]`}, rows)
+	_, rows = pull(t, s, "SELECT * FROM counted;")
+	require.Empty(t, rows, "what is not computed is empty")
 }
 
 func TestDescribeNestedTypes(t *testing.T) {

@@ -19,6 +19,29 @@ type source struct {
 	kind     Kind
 	columns  []sourceColumn
 	windowed bool
+
+	// What a statement said of it; zero for a view.
+	created                bool
+	readOnly               bool // CREATE SOURCE
+	topic                  string
+	keyFormat, valueFormat string
+	partitions             int      // 0 when not known
+	reads                  []string // the sources that its query reads
+	log                    *changelog
+}
+
+// isTable reports whether rows are the latest of their key.
+func (s *source) isTable() bool { return s.kind != KindStream }
+
+// values returns the names of the columns that are not part of the key.
+func (s *source) values() []string {
+	var names []string
+	for _, c := range s.columns {
+		if !c.key {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }
 
 type sourceColumn struct {
@@ -43,7 +66,7 @@ func buildSources(views []View) (map[string]*source, error) {
 }
 
 func buildSource(v View) (*source, error) {
-	src := &source{view: v, name: v.Name()}
+	src := &source{view: v, name: v.Name(), topic: v.Name(), keyFormat: "KAFKA", valueFormat: "JSON"}
 	if src.name == "" || strings.Trim(src.name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return nil, fmt.Errorf("register view %q: not a legal source name", src.name)
 	}

@@ -15,6 +15,7 @@ type Stats struct {
 
 	Statements        uint64 // statements read on /ksql
 	StatementsRefused uint64
+	CommandsFailed    uint64 // by Config.FailCommand
 
 	Forbidden    uint64
 	Initialising uint64
@@ -32,7 +33,7 @@ type Stats struct {
 type counters struct {
 	requests, unauthorized                                  atomic.Uint64
 	queries, completed, refused, rowsSent                   atomic.Uint64
-	statements, statementsRefused                           atomic.Uint64
+	statements, statementsRefused, commandsFailed           atomic.Uint64
 	forbidden, initialising, rateLimited, hung              atomic.Uint64
 	notAvailable, internal, inStream, cut, partial, doubled atomic.Uint64
 }
@@ -47,6 +48,7 @@ func (c *counters) snapshot() Stats {
 		RowsSent:          c.rowsSent.Load(),
 		Statements:        c.statements.Load(),
 		StatementsRefused: c.statementsRefused.Load(),
+		CommandsFailed:    c.commandsFailed.Load(),
 		Forbidden:         c.forbidden.Load(),
 		Initialising:      c.initialising.Load(),
 		RateLimited:       c.rateLimited.Load(),
