@@ -178,10 +178,10 @@ func TestRuleSet(t *testing.T) {
 		require.True(t, ok)
 		require.Same(t, r, got)
 	}
-	require.Equal(t, []string{"bet-settled", "race-soon", "race-changed"}, ids)
+	require.Equal(t, []string{"bet-settled", "bet-rejected", "race-soon", "race-changed"}, ids)
 	_, ok := set.Get("no-such-rule")
 	require.False(t, ok)
-	require.Equal(t, []string{"loss", "race", "win"}, set.Categories())
+	require.Equal(t, []string{"bet", "loss", "race", "win"}, set.Categories())
 	clear(set.All())
 	require.NotNil(t, set.All()[0], "the slice is the caller's")
 

@@ -33,6 +33,16 @@ func wonBet(changes ...any) notifier.Row {
 	return with(row, changes...)
 }
 
+// rejectedBet is a row of rejected_bets.
+func rejectedBet(changes ...any) notifier.Row {
+	row := notifier.Row{
+		"bet_id": "b-2", "user_id": "ann", "event_id": "e-1", "event_name": "Ascot 15:05", "runner": "Red Rum",
+		"odds": 0.5, "odds_now": 0.333, "reason": "ODDS_MOVED",
+		"placed_at": "2026-09-01T14:00:10Z", "rowtime": json.Number("1788271211500"),
+	}
+	return with(row, changes...)
+}
+
 // with sets pairs of column and value; the value drop removes the column.
 func with(row notifier.Row, changes ...any) notifier.Row {
 	row = maps.Clone(row)

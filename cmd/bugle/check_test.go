@@ -27,6 +27,7 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
+	"github.com/bugle-push/bugle/sandbox/racing"
 )
 
 // seed is everything around one check, good until a case spoils it.
@@ -55,6 +56,7 @@ func goodViews() map[string][]ksqldb.Column {
 			column("EVENT_NAME", "STRING"), column("RUNNER", "STRING"), column("OUTCOME", "STRING"),
 			column("PAYOUT", "DECIMAL(18, 2)"), column("CURRENCY", "STRING"), column("SETTLED_AT", "TIMESTAMP"),
 		},
+		"REJECTED_BETS": racing.NewRejectedBets().Columns(),
 		"UPCOMING_RACES": {
 			{Name: "EVENT_ID", Type: "STRING", Key: true},
 			column("NAME", "STRING"), column("COURSE", "STRING"),
@@ -249,7 +251,7 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 		}, []string{"ksqldb.url: the server does not speak TLS"}, 1},
 		"view missing": {
 			func(_ *testing.T, s *seed) { delete(s.views, "UPCOMING_RACES") },
-			[]string{"rules[race-soon].query: the view upcoming_races does not exist", "rules[race-changed].query: the view"},
+			[]string{"rules[race-soon].query: the view upcoming_races does not exist", "bugle migrate ksqldb apply", "rules[race-changed].query: the view"},
 			1,
 		},
 		"column missing in the view": {

@@ -62,7 +62,7 @@ func TestServePrintsWhatIsInForce(t *testing.T) {
 	require.Contains(t, stdout, "url: https://ksql.example")
 	require.Contains(t, stdout, "in_flight: 128")
 	require.NotContains(t, stdout+stderr, "hunter2")
-	require.Contains(t, stderr, "3 rules")
+	require.Contains(t, stderr, "4 rules")
 	require.NoFileExists(t, strings.TrimPrefix(environ[0], "BUGLE_DATABASE_URL=sqlite:"), "nothing is opened")
 
 	code, _, stderr = command(t, append(environ, "BUGLE_CATEGORIES={rcae: {opt_in: true}}"), "serve", "--print-config")
@@ -112,7 +112,7 @@ func TestRulesPrintsTheBuiltInOnesAndTheyAreValid(t *testing.T) {
 
 	code, stdout, stderr := command(t, nil, "rules", "check", write(t, "rules.yaml", stdout))
 	require.Equal(t, exitOK, code, stderr)
-	require.Contains(t, stdout, "3 rules are valid")
+	require.Contains(t, stdout, "4 rules are valid")
 	_, configured, _ := command(t, nil, "rules", "check")
 	require.Equal(t, stdout, configured, "without a file and a configuration these are the built-in rules")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
+	"github.com/bugle-push/bugle/sandbox/racing"
 	"github.com/bugle-push/bugle/sandbox/setup"
 )
 
@@ -60,7 +61,7 @@ func startStandIns(ctx context.Context, seed uint64, o *oracle, f *feed) (s *sta
 	if err != nil {
 		return s, err
 	}
-	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Seed: seed, Faults: calmSource, Views: []ksqldb.View{f.settled, f.races}})
+	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Seed: seed, Faults: calmSource, Views: []ksqldb.View{f.settled, f.races, racing.NewRejectedBets()}})
 	if err != nil {
 		return s, fmt.Errorf("start ksqlDB stand-in: %w", err)
 	}

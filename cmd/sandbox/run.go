@@ -312,7 +312,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Bugle's sandbox: seed %d, faults %s. The service runs with this configuration, which `bugle serve` takes too;\n", s.seed, s.faults)
-	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and bet-settled with a sweep every %s:\n\n", setup.Schedule, setup.SweepEvery)
+	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and those that sweep do it every %s:\n\n", setup.Schedule, setup.SweepEvery)
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}

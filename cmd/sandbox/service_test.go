@@ -28,5 +28,5 @@ func TestConfigurationIsWhatServeTakes(t *testing.T) {
 	require.Equal(t, string(secret), cfg.Auth.Secret.Reveal())
 	rules, err := app.Rules(cfg)
 	require.NoError(t, err)
-	require.Len(t, rules.All(), 3)
+	require.Len(t, rules.All(), 4)
 }

@@ -216,7 +216,7 @@ func TestACategoryThatNoRuleHasIsAnError(t *testing.T) {
 	cfg.Categories = map[string]config.Category{"race": {}, "rcae": {OptIn: true}}
 	_, err := app.Rules(cfg)
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
-	require.ErrorContains(t, err, "categories.rcae: no rule has this category, only loss, race, win")
+	require.ErrorContains(t, err, "categories.rcae: no rule has this category, only bet, loss, race, win")
 
 	cfg.RulesFile = filepath.Join(t.TempDir(), "none.yaml")
 	_, err = app.Rules(cfg)

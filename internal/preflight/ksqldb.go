@@ -131,7 +131,7 @@ func explainRefusal(ctx context.Context, client KSQLDB, rule *notifier.Rule, ref
 	}
 	source, err := client.Describe(ctx, m[1])
 	if e, ok := errors.AsType[*ksqlclient.Error](err); ok && e.Code == ksqlclient.CodeBadStatement {
-		return []Finding{errorf(path, "create it (migrations/ksqldb has the views of the built-in rules), or correct the name",
+		return []Finding{errorf(path, "create it (bugle migrate ksqldb apply makes the views of the built-in rules), or correct the name",
 			"the view %s does not exist", strings.ToLower(m[1]))}
 	}
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 // retention of the real views, shortened so that a sandbox can run for weeks.
 const kept = 15 * time.Minute
 
-// views holds the two materialised views, with the columns and types of
-// migrations/ksqldb/V000001__bugle_views.sql.
+// views holds the materialised views that the built-in rules read, with the
+// columns and types of migrations/ksqldb, which a test holds them to.
 type views struct {
-	settled, upcoming *ksqldb.Table
-	rows              []keptRow // in the order of their ROWTIME, roughly
+	settled, rejected, upcoming *ksqldb.Table
+	rows                        []keptRow // in the order of their ROWTIME, roughly
 }
 
 // keptRow is what is needed to remove a row.
@@ -25,7 +25,9 @@ type keptRow struct {
 	until time.Time
 }
 
-func newViews() *views { return &views{settled: NewSettledBets(), upcoming: NewUpcomingRaces()} }
+func newViews() *views {
+	return &views{settled: NewSettledBets(), rejected: NewRejectedBets(), upcoming: NewUpcomingRaces()}
+}
 
 // NewSettledBets returns an empty view SETTLED_BETS, of the columns BET_ID,
 // WINDOWSTART, WINDOWEND, USER_ID, EVENT_ID, EVENT_NAME, RUNNER, STAKE, ODDS,
@@ -41,6 +43,24 @@ func NewSettledBets() *ksqldb.Table {
 		ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
 		text("CURRENCY"), text("OUTCOME"),
 		ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
+	)
+}
+
+// NewRejectedBets returns an empty view REJECTED_BETS, of the columns BET_ID,
+// WINDOWSTART, WINDOWEND, USER_ID, EVENT_ID, EVENT_NAME, RUNNER, STAKE, ODDS,
+// ODDS_NOW, REASON and PLACED_AT. REASON is ODDS_MOVED, RACE_STARTED or
+// NOT_OFFERED.
+func NewRejectedBets() *ksqldb.Table {
+	return ksqldb.NewTable("REJECTED_BETS",
+		ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
+		ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
+		ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
+		text("USER_ID"), text("EVENT_ID"), text("EVENT_NAME"), text("RUNNER"),
+		ksqldb.Column{Name: "STAKE", Type: "DECIMAL(18, 2)"},
+		ksqldb.Column{Name: "ODDS", Type: "DOUBLE"},
+		ksqldb.Column{Name: "ODDS_NOW", Type: "DOUBLE"},
+		text("REASON"),
+		ksqldb.Column{Name: "PLACED_AT", Type: "TIMESTAMP"},
 	)
 }
 

@@ -59,7 +59,7 @@ func New(cfg Config) (*World, error) {
 
 // Views returns the views for a ksqlDB stand-in.
 func (w *World) Views() []ksqldb.View {
-	return []ksqldb.View{w.views.settled, w.views.upcoming}
+	return []ksqldb.View{w.views.settled, w.views.rejected, w.views.upcoming}
 }
 
 // Stats returns the counts. Call it when Run has returned.
