@@ -15,16 +15,21 @@ import (
 func (c *cli) migrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the database's schema up to date, or look at it",
+		Short: "Bring the database's schema or ksqlDB's views up to date, or look at them",
 		Long: strings.TrimSpace(`
-The service migrates its database at each start; these commands do it apart
+The service migrates its database at each start; up and status do it apart
 from that, for instance before a new version is rolled out. Steps only ever go
 forward: make a copy of the database before a new version if you may want to go
-back.`),
+back.
+
+The views in ksqlDB are another matter, which the service never touches: see
+bugle migrate ksqldb --help.`),
 		Example: `  bugle migrate status --config bugle.yaml
-  BUGLE_DATABASE_URL=postgres://bugle@db/bugle bugle migrate up`,
+  BUGLE_DATABASE_URL=postgres://bugle@db/bugle bugle migrate up
+  bugle migrate ksqldb apply --config bugle.yaml`,
 	}
 	cmd.AddCommand(
+		c.migrateKSQL(),
 		&cobra.Command{
 			Use: "up", Short: "Apply every step that is missing", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {

@@ -95,6 +95,7 @@ Without an account at hand, try the sandbox, a whole world on one machine:
   go run ./cmd/sandbox`),
 		Example: `  bugle serve --config bugle.yaml          run the service
   bugle serve --config bugle.yaml --check  everything that is wrong, and how to mend it
+  bugle migrate ksqldb apply -c bugle.yaml create the views in ksqlDB that the built-in rules read
   bugle rules > rules.yaml                 a copy of the built-in rules to change
   bugle rules check rules.yaml             everything that is wrong with it
   bugle admin-token --name alice           a token for the admin API

@@ -99,7 +99,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	ledger := sqlledger.New(db)
 	registry := sqldevices.New(db, sqldevices.Config{Canceller: ledger})
 
-	ksql, err := newKSQLClient(cfg)
+	ksql, err := NewKSQLClient(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,8 @@ func limit(n int) int {
 	return n
 }
 
-func newKSQLClient(cfg config.Config) (*ksqlclient.Client, error) {
+// NewKSQLClient returns a client of the configured ksqlDB. It does not connect.
+func NewKSQLClient(cfg config.Config) (*ksqlclient.Client, error) {
 	client, err := ksqlclient.New(ksqlclient.Config{
 		URL: cfg.KSQLDB.URL, Username: cfg.KSQLDB.Username, Password: ksqlclient.Secret(cfg.KSQLDB.Password.Reveal()),
 		CA: cfg.KSQLDB.CA, UserAgent: "bugle/" + Version(),

@@ -79,7 +79,7 @@ func (f *flight) rules() preflight.Check {
 }
 
 func (f *flight) ksqldb() preflight.Check {
-	client, err := newKSQLClient(f.cfg)
+	client, err := NewKSQLClient(f.cfg)
 	if err != nil {
 		return failed("ksqldb", "ksqldb", "correct the keys of ksqldb", err)
 	}

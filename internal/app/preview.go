@@ -45,7 +45,7 @@ func PreviewRule(ctx context.Context, cfg config.Config, o PreviewOptions) (*not
 		}
 		return nil, notifier.Preview{}, fault.Newf(fault.NotFound, "there is no rule %q, only %s", o.Rule, strings.Join(ids, ", "))
 	}
-	client, err := newKSQLClient(cfg)
+	client, err := NewKSQLClient(cfg)
 	if err != nil {
 		return nil, notifier.Preview{}, err
 	}
