@@ -198,7 +198,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Addr: addr.ksqldb, Views: s.world.Views(), Seed: s.seed, Faults: s.ksqlFaults()})
+	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Addr: addr.ksqldb, Views: s.world.Views(), Seed: s.seed, Faults: s.ksqlFaults(), DDL: true})
 	if err != nil {
 		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
 	}
