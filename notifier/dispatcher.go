@@ -39,12 +39,14 @@ type SenderConfig struct {
 
 // DispatcherConfig is what a Dispatcher needs.
 type DispatcherConfig struct {
-	Queue   Queue
-	Quotas  Quotas
-	Rules   *Rules
-	Senders map[devices.Provider]SenderConfig
-	Retirer Retirer
-	Gates   Gates
+	Queue Queue
+	// Frequency keeps what the caps of the gates decide; it may be nil when they have none.
+	Frequency FrequencyLedger
+	Quotas    Quotas
+	Rules     *Rules
+	Senders   map[devices.Provider]SenderConfig
+	Retirer   Retirer
+	Gates     Gates
 	// Spread is within which time after the end of quiet hours their deliveries come. Zero means
 	// DefaultSpread, and less that they all come at once.
 	Spread time.Duration
@@ -87,6 +89,9 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 	if c.Lease < c.SendTimeout+2*leaseMargin {
 		return nil, fmt.Errorf("a lease of %s is too short for a send timeout of %s", c.Lease, c.SendTimeout)
 	}
+	if len(c.Gates.Caps) > 0 && c.Frequency == nil {
+		return nil, errors.New("dispatcher with caps of frequency needs a ledger for them")
+	}
 	if c.Owner == "" {
 		return nil, errors.New("dispatcher needs an owner")
 	}
@@ -107,7 +112,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 		for _, u := range []Urgency{High, Normal} {
 			id := LaneID{Provider: name, Urgency: u}
 			d.lanes = append(d.lanes, &lane{
-				id: id, provider: p, queue: c.Queue, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
+				id: id, provider: p, queue: c.Queue, frequency: c.Frequency, rules: c.Rules, gates: c.Gates, retirer: c.Retirer, recorder: d.recorder,
 				owner: c.Owner, lease: c.Lease, sendTimeout: c.SendTimeout, spread: c.Spread, slots: make(chan struct{}, s.InFlight),
 				wake: make(chan struct{}, 1), held: map[DeliveryID]struct{}{}, shunned: map[string]time.Time{}, metrics: c.Metrics, log: log.With().Stringer("lane", id).Logger(),
 			})

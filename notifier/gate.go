@@ -34,6 +34,9 @@ const (
 	// ReasonQuietHours: the user wants to hear nothing at this hour. With Expired, until it was worth
 	// nothing any more; a delivery that is queued for it waits.
 	ReasonQuietHours Reason = "quiet_hours"
+	// ReasonFrequencyCap: the user has been told enough of the kind lately. With Expired, there
+	// would have been no room in time; a delivery that is queued for it waits for room.
+	ReasonFrequencyCap Reason = "frequency_cap"
 	// ReasonSelfExclusion: the user has excluded themselves.
 	ReasonSelfExclusion Reason = "self_exclusion"
 	// ReasonCoolOff: the user takes a break.
@@ -75,6 +78,8 @@ type Decision struct {
 	Until time.Time
 	// Correction says that the text is that of a correction.
 	Correction bool
+	// Capped says that it may be sent only with room in the caps of frequency: View.Frequency.
+	Capped bool
 	// Suppression is the one that stopped the delivery; nil when none did.
 	Suppression *Suppression
 }
@@ -90,6 +95,8 @@ type Gates struct {
 	OptIn map[string]bool
 	// Loud lists the classes that do not care for quiet hours.
 	Loud map[Class]bool
+	// Caps bound how often a user is told something.
+	Caps FrequencyCaps
 	// zones remembers the zones of quiet hours; nil remembers none.
 	zones *zones
 }
@@ -131,7 +138,22 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 		}
 		return Decision{Until: end, Reason: ReasonQuietHours}
 	}
-	return g.shadow(rule, Decision{Correction: correction})
+	if rule.Mode == ModeShadow {
+		return Decision{State: Suppressed, Reason: ReasonShadow} // it takes no room
+	}
+	d := Decision{Correction: correction, Capped: !correction && g.Caps.Cover(v.Category, v.Class)}
+	f := v.Frequency
+	switch {
+	case !d.Capped || f == nil:
+		return d
+	case f.State == Suppressed:
+		return Decision{State: Suppressed, Reason: ReasonFrequencyCap}
+	case f.State == Expired, !f.Until.IsZero() && !f.Until.Before(v.ExpiresAt):
+		return ended(v, ReasonFrequencyCap)
+	case !f.Until.IsZero(): // though it be over: it has no room yet
+		return Decision{Until: f.Until, Reason: ReasonFrequencyCap}
+	}
+	return d
 }
 
 // quiet tells whether the user wants to hear nothing now, and until when.
@@ -146,13 +168,6 @@ func (g Gates) quiet(v View, now time.Time) (time.Time, bool) {
 	}
 	zone, _ := z.load(cmp.Or(q.TimeZone, v.Device.TimeZone)) // UTC where neither says a zone that exists
 	return q.EndAfter(now, zone)
-}
-
-func (g Gates) shadow(rule *Rule, d Decision) Decision {
-	if rule.Mode == ModeShadow {
-		return Decision{State: Suppressed, Reason: ReasonShadow}
-	}
-	return d
 }
 
 // ended is the end of a delivery that came too late: expired, or unconfirmed

@@ -56,16 +56,24 @@ func gateCases() []gateCase {
 			v.Preferences.Quiet = &devices.Quiet{From: 14 * 60, To: 15 * 60} // it expires at 15:00
 		}, notifier.Expired, notifier.ReasonQuietHours},
 		{"shadow", rule(func(r *notifier.Rule) { r.Mode = notifier.ModeShadow }), notifier.Suppressed, notifier.ReasonShadow},
+		{"no room", func(v *notifier.View, _ **notifier.Rule) {
+			v.Frequency = &notifier.FrequencyVerdict{State: notifier.Suppressed}
+		}, notifier.Suppressed, notifier.ReasonFrequencyCap},
 	}
 }
 
-func testGates() notifier.Gates { return notifier.Gates{OptIn: map[string]bool{"tips": true}} }
+func testGates() notifier.Gates {
+	return notifier.Gates{
+		OptIn: map[string]bool{"tips": true},
+		Caps:  notifier.FrequencyCaps{{Category: "tips", Limit: 1, Window: time.Hour, Over: notifier.OverDrop}},
+	}
+}
 
 // openView passes every gate.
 func openView() (notifier.View, *notifier.Rule) {
 	v := notifier.View{
 		User: "ann", ExpiresAt: gateNow.Add(time.Hour), Device: devices.Device{ID: "a1", User: "ann", State: devices.Active},
-		Preferences: devices.Preferences{OptedIn: []string{"tips"}},
+		Preferences: devices.Preferences{OptedIn: []string{"tips"}}, Frequency: &notifier.FrequencyVerdict{},
 	}
 	v.Category, v.Class = "tips", notifier.Marketing
 	return v, &notifier.Rule{ID: "r", Class: notifier.Marketing, Audience: notifier.Audience{Kind: notifier.AudienceUser}}
@@ -174,6 +182,7 @@ func TestQuietHoursLetADeliveryWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gates := testGates()
+			gates.Caps = nil
 			gates.Loud = map[notifier.Class]bool{notifier.Transactional: true}
 			v, rule := openView()
 			v.Preferences.Quiet = &devices.Quiet{From: 13 * 60, To: 14*60 + 30}
@@ -182,6 +191,47 @@ func TestQuietHoursLetADeliveryWait(t *testing.T) {
 			require.True(t, c.want.Until.Equal(d.Until), "%s", d.Until)
 			d.Until = c.want.Until
 			require.Equal(t, c.want, d)
+		})
+	}
+}
+
+func TestACapLetsADeliveryWaitForRoom(t *testing.T) {
+	t.Parallel()
+	later := gateNow.Add(30 * time.Minute)
+	for name, c := range map[string]struct {
+		change func(v *notifier.View, r *notifier.Rule)
+		want   notifier.Decision
+	}{
+		"admitted":  {func(*notifier.View, *notifier.Rule) {}, notifier.Decision{Capped: true}},
+		"not asked": {func(v *notifier.View, _ *notifier.Rule) { v.Frequency = nil }, notifier.Decision{Capped: true}},
+		"another category": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Category = "race"
+		}, notifier.Decision{}},
+		"another class": {func(v *notifier.View, _ *notifier.Rule) { v.Class = notifier.Transactional }, notifier.Decision{}},
+		"it waits": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Frequency.Until = later
+		}, notifier.Decision{Until: later, Reason: notifier.ReasonFrequencyCap}},
+		"it has waited, and must ask again": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Frequency.Until = gateNow.Add(-1)
+		}, notifier.Decision{Until: gateNow.Add(-1), Reason: notifier.ReasonFrequencyCap}},
+		"it expires before": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Frequency.State = notifier.Expired
+		}, notifier.Decision{State: notifier.Expired, Reason: notifier.ReasonFrequencyCap}},
+		"it expires right then": {func(v *notifier.View, _ *notifier.Rule) {
+			v.Frequency.Until, v.ExpiresAt = later, later
+		}, notifier.Decision{State: notifier.Expired, Reason: notifier.ReasonFrequencyCap}},
+		"a correction needs no room": {func(v *notifier.View, r *notifier.Rule) {
+			v.Frequency, v.Told, r.HasCorrection = nil, true, true
+		}, notifier.Decision{Correction: true}},
+		"a shadow takes none": {func(v *notifier.View, r *notifier.Rule) {
+			v.Frequency, r.Mode = nil, notifier.ModeShadow
+		}, notifier.Decision{State: notifier.Suppressed, Reason: notifier.ReasonShadow}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, rule := openView()
+			c.change(&v, rule)
+			require.Equal(t, c.want, testGates().Decide(v, rule, gateNow))
 		})
 	}
 }

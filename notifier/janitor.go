@@ -105,6 +105,10 @@ func (j *Janitor) pass(ctx context.Context) (total Removed, err error) {
 		func(ctx context.Context, limit int) (Removed, error) {
 			return j.ledger.RemoveBadRows(ctx, j.retention.Runs, limit)
 		},
+		func(ctx context.Context, limit int) (Removed, error) {
+			// As long as a cap counts it, and a notification it was decided about can wait.
+			return j.ledger.RemoveFrequency(ctx, MaxTTL+MaxFrequencyWindow, limit)
+		},
 	}
 	rules, err := j.ledger.RulesOnRecord(ctx)
 	for _, id := range rules {

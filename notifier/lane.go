@@ -46,6 +46,7 @@ type lane struct {
 	id          LaneID
 	provider    *provider
 	queue       Queue
+	frequency   FrequencyLedger
 	rules       *Rules
 	gates       Gates
 	retirer     Retirer
@@ -139,6 +140,10 @@ func (l *lane) round(ctx context.Context) (int, time.Duration, error) {
 		l.giveBack(claims)
 		return 0, laneLook, fmt.Errorf("read views: %w", err)
 	}
+	if err := l.reserve(step, views); err != nil {
+		// Each that needs room asks again by itself, and waits when it gets no answer.
+		l.log.Warn().Err(err).Msg("caps of frequency could not be asked for a batch")
+	}
 	for _, v := range views {
 		l.slots <- struct{}{}
 		l.metrics.inFlight.WithLabelValues(l.id.String()).Inc()
@@ -178,6 +183,22 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	rules := l.rules.Set() // one set: the next call may see another
 	rule, _ := rules.Get(v.Rule)
 	decision := l.gates.Decide(v, rule, now.Add(v.Skew))
+	if decision.Capped && v.Frequency == nil {
+		views := []View{v}
+		reserveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewRetry)
+		err := l.reserve(reserveCtx, views)
+		cancel()
+		if err != nil {
+			l.record(Result{Claim: v.Claim, State: Queued, DueAt: time.Now().Add(viewRetry)})
+			return
+		}
+		if v = views[0]; time.Since(v.ReadAt) > viewAge {
+			l.record(Result{Claim: v.Claim, State: Queued, DueAt: time.Now()}) // it took its time: look again
+			return
+		}
+		now = time.Now()
+		decision = l.gates.Decide(v, rule, now.Add(v.Skew))
+	}
 	if v.Unreadable != nil {
 		l.log.Error().Err(v.Unreadable).Int64("delivery_id", int64(v.Claim.ID)).Msg("what is on record about a delivery cannot be read")
 	}
@@ -351,7 +372,7 @@ func (l *lane) requeue(v View, attempt *Attempt, r Result) {
 	} else {
 		r.State = Queued
 	}
-	r.Claim, r.Attempt = v.Claim, attempt
+	r.Claim, r.Attempt, r.Unused = v.Claim, attempt, l.unused(v, r.State)
 	l.record(r)
 }
 
@@ -361,6 +382,9 @@ func (l *lane) requeue(v View, attempt *Attempt, r Result) {
 func (l *lane) postpone(v View, d Decision) {
 	l.metrics.postponed.WithLabelValues(string(l.id.Provider), string(d.Reason)).Inc()
 	spread := min(l.spread, v.ExpiresAt.Sub(d.Until)/2)
+	if d.Reason != ReasonQuietHours {
+		spread = 0
+	}
 	until := d.Until
 	if spread > 0 {
 		until = until.Add(rand.N(spread)) //nolint:gosec // it only spreads the load
@@ -368,10 +392,50 @@ func (l *lane) postpone(v View, d Decision) {
 	l.record(Result{Claim: v.Claim, State: Queued, Reason: string(d.Reason), DueAt: until.Add(-v.Skew)})
 }
 
+// reserve asks the caps of frequency about the views that need their word, all in
+// one step, and notes it in them.
+func (l *lane) reserve(ctx context.Context, views []View) error {
+	if len(l.gates.Caps) == 0 {
+		return nil
+	}
+	rules, now := l.rules.Set(), time.Now()
+	var requests []FrequencyRequest
+	var asked []int
+	for i, v := range views {
+		rule, _ := rules.Get(v.Rule)
+		if d := l.gates.Decide(v, rule, now.Add(v.Skew)); d.Capped && v.Frequency == nil {
+			requests = append(requests, FrequencyRequest{
+				User: v.User, Notification: v.Notification.ID, Category: v.Category, Class: v.Class, ExpiresAt: v.ExpiresAt,
+			})
+			asked = append(asked, i)
+		}
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	verdicts, err := l.frequency.Reserve(ctx, l.gates.Caps, requests)
+	if err != nil {
+		return err
+	}
+	for n, i := range asked {
+		views[i].Frequency = &verdicts[n]
+	}
+	return nil
+}
+
+// unused names what a cap may have counted for a delivery that ends in a state
+// in which nobody was told.
+func (l *lane) unused(v View, s DeliveryState) *FrequencyKey {
+	if s == Sent || s == Unconfirmed || s == Queued || v.Unknowns > 0 || !l.gates.Caps.Cover(v.Category, v.Class) {
+		return nil
+	}
+	return &FrequencyKey{User: v.User, Notification: v.Notification.ID}
+}
+
 // refuse ends a delivery that a gate stopped.
 func (l *lane) refuse(v View, d Decision) {
 	l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(d.State), string(d.Reason)).Inc()
-	r := Result{Claim: v.Claim, State: d.State, Reason: string(d.Reason)}
+	r := Result{Claim: v.Claim, State: d.State, Reason: string(d.Reason), Unused: l.unused(v, d.State)}
 	if s := d.Suppression; s != nil {
 		r.Stopped = &Stopped{
 			Notification: v.Notification.ID, Rule: v.Rule, Class: v.Class, User: v.User, Device: v.Device.ID,
@@ -383,5 +447,5 @@ func (l *lane) refuse(v View, d Decision) {
 
 func (l *lane) finish(v View, s DeliveryState, reason Reason, attempt *Attempt) {
 	l.metrics.deliveries.WithLabelValues(string(l.id.Provider), string(s), string(reason)).Inc()
-	l.record(Result{Claim: v.Claim, State: s, Reason: string(reason), Attempt: attempt, Counted: attempt != nil})
+	l.record(Result{Claim: v.Claim, State: s, Reason: string(reason), Attempt: attempt, Counted: attempt != nil, Unused: l.unused(v, s)})
 }

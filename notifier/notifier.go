@@ -24,6 +24,8 @@ type Config struct {
 	OptIn map[string]bool
 	// Loud lists the classes that do not care for quiet hours.
 	Loud map[Class]bool
+	// Caps bound how often a user is told something.
+	Caps FrequencyCaps
 	// Spread is as in DispatcherConfig.
 	Spread time.Duration
 	// Owner names this replica; no two running replicas may share one.
@@ -60,7 +62,7 @@ func New(c Config) (*Notifier, error) {
 	}
 	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
 	dispatcher, err := NewDispatcher(DispatcherConfig{
-		Queue: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn, Loud: c.Loud}, Spread: c.Spread,
+		Queue: c.Ledger, Frequency: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn, Loud: c.Loud, Caps: c.Caps}, Spread: c.Spread,
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,
 	})
 	if err != nil {

@@ -49,6 +49,9 @@ type View struct {
 	Preferences devices.Preferences
 	// Suppressions are all of the user's, those that have ended or not yet begun included.
 	Suppressions []Suppression
+	// Frequency is what the caps of frequency say; nil when they have not been asked. The ledger's
+	// View leaves it nil, see Reserve.
+	Frequency *FrequencyVerdict
 	// Newer says that the thread has a newer released notification.
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.
@@ -96,6 +99,8 @@ type Result struct {
 	Attempt *Attempt
 	// Stopped is what a suppression stopped, for the audit; nil when none did.
 	Stopped *Stopped
+	// Unused names what a cap may have counted for a delivery that was not sent; nil for nothing.
+	Unused *FrequencyKey
 }
 
 // Backlog is what waits on a lane.
@@ -151,4 +156,5 @@ type Ledger interface {
 	FleetLedger
 	Quotas
 	RetentionLedger
+	FrequencyLedger
 }

@@ -27,25 +27,25 @@ func TestQuietHoursPostponeUntilTheirEndOrTheExpiry(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {
 		w.configure = func(c *notifier.Config) {
-			c.Loud, c.Spread = map[notifier.Class]bool{notifier.Service: true}, 4*time.Minute
+			c.Loud, c.Spread = map[notifier.Class]bool{notifier.Service: true}, 2*time.Minute
 		}
 		w.device("a1", "ann")
 		w.device("a2", "ann")
 		w.device("b1", "bob")
-		end := time.Now().Truncate(time.Minute).Add(20 * time.Minute)
+		end := time.Now().Truncate(time.Minute).Add(6 * time.Minute)
 		w.quiet("ann", devices.Quiet{From: timeOfDay(end.Add(-10 * time.Hour)), To: timeOfDay(end)})
 		go func() {
 			time.Sleep(2 * time.Second)
 			w.settle("b1", "ann", "WON")
 			w.settle("b2", "ann", "WON")
-			w.race("e1", 4*time.Minute)
-			time.Sleep(5 * time.Minute)
+			w.race("e1", 2*time.Minute)
+			time.Sleep(3 * time.Minute)
 			require.Equal(t, map[string]int{"queued/quiet_hours": 4, "expired/quiet_hours": 2, "sent": 1}, w.states())
 			w.settle("b1", "ann", "LOST") // takes the place of what waits
 			w.mute("cid", "win")
 			w.exec(`UPDATE preferences SET muted = '["win"]' WHERE user_id = 'ann'`) // and this is gated again
 		}()
-		w.run(30 * time.Minute)
+		w.run(9 * time.Minute)
 		require.Equal(t, []string{"lost b1→tok-a1", "lost b1→tok-a2", "soon e1→tok-b1"}, w.accepted())
 		require.Equal(t, map[string]int{"sent": 3, "superseded/newer": 2, "suppressed/muted": 2, "expired/quiet_hours": 2}, w.states())
 		for _, p := range w.attempts() {
@@ -53,7 +53,7 @@ func TestQuietHoursPostponeUntilTheirEndOrTheExpiry(t *testing.T) {
 				continue
 			}
 			require.False(t, p.at.Before(end), "%s at %s", p, p.at)
-			require.True(t, p.at.Before(end.Add(4*time.Minute+time.Second)), "%s at %s", p, p.at)
+			require.True(t, p.at.Before(end.Add(2*time.Minute+time.Second)), "%s at %s", p, p.at)
 		}
 	})
 }

@@ -76,7 +76,7 @@ func (r Retention) memory(id string, rules *RuleSet) KeyMemory {
 
 // Removed counts the rows that were removed.
 type Removed struct {
-	Deliveries, Attempts, Notifications, InboxReads, Runs, BadRows int
+	Deliveries, Attempts, Notifications, InboxReads, Runs, BadRows, Frequency int
 	// More says that the step was full: there may be more to remove.
 	More bool
 }
@@ -95,6 +95,7 @@ func (r Removed) tables() []removedFrom {
 		{"inbox_reads", r.InboxReads},
 		{"runs", r.Runs},
 		{"bad_rows", r.BadRows},
+		{"frequency", r.Frequency},
 	}
 }
 
@@ -105,6 +106,7 @@ func (r *Removed) add(o Removed) {
 	r.InboxReads += o.InboxReads
 	r.Runs += o.Runs
 	r.BadRows += o.BadRows
+	r.Frequency += o.Frequency
 }
 
 // RetentionLedger removes what has ended. Each method but the first is one step
@@ -129,4 +131,6 @@ type RetentionLedger interface {
 	RemoveRuns(ctx context.Context, rule string, keep time.Duration, limit int) (Removed, error)
 	// RemoveBadRows removes bad rows that were last read longer than keep ago.
 	RemoveBadRows(ctx context.Context, keep time.Duration, limit int) (Removed, error)
+	// RemoveFrequency removes what caps of frequency decided longer than keep ago.
+	RemoveFrequency(ctx context.Context, keep time.Duration, limit int) (Removed, error)
 }

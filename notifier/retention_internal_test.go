@@ -73,6 +73,10 @@ func (a *attic) RemoveRuns(context.Context, string, time.Duration, int) (Removed
 	return Removed{Runs: 1}, nil
 }
 
+func (a *attic) RemoveFrequency(context.Context, time.Duration, int) (Removed, error) {
+	return Removed{}, nil
+}
+
 func (a *attic) RemoveBadRows(context.Context, time.Duration, int) (Removed, error) {
 	return Removed{}, nil
 }

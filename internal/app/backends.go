@@ -134,3 +134,15 @@ func spread(cfg config.Config) time.Duration {
 	}
 	return time.Duration(cfg.QuietHours.Spread)
 }
+
+// frequencyCaps are the caps as the notifier knows them.
+func frequencyCaps(cfg config.Config) notifier.FrequencyCaps {
+	out := make(notifier.FrequencyCaps, len(cfg.FrequencyCaps))
+	for i, f := range cfg.FrequencyCaps {
+		out[i] = notifier.FrequencyCap{Category: f.Category, Limit: f.Limit, Window: time.Duration(f.Per), Over: notifier.FrequencyOver(f.Over)}
+		for _, class := range f.Classes {
+			out[i].Classes = append(out[i].Classes, notifier.Class(class))
+		}
+	}
+	return out
+}

@@ -72,6 +72,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.relay(c)
 	r.retention(c)
 	r.quietHours(c)
+	r.frequencyCaps(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
 		if !categoryName.MatchString(name) {
 			r.addf("categories."+name, "wants a name of 1 to 64 of a-z, 0-9, _ and -")
@@ -312,6 +313,29 @@ func (r *reader) quietHours(c *Config) {
 	}
 	if s := c.QuietHours.Spread; s < 0 || s > Duration(time.Hour) {
 		r.addf("quiet_hours.spread", "wants 0s to 1h")
+	}
+}
+
+func (r *reader) frequencyCaps(c *Config) {
+	for i, f := range c.FrequencyCaps {
+		path := func(name string) string { return fmt.Sprintf("frequency_caps[%d].%s", i, name) }
+		if f.Category != "" && !categoryName.MatchString(f.Category) {
+			r.addf(path("category"), "wants a name of 1 to 64 of a-z, 0-9, _ and -")
+		}
+		for n, class := range f.Classes {
+			if !slices.Contains(classes, class) {
+				r.addf(path(fmt.Sprintf("classes[%d]", n)), "wants one of %s", strings.Join(classes, ", "))
+			}
+		}
+		if f.Limit < 1 || f.Limit > 1000 {
+			r.addf(path("limit"), "wants 1 to 1000")
+		}
+		if f.Per < Duration(time.Second) || f.Per > Duration(notifier.MaxFrequencyWindow) {
+			r.addf(path("per"), "wants 1s to 28d")
+		}
+		if f.Over != string(notifier.OverDrop) && f.Over != string(notifier.OverDelay) {
+			r.addf(path("over"), "wants drop or delay")
+		}
 	}
 }
 

@@ -27,23 +27,24 @@ const (
 // key tagged secret comes from the environment or a file of its own, never
 // from the configuration file.
 type Config struct {
-	Env        Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, http:// to Ably and to auth.jwks_url"`
-	Listen     string              `yaml:"listen" doc:"address of the API for apps, host:port"`
-	Admin      Admin               `yaml:"admin"`
-	Database   Database            `yaml:"database"`
-	KSQLDB     KSQLDB              `yaml:"ksqldb"`
-	Auth       Auth                `yaml:"auth"`
-	Limits     Limits              `yaml:"limits"`
-	FCM        FCM                 `yaml:"fcm"`
-	Ably       Ably                `yaml:"ably"`
-	Kafka      Kafka               `yaml:"kafka"`
-	Relay      []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
-	Categories map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
-	QuietHours QuietHours          `yaml:"quiet_hours"`
-	RulesFile  string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
-	Rules      []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
-	Retention  Retention           `yaml:"retention"`
-	Log        Log                 `yaml:"log"`
+	Env           Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, http:// to Ably and to auth.jwks_url"`
+	Listen        string              `yaml:"listen" doc:"address of the API for apps, host:port"`
+	Admin         Admin               `yaml:"admin"`
+	Database      Database            `yaml:"database"`
+	KSQLDB        KSQLDB              `yaml:"ksqldb"`
+	Auth          Auth                `yaml:"auth"`
+	Limits        Limits              `yaml:"limits"`
+	FCM           FCM                 `yaml:"fcm"`
+	Ably          Ably                `yaml:"ably"`
+	Kafka         Kafka               `yaml:"kafka"`
+	Relay         []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
+	Categories    map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
+	QuietHours    QuietHours          `yaml:"quiet_hours"`
+	FrequencyCaps []FrequencyCap      `yaml:"frequency_caps,omitempty" doc:"how often a user may be told something, all devices together: each cap has category (empty: all of them together), classes (empty: marketing and service), limit, per (1s to 28d) and over (drop, or delay until there is room). A notification must find room in each cap that counts it; corrections need none"`
+	RulesFile     string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
+	Rules         []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
+	Retention     Retention           `yaml:"retention"`
+	Log           Log                 `yaml:"log"`
 
 	// Origin is how Load made it, so that it can be read anew; nil when there was no file.
 	Origin *Options `yaml:"-" json:"-"`
@@ -171,6 +172,15 @@ type Retention struct {
 type QuietHours struct {
 	Loud   []string `yaml:"loud,omitempty" example:"[transactional]" doc:"classes of notifications that do not care for users' quiet hours: transactional, service, marketing. By default there are none: a user has asked for quiet"`
 	Spread Duration `yaml:"spread" doc:"within which time after the end of their quiet hours notifications come that have waited for it, so that not all come at once; 0s to 1h"`
+}
+
+// FrequencyCap bounds how many notifications a user gets within a sliding window.
+type FrequencyCap struct {
+	Category string   `yaml:"category,omitempty" doc:"the category that is counted; empty for all of them together"`
+	Classes  []string `yaml:"classes,omitempty" doc:"the classes that are counted; empty means marketing and service"`
+	Limit    int      `yaml:"limit" doc:"the most notifications within the window"`
+	Per      Duration `yaml:"per" doc:"the window"`
+	Over     string   `yaml:"over" doc:"what becomes of one too many: drop, or delay until there is room"`
 }
 
 // Category is what is known of a category of notifications.

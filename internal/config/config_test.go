@@ -349,3 +349,45 @@ func TestRetentionIsReadAndBounded(t *testing.T) {
 		"retention.deliveries (BUGLE_RETENTION_DELIVERIES)": "wants 1d to 3650d", "retention.runs (BUGLE_RETENTION_RUNS)": "wants 1d to 3650d",
 	}, fields(t, err))
 }
+
+func TestTheGatesAreReadAndChecked(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte(`
+quiet_hours: {loud: [transactional], spread: 0s}
+frequency_caps:
+  - {category: race, limit: 3, per: 1h, over: drop}
+  - {classes: [marketing, service], limit: 10, per: 1d, over: delay}
+`), nil)
+	require.NoError(t, err)
+	require.Equal(t, config.QuietHours{Loud: []string{"transactional"}}, c.QuietHours)
+	require.Equal(t, []config.FrequencyCap{
+		{Category: "race", Limit: 3, Per: config.Duration(time.Hour), Over: "drop"},
+		{Classes: []string{"marketing", "service"}, Limit: 10, Per: config.Duration(24 * time.Hour), Over: "delay"},
+	}, c.FrequencyCaps)
+	_, err = config.Parse([]byte(`
+quiet_hours: {loud: [silent], spread: 2h}
+frequency_caps:
+  - {category: "No Good", classes: [money], limit: 0, per: 40d, over: wait}
+  - {limit: 1, per: 1h, over: drop, window: 1h}
+`), nil)
+	got := fields(t, err)
+	for path, part := range map[string]string{
+		"quiet_hours.loud[0]":          "transactional",
+		"quiet_hours.spread":           "1h",
+		"frequency_caps[0].category":   "a-z",
+		"frequency_caps[0].classes[0]": "marketing",
+		"frequency_caps[0].limit":      "1 to 1000",
+		"frequency_caps[0].per":        "28d",
+		"frequency_caps[0].over":       "delay",
+		"frequency_caps[1].window":     "unknown key",
+	} {
+		found := false
+		for p, message := range got {
+			if p == path || len(p) > len(path) && p[:len(path)+1] == path+" " {
+				found = true
+				require.Contains(t, message, part, path)
+			}
+		}
+		require.True(t, found, "%s in %v", path, got)
+	}
+}

@@ -17,8 +17,10 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,6 +127,26 @@ func (db *DB) Lock(ctx context.Context, tx *sql.Tx, name string) error {
 	}
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name); err != nil {
 		return fmt.Errorf("wait for lock: %w", err)
+	}
+	return nil
+}
+
+// LockAll is Lock for several names. Whoever locks overlapping sets waits, but not
+// for each other: the names are locked in their order. PostgreSQL keeps each lock in
+// shared memory, which has room for some thousands.
+func (db *DB) LockAll(ctx context.Context, tx *sql.Tx, names []string) error {
+	if db.dialect.Name == nameSQLite || len(names) == 0 {
+		return nil
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	param, err := json.Marshal(slices.Compact(names))
+	if err != nil {
+		return fmt.Errorf("encode names of locks: %w", err)
+	}
+	// A function scan yields the array in its order.
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended(j.value, 0)) FROM `+db.dialect.Texts("$1"), string(param)); err != nil {
+		return fmt.Errorf("wait for locks: %w", err)
 	}
 	return nil
 }

@@ -273,6 +273,9 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 		if err := l.attempts(ctx, tx, owner, results, written, skew); err != nil {
 			return err
 		}
+		if err := l.giveBack(ctx, tx, results, written); err != nil {
+			return err
+		}
 		return l.noteStopped(ctx, tx, results, written)
 	})
 	if err != nil {

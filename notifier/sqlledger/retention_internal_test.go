@@ -27,6 +27,7 @@ func TestNothingIsRemovedByAScan(t *testing.T) {
 		"runs":            {oldRuns, []any{"r", 1, 1}, []string{"SEARCH r USING INDEX sqlite_autoindex_runs_1 (rule_id=? AND tick_at<?)"}},
 		"last clean tick": {lastCleanTick, []any{"r"}, []string{"SEARCH runs USING INDEX sqlite_autoindex_runs_1 (rule_id=?)"}},
 		"bad rows":        {deleteBadRows(""), []any{1, 1}, []string{"SEARCH bad_rows USING COVERING INDEX sqlite_autoindex_bad_rows_1", "INDEX bad_rows_seen (first_seen<?)"}},
+		"verdicts":        {oldFrequency, []any{1, 1}, []string{"SEARCH frequency USING INDEX frequency_at (at<?)"}},
 		"inbox reads": {onSet(deleteReads, set), []any{"[]", 1}, []string{
 			"SEARCH inbox_reads USING COVERING INDEX sqlite_autoindex_inbox_reads_1", "INDEX inbox_reads_notification (notification_id=?)",
 		}},
