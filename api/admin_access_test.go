@@ -48,6 +48,7 @@ func adminRoutes() []adminRoute {
 		{method: "POST", pattern: v1 + "/suppressions/import", body: `{"user":"ann","reason":"cool_off"}`, media: "application/x-ndjson", admin: 200},
 		{method: "GET", pattern: v1 + "/suppressions/export", admin: 200},
 		{method: "GET", pattern: v1 + "/audit", admin: 200},
+		{method: "GET", pattern: v1 + "/presence", admin: 200},
 		{method: "GET", pattern: v1 + "/audit/export", admin: 200},
 		{method: "GET", pattern: "/admin/openapi.json", admin: 200},
 		{method: "GET", pattern: "/metrics", admin: 200, open: true},

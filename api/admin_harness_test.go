@@ -24,6 +24,7 @@ import (
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
+	"github.com/bugle-push/bugle/relay/sqlrelay"
 )
 
 const adminRules = `
@@ -125,6 +126,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 		Suppressions: a.ledger,
+		Presence: sqlrelay.NewBets(a.db),
 	}
 	for _, c := range change {
 		c(&ops)

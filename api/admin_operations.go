@@ -73,7 +73,8 @@ type ReplicaReader interface {
 	Replicas(ctx context.Context) ([]notifier.ReplicaRecord, error)
 }
 
-// Operations are what the admin API works with; all of them are required.
+// Operations are what the admin API works with; all of them are required, but
+// for Presence.
 // *notifier.Control, *sqlledger.Ledger, *sqldevices.Registry and
 // *notifier.Tester serve them.
 type Operations struct {
@@ -92,6 +93,8 @@ type Operations struct {
 	Replicas      ReplicaReader
 	// Suppressions are who must not be sent to; changes of them are audited.
 	Suppressions notifier.Suppressions
+	// Presence is who is in the app; nil leaves its route out.
+	Presence PresenceReader
 }
 
 func (o *Operations) complete() bool {

@@ -145,6 +145,9 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	a.registerAdminDevices(api)
 	a.registerSuppressions(api)
 	a.registerAudit(api)
+	if a.Presence != nil {
+		a.registerPresence(api)
+	}
 
 	// huma describes its own error model beside ours; nothing refers to it.
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel")

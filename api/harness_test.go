@@ -68,7 +68,7 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	auth, err := api.NewHS256(api.HS256Config{Secret: []byte(secret), Issuer: issuer, Audience: audience})
 	require.NoError(t, err)
 	cfg := api.Config{
-		Registry: w.registry, Preferences: w.registry, Auth: auth, Inbox: exampleInbox{},
+		Registry: w.registry, Preferences: w.registry, Auth: auth, Inbox: exampleInbox{}, Tokens: ablyTokens(t),
 		Log: zerolog.New(w.log), Registerer: w.metrics,
 	}
 	for _, c := range change {

@@ -38,6 +38,7 @@ func newOpenAPI(version string) *huma.OpenAPI {
 			{Name: "devices", Description: "Where a user is reached."},
 			{Name: "preferences", Description: "What a user wants to hear about."},
 			{Name: "notifications", Description: "What a user was told."},
+			{Name: "ably", Description: "Live odds and bets, over Ably."},
 		},
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

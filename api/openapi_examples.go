@@ -5,6 +5,7 @@ import (
 
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/relay/ablytoken"
 )
 
 const (
@@ -111,6 +112,23 @@ func putPreferencesExamples() []example {
 		{
 			name: "incomplete", summary: "Both lists are needed", body: map[string]any{"muted": []string{"loss"}}, status: 400,
 			answer: problemExample(400, "the request does not fit the schema", ProblemField{Path: "body", Message: "expected required property opted_in to be present"}),
+		},
+	}
+}
+
+func ablyTokenExamples() []example {
+	return []example{
+		{
+			name: "token", summary: "A token for an hour", status: 200,
+			answer: AblyToken{
+				Token: "eyJhbGciOiJIUzI1NiIsImtpZCI6ImFwcC5rZXkifQ.e30.c2ln", KeyName: "app.key",
+				Issued: exampleTime(14, 5).UnixMilli(), Expires: exampleTime(15, 5).UnixMilli(), ClientID: "ada",
+				Capability: `{"inbound:betting:*:ada":["presence","publish"],"outbound:odds:*":["history","subscribe"],"push:user:ada":["push-subscribe"]}`,
+			},
+		},
+		{
+			name: "unsafe_user", summary: "The user's id cannot be part of a channel's name", status: 403,
+			answer: problemExample(403, ablytoken.ErrUser.Message),
 		},
 	}
 }

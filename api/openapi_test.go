@@ -280,12 +280,14 @@ func runExample(t *testing.T, raw []byte, e exampleRun) {
 	})
 	validRequest := true
 	switch e.name {
-	case "activated", "stored", "page", "last_page", "read", "unknown_device", "unknown_notification", "unavailable":
+	case "activated", "stored", "page", "last_page", "read", "token", "unknown_device", "unknown_notification", "unavailable":
 	case "wrong_target", "all_day": // breaks a rule that the schema does not tell
 	case "deactivated", "device", "devices":
 		owned(t, w, "ada")
 	case "preferences":
 		require.Equal(t, 200, w.do(t, call{method: "PUT", path: "/v1/preferences", body: `{"muted":["loss"],"opted_in":[],"quiet":{"from":"22:00","to":"08:00","time_zone":"Europe/London"}}`, token: c.token}).Code)
+	case "unsafe_user":
+		c.token = tokenFor(t, "ada*")
 	case "taken":
 		owned(t, w, "bob")
 	case "wrong_locale":

@@ -43,6 +43,13 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Inbox is what users were told; nil leaves its routes out.
 	Inbox Inbox
+	// Tokens mints tokens for Ably; nil leaves their route out.
+	Tokens AblyTokens
+	// Hook takes Ably's webhooks; nil leaves their route out.
+	Hook Hook
+	// Origins are those whose pages may use the API in a browser (https://bets.example.com);
+	// without any, only pages of the API's own origin may.
+	Origins []string
 	// Checks decide GET /readyz.
 	Checks []Check
 	// UserLimit is how many requests a user may make in a minute; 0 means
@@ -70,6 +77,7 @@ type server struct {
 	preferences PreferenceStore
 	auth        Authenticator
 	inbox       Inbox
+	tokens      AblyTokens
 	log         zerolog.Logger
 	userLimit   *limiter // nil for none
 	bodyLimit   int64
@@ -87,7 +95,7 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, fault.New(fault.Invalid, "api: BodyLimit, BodyTimeout and RequestTimeout must not be negative")
 	}
 	s := &server{
-		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth, inbox: cfg.Inbox,
+		registry: cfg.Registry, preferences: cfg.Preferences, auth: cfg.Auth, inbox: cfg.Inbox, tokens: cfg.Tokens,
 		userLimit:   newLimiter(cfg.UserLimit, DefaultUserLimit),
 		log:         cfg.Log.With().Str("component", "api").Logger(),
 		bodyLimit:   cmp.Or(cfg.BodyLimit, DefaultBodyLimit),
@@ -99,8 +107,12 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	router := newRouter(s.log, m)
-	router.Use(limitIP(newLimiter(cfg.IPLimit, DefaultIPLimit), cfg.TrustedProxies))
+	// Origins first, so that a page can read a refusal too.
+	router.Use(allowOrigins(cfg.Origins), limitIP(newLimiter(cfg.IPLimit, DefaultIPLimit), cfg.TrustedProxies))
 	mountHealth(router, newReadiness(cfg.Checks, s.log))
+	if cfg.Hook != nil {
+		router.Method(http.MethodPost, "/v1/hooks/ably", &hookServer{hook: cfg.Hook, log: s.log, limit: DefaultHookLimit, timeout: s.timeout})
+	}
 	if err := s.mountApp(router, cfg.Version); err != nil {
 		return nil, err
 	}
@@ -123,6 +135,9 @@ func (s *server) mountApp(router chi.Router, version string) error {
 	s.registerPreferences(api)
 	if s.inbox != nil {
 		s.registerNotifications(api)
+	}
+	if s.tokens != nil {
+		s.registerAblyToken(api)
 	}
 
 	// huma describes its own error model beside ours; nothing refers to it.

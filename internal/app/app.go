@@ -139,9 +139,18 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	// Apps need the database only: when ksqlDB or FCM is down, devices can still
 	// be activated. Operators see all of it on their own listener.
 	database := api.Check{Name: "database", Do: db.Ping}
+	tokens, err := ablyTokens(cfg, metrics)
+	if err != nil {
+		return nil, err
+	}
+	hook, presence, betting, err := a.bets(cfg, db, owner, metrics, log)
+	if err != nil {
+		return nil, err
+	}
 	apiHandler, err := api.New(api.Config{
 		Registry: registry, Preferences: registry, Auth: auth, Log: log, Registerer: metrics, Version: Version(),
-		Inbox:     notifier.NewInbox(ledger, a.notifier.Rules),
+		Inbox:  notifier.NewInbox(ledger, a.notifier.Rules),
+		Tokens: tokens, Hook: hook, Origins: cfg.CORS.AllowedOrigins,
 		UserLimit: limit(cfg.Limits.PerUser), IPLimit: limit(cfg.Limits.PerIP), TrustedProxies: cfg.Limits.Proxies,
 		Checks: []api.Check{a.runningCheck(), database},
 	})
@@ -152,9 +161,10 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if err != nil {
 		return nil, fmt.Errorf("make operations: %w", err)
 	}
+	operations.Presence = presence
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
-		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, append(keys, relayed...)...),
+		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, betting)...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make admin api: %w", err)

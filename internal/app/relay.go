@@ -1,9 +1,6 @@
 package app
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 
@@ -24,10 +21,6 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registere
 	if len(cfg.Relay) == 0 {
 		return nil, nil
 	}
-	cluster, err := kafkaCluster(cfg)
-	if err != nil {
-		return nil, err
-	}
 	routes, err := routes(cfg)
 	if err != nil {
 		return nil, err
@@ -40,7 +33,7 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registere
 	}
 	a.onStop("ably feed", publisher.Close)
 	feed, err := relay.NewFeed(relay.FeedConfig{
-		Cluster: cluster, Group: cfg.Kafka.Group, Routes: routes,
+		Cluster: kafkaCluster(cfg), Group: cfg.Kafka.Group, Routes: routes,
 		Publisher: publisher, Progress: sqlrelay.NewProgress(db),
 		ChannelRate: cfg.Ably.ChannelRate, MessageRate: cfg.Ably.MessageRate, RequestRate: cfg.Ably.RequestRate,
 		InFlight: inFlight, MaxMessageBytes: cfg.Ably.MaxMessageBytes, Log: log, Registerer: metrics,
@@ -50,25 +43,6 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registere
 	}
 	a.beside["relay"] = feed.Run
 	return []api.Check{{Name: "relay", Do: feed.Check}}, nil
-}
-
-// kafkaCluster is the cluster of the configuration.
-func kafkaCluster(cfg config.Config) (relay.Cluster, error) {
-	c := relay.Cluster{
-		Brokers: cfg.Kafka.Brokers, Mechanism: relay.Mechanism(cfg.Kafka.SASL),
-		Username: cfg.Kafka.Username, Password: cfg.Kafka.Password.Reveal(),
-	}
-	if !cfg.Kafka.TLS {
-		return c, nil
-	}
-	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(cfg.Kafka.CA) > 0 {
-		c.TLS.RootCAs = x509.NewCertPool()
-		if !c.TLS.RootCAs.AppendCertsFromPEM(cfg.Kafka.CA) {
-			return relay.Cluster{}, errors.New("kafka.ca_file contains no PEM certificate")
-		}
-	}
-	return c, nil
 }
 
 func routes(cfg config.Config) ([]relay.Route, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/relay"
 )
 
 // Need is a part of Bugle that a caller is going to use.
@@ -70,6 +71,8 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.ably(c)
 	r.kafka(c)
 	r.relay(c)
+	r.bets(c)
+	r.cors(c)
 	r.retention(c)
 	r.quietHours(c)
 	r.frequencyCaps(c)
@@ -200,9 +203,6 @@ func (r *reader) authorities(path, file string) []byte {
 	return nil
 }
 
-// saslMechanisms are the ones that the relay knows.
-var saslMechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
-
 func (r *reader) kafka(c *Config) {
 	k := c.Kafka
 	for i, broker := range k.Brokers {
@@ -227,8 +227,8 @@ func (r *reader) kafka(c *Config) {
 		}
 		return
 	}
-	if !slices.Contains(saslMechanisms, k.SASL) {
-		r.addf("kafka.sasl", "wants one of %s", strings.Join(saslMechanisms, ", "))
+	if !slices.Contains(relay.Mechanisms(), relay.Mechanism(k.SASL)) {
+		r.addf("kafka.sasl", "wants one of %v", relay.Mechanisms())
 	}
 	if k.Username == "" {
 		r.addf("kafka.username", "missing: the user for kafka.sasl")
@@ -400,7 +400,13 @@ func (r *reader) ably(c *Config) {
 		}
 		r.addf(path, "is not of the form appId.keyId:secret: copy the whole key from the API keys tab of the app in Ably's dashboard")
 	}
-	if a.Key == "" && a.KeyFile == "" && a != Default().Ably {
+	r.ablyTokens(c)
+	others := a
+	others.TokenKey, others.TokenKeyFile = "", ""
+	if a.TokenKey+Secret(a.TokenKeyFile) != "" {
+		others.TokenTTL, others.TokenOdds = Default().Ably.TokenTTL, Default().Ably.TokenOdds
+	}
+	if a.Key == "" && a.KeyFile == "" && others != Default().Ably {
 		r.addf("ably.key_file", "missing: the other keys of ably do nothing without it; or set %s", envName("ably.key"))
 	}
 	if a.URL != "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/rs/zerolog"
 	"go.yaml.in/yaml/v3"
@@ -38,6 +39,8 @@ type Config struct {
 	Ably          Ably                `yaml:"ably"`
 	Kafka         Kafka               `yaml:"kafka"`
 	Relay         []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
+	Bets          Bets                `yaml:"bets"`
+	CORS          CORS                `yaml:"cors"`
 	Categories    map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	QuietHours    QuietHours          `yaml:"quiet_hours"`
 	FrequencyCaps []FrequencyCap      `yaml:"frequency_caps,omitempty" doc:"how often a user may be told something, all devices together: each cap has category (empty: all of them together), classes (empty: marketing and service), limit, per (1s to 28d) and over (drop, or delay until there is room). A notification must find room in each cap that counts it; corrections need none"`
@@ -110,6 +113,19 @@ type Ably struct {
 	MessageRate     float64 `yaml:"message_rate" doc:"most relayed messages a second of one replica. Ably's plans take 500 (Free), 2,500 (Standard) or 10,000 (Pro) of the whole account, whoever publishes them"`
 	RequestRate     float64 `yaml:"request_rate" doc:"most API requests a second that one replica makes for the relay; each message is one. With rate, and what other replicas make, stay below the plan's 50, 362 or 1,447"`
 	MaxMessageBytes int     `yaml:"max_message_bytes" doc:"most bytes of a relayed message, name and headers included: 65536 on the Free and Standard plans, 262144 on Pro"`
+
+	TokenKey     Secret   `yaml:"token_key,omitempty" secret:"token_key_file" doc:"API key that signs the apps' tokens for Ably (POST /v1/ably/token), whose capability bounds theirs: subscribe and history on the odds, publish and presence on inbound:betting:*, push-subscribe; without it ably.key"`
+	TokenKeyFile string   `yaml:"token_key_file,omitempty" example:"/run/secrets/ably-token-key" doc:"file with that API key"`
+	TokenTTL     Duration `yaml:"token_ttl" doc:"how long such a token is good. 1m to 24h; Ably allows 1h for a key whose tokens can be revoked"`
+	TokenOdds    string   `yaml:"token_odds" doc:"the channels that such a token may read odds from, as a resource of Ably's capabilities"`
+}
+
+// TokenSecret is the key that signs the apps' tokens for Ably; empty for none.
+func (a Ably) TokenSecret() Secret {
+	if a.TokenKey != "" {
+		return a.TokenKey
+	}
+	return a.Key
 }
 
 // Enabled tells whether anything is sent through Ably.
@@ -150,6 +166,22 @@ func (r Relay) Conflates() bool { return r.Conflate == nil || *r.Conflate }
 
 // Enabled tells whether there is a Kafka at all.
 func (k Kafka) Enabled() bool { return len(k.Brokers) > 0 }
+
+// Bets is how the bets that users place on Ably come in.
+type Bets struct {
+	Enabled         bool   `yaml:"enabled" doc:"take Ably's webhooks at POST /v1/hooks/ably, and produce the bets to Kafka"`
+	Topic           string `yaml:"topic" doc:"topic that bets are produced to"`
+	DeadLetterTopic string `yaml:"dead_letter_topic" doc:"topic for messages on betting channels that are no bets, each with the reason in a header"`
+	DefaultStake    string `yaml:"default_stake" doc:"stake of a bet that names none, in quotes: an amount with at most two decimals"`
+	AllowAnonymous  bool   `yaml:"allow_anonymous" doc:"take bets whose publisher Ably does not know as the channel's user, and mark them authenticated: false; else they are dead letters"`
+	SigningKeys     Secret `yaml:"signing_keys,omitempty" secret:"signing_keys_file" doc:"API keys that Ably may sign webhooks with, one a line (appId.keyId:secret), so that they can be replaced without a gap; without them ably.key"`
+	SigningKeysFile string `yaml:"signing_keys_file,omitempty" example:"/run/secrets/ably-signing-keys" doc:"file with those keys"`
+}
+
+// CORS is which web pages may use the API for apps.
+type CORS struct {
+	AllowedOrigins []string `yaml:"allowed_origins,omitempty" example:"[https://bets.example.com]" doc:"origins whose pages may call the API for apps from a browser; without any, only those of the API's own origin"`
+}
 
 // Limits are how much the API for apps takes from one user and one address.
 type Limits struct {
@@ -210,8 +242,9 @@ func Default() Config {
 		Limits:     Limits{PerUser: 120, PerIP: 3000},
 		Database:   Database{MaxConnections: 16},
 		FCM:        FCM{Rate: 1000, InFlight: 128},
-		Ably:       Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10},
+		Ably:       Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10, TokenTTL: Duration(time.Hour), TokenOdds: "outbound:odds:*"},
 		Kafka:      Kafka{TLS: true, Group: "bugle-relay"},
+		Bets:       Bets{Topic: "bets", DeadLetterTopic: "bets-dead-letters", DefaultStake: "1"},
 		Retention:  Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
 		QuietHours: QuietHours{Spread: Duration(notifier.DefaultSpread)},
 		Log:        Log{Level: zerolog.InfoLevel, Format: FormatJSON},
@@ -281,6 +314,8 @@ func (c *Config) secrets() []secretKey {
 		{"auth.secret", &c.Auth.Secret, &c.Auth.SecretFile},
 		{"fcm.credentials", &c.FCM.Credentials, &c.FCM.CredentialsFile},
 		{"ably.key", &c.Ably.Key, &c.Ably.KeyFile},
+		{"ably.token_key", &c.Ably.TokenKey, &c.Ably.TokenKeyFile},
 		{"kafka.password", &c.Kafka.Password, &c.Kafka.PasswordFile},
+		{"bets.signing_keys", &c.Bets.SigningKeys, &c.Bets.SigningKeysFile},
 	}
 }
