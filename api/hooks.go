@@ -62,7 +62,7 @@ func (s *hookServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p.Status == http.StatusUnauthorized {
 			// RFC 9110, section 11.6.1: a 401 must name a scheme.
 			w.Header().Set("WWW-Authenticate", `Ably-Signature realm="bugle-hooks"`)
-			s.log.Warn().Str("request_id", requestID(ctx)).Str("reason", p.Detail).Msg("webhook refused")
+			s.log.Debug().Str("request_id", requestID(ctx)).Str("reason", p.Detail).Msg("webhook refused")
 		}
 		writeProblem(w, p)
 		return

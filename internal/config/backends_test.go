@@ -114,3 +114,43 @@ func TestKafkaNeedsBrokersEncryptionAndAWholeLogin(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, dev.Kafka.TLS)
 }
+
+// goodBets is a configuration that takes bets.
+const goodBets = "database: {url: 'sqlite:/x'}\nkafka: {brokers: [b:9092]}\n"
+
+func TestBetsNeedKafkaADatabaseAndAKey(t *testing.T) {
+	t.Parallel()
+	keys := "BUGLE_BETS_SIGNING_KEYS=app.k1:secretone\nk2:secrettwo"
+	for _, tt := range []struct{ text, env, path, message string }{
+		{"database: {url: 'sqlite:/x'}\nbets: {enabled: true}", keys, "kafka.brokers (BUGLE_KAFKA_BROKERS)", "bets.enabled needs a Kafka"},
+		{"kafka: {brokers: [b:9092]}\nbets: {enabled: true}", keys, "database.url (BUGLE_DATABASE_URL)", "bets.enabled keeps bets there"},
+		{goodBets + "bets: {enabled: true}", "", "bets.signing_keys_file (BUGLE_BETS_SIGNING_KEYS_FILE)", "must be signed"},
+		{"", "BUGLE_BETS_SIGNING_KEYS=app.k1:secretone\nsecrettwo", "bets.signing_keys (BUGLE_BETS_SIGNING_KEYS)", "line 2 is no key"},
+		{"bets: {topic: 'a b'}", "", "bets.topic (BUGLE_BETS_TOPIC)", "name of a topic"},
+		{"bets: {topic: x, dead_letter_topic: x}", "", "bets.dead_letter_topic (BUGLE_BETS_DEAD_LETTER_TOPIC)", "the same"},
+		{"bets: {default_stake: '0'}", "", "bets.default_stake (BUGLE_BETS_DEFAULT_STAKE)", "an amount"},
+		{"bets: {default_stake: '1.234'}", "", "bets.default_stake (BUGLE_BETS_DEFAULT_STAKE)", "two decimals"},
+		{"", "BUGLE_ABLY_TOKEN_KEY=secretone", "ably.token_key (BUGLE_ABLY_TOKEN_KEY)", "appId.keyId:secret"},
+		{"ably: {token_ttl: 25h}", "BUGLE_ABLY_TOKEN_KEY=app.k1:secretone", "ably.token_ttl (BUGLE_ABLY_TOKEN_TTL)", "1m to 24h"},
+		{"ably: {token_odds: '*'}", "BUGLE_ABLY_TOKEN_KEY=app.k1:secretone", "ably.token_odds (BUGLE_ABLY_TOKEN_ODDS)", "not all of them"},
+		{"ably: {token_ttl: 2h}", "", "ably.key_file (BUGLE_ABLY_KEY_FILE)", "do nothing without it"},
+		{"cors: {allowed_origins: ['*']}", "", "cors.allowed_origins[0]", "wants an origin"},
+		{"cors: {allowed_origins: ['https://a.example/']}", "", "cors.allowed_origins[0]", "wants an origin"},
+		{"cors: {allowed_origins: ['http://a.example']}", "", "cors.allowed_origins[0]", "unless env is dev"},
+	} {
+		_, err := config.Parse([]byte(tt.text), []string{tt.env})
+		found := fields(t, err)
+		require.Contains(t, found[tt.path], tt.message, "%s: %v", tt.text, err)
+		require.NotContains(t, err.Error(), "secretone")
+		require.NotContains(t, err.Error(), "secrettwo")
+	}
+	good, err := config.Parse([]byte(goodBets+"bets: {enabled: true, default_stake: '2.50'}\ncors: {allowed_origins: ['https://a.example:8443']}\nably: {token_ttl: 24h}"),
+		[]string{keys, "BUGLE_ABLY_TOKEN_KEY=app.k1:secretone"})
+	require.NoError(t, err)
+	require.Equal(t, "app.k1:secretone", good.Ably.TokenSecret().Reveal())
+	require.False(t, good.Ably.Enabled(), "a key for tokens sends no pushes")
+	require.NotContains(t, good.String(), "secret"+"one")
+	withPush, err := config.Parse([]byte(goodBets+"bets: {enabled: true}"), []string{"BUGLE_ABLY_KEY=app.k1:secretone"})
+	require.NoError(t, err)
+	require.Equal(t, withPush.Ably.Key, withPush.Ably.TokenSecret())
+}

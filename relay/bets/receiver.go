@@ -131,7 +131,6 @@ func (r *Receiver) Receive(ctx context.Context, d Delivery) error {
 
 func (r *Receiver) refused(verdict string) {
 	r.metrics.webhooks.WithLabelValues(verdict).Inc()
-	r.log.Debug().Str("reason", verdict).Msg("webhook refused")
 }
 
 func (r *Receiver) count(found parsed, taken Taken) {
