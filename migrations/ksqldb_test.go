@@ -2,6 +2,7 @@ package migrations_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/bugle-push/bugle/ksqlclient/ksqlmigrate"
 	"github.com/bugle-push/bugle/migrations"
 	"github.com/bugle-push/bugle/notifier"
+	relaybets "github.com/bugle-push/bugle/relay/bets"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
 )
@@ -137,6 +139,17 @@ func TestKSQLFilesKeepTheContractOfTheTopics(t *testing.T) {
 		key("BET_ID"), column("EVENT_ID", "STRING"), column("RUNNER", "STRING"), column("USER_ID", "STRING"), column("AUTHENTICATED", "BOOLEAN"),
 		column("STAKE", "DECIMAL(18, 2)"), column("ODDS", "DOUBLE"), column("PLACED_AT", "TIMESTAMP"),
 	}, bets.Columns)
+
+	// The fields of the record that Bugle writes are these columns.
+	var fields []string
+	for f := range reflect.TypeFor[relaybets.Bet]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		fields = append(fields, strings.ToUpper(name))
+	}
+	for _, c := range bets.Columns {
+		require.Contains(t, fields, c.Name)
+	}
+	require.Len(t, fields, len(bets.Columns))
 
 	odds := made["ODDS"]
 	require.Equal(t, "odds", odds.Topic)
