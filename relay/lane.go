@@ -105,7 +105,6 @@ func newLanes(l laneLimits) *lanes {
 const (
 	codeOtherPartition = "channel_of_other_partition"
 	codeTemplate       = "template"
-	codeUndecodable    = "undecodable"
 	codeChannelName    = "40010"
 	codeTooLarge       = "40009"
 )

@@ -63,8 +63,9 @@ func (pr *preparer) decode(ctx context.Context, r *kgo.Record) ([]byte, *refusal
 			return data, nil, nil
 		case ctx.Err() != nil:
 			return nil, nil, ctx.Err()
-		case errors.Is(err, ErrUndecodable):
-			return nil, &refusal{codeUndecodable, err.Error()}, nil
+		}
+		if bad, final := errors.AsType[*UndecodableError](err); final {
+			return nil, &refusal{string(bad.Reason), err.Error()}, nil
 		}
 		if n == 1 {
 			pr.warn(err)

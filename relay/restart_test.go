@@ -16,7 +16,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/relay"
 	"github.com/bugle-push/bugle/relay/ablyfeed"
 	"github.com/bugle-push/bugle/sandbox/ably"
@@ -321,9 +320,9 @@ func (d *decoder) Decode(_ context.Context, topic string, value []byte) ([]byte,
 	case topic != odds:
 		return nil, errors.New("another topic")
 	case d.away.Load():
-		return nil, fault.New(fault.Unavailable, "the registry is away")
+		return nil, errors.New("the registry is away")
 	case value[0] != 0:
-		return nil, errors.New("no magic byte")
+		return nil, &relay.UndecodableError{Topic: topic, Reason: relay.BadValue, Err: errors.New("no magic byte")}
 	}
 	return value[1:], nil
 }
@@ -347,7 +346,9 @@ func TestValuesAreDecoded(t *testing.T) {
 	got := w.history("a")
 	require.Equal(t, []int64{0, 2}, offsets(got))
 	require.Equal(t, `{"channel":"a"}`, got[0].Data)
-	require.Equal(t, "undecodable no magic byte", header(w.deadLetters()[0], "bugle-code")+" "+header(w.deadLetters()[0], "bugle-reason"))
+	letter := w.deadLetters()[0]
+	require.Equal(t, "bad_value", header(letter, "bugle-code"))
+	require.Contains(t, header(letter, "bugle-reason"), "no magic byte")
 }
 
 // What is too old when its turn comes is not published, unless it suspends.
