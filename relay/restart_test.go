@@ -392,3 +392,33 @@ func TestTransactionsAreReadToTheirEnd(t *testing.T) {
 	require.Equal(t, []int64{2}, offsets(got), "the newest that was committed")
 	require.Equal(t, snapshot(1), got[0].Data)
 }
+
+// A topic that is made anew counts from 0 again, and is not taken for what was
+// published before.
+func TestATopicIsMadeAnew(t *testing.T) {
+	var c clock
+	w := newWorld(t, 1, ably.Config{Now: c.now})
+	change := func(cfg *relay.FeedConfig) { cfg.Routes[0].Conflate = false }
+	f := w.feed(change)
+	w.produce(record(0, "a", snapshot(0)), record(0, "a", snapshot(1)))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+	f.stop()
+
+	_, err := w.admin.DeleteTopic(t.Context(), odds)
+	require.NoError(t, err)
+	_, err = w.admin.CreateTopic(t.Context(), 1, 1, nil, odds)
+	require.NoError(t, err)
+	c.advance(time.Hour)
+	fresh, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...))
+	require.NoError(t, err)
+	defer fresh.Close()
+	r := record(0, "a", snapshot(2))
+	r.Topic = odds
+	require.NoError(t, fresh.ProduceSync(t.Context(), r).FirstErr())
+	f = w.feed(change)
+	w.eventually(f, "published", func() bool {
+		got := w.history("outbound:odds:a")
+		return len(got) > 0 && got[len(got)-1].Data == snapshot(2)
+	})
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+}
