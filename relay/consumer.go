@@ -65,7 +65,7 @@ func (f *Feed) poll(ctx context.Context) {
 				failed = fmt.Errorf("topic %s: %w", topic, err)
 			}
 		})
-		f.take(fetches)
+		f.take(fetches) //nolint:contextcheck // what is begun outlives the poll: it has f.work
 		f.client.AllowRebalance()
 		f.mu.Lock()
 		if failed != nil {
@@ -144,7 +144,7 @@ func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string]
 			if f.parts[tp] != nil || f.routes[topic] == nil {
 				continue
 			}
-			f.begin(tp)
+			f.begin(tp) //nolint:contextcheck // what is begun has f.work, not the callback's context
 			f.log.Info().Str("topic", topic).Int("partition", int(number)).Msg("partition assigned")
 		}
 	}

@@ -239,10 +239,14 @@ const leaveTimeout = 3 * time.Second
 func (f *Feed) Check(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	cause := f.lanes.hold.cause
+	if !f.lanes.wanting() {
+		cause = "" // nobody asks any more whether it is over
+	}
 	switch {
-	case f.lanes.hold.cause == holdCredentials:
+	case cause == holdCredentials:
 		return fmt.Errorf("Ably refuses the key: %s", f.lanes.hold.reason) //nolint:staticcheck // a name begins the sentence
-	case f.lanes.hold.cause == holdTrouble:
+	case cause == holdTrouble:
 		return fmt.Errorf("Ably takes nothing: %s", f.lanes.hold.reason) //nolint:staticcheck // as above
 	case f.reading != nil && time.Since(f.readingAt) < readingFor:
 		return fmt.Errorf("kafka cannot be read: %w", f.reading)
@@ -285,7 +289,7 @@ func (f *Feed) dispatch(ctx context.Context) {
 		f.metrics.channels.Set(float64(len(f.lanes.byChannel)))
 		f.mu.Unlock()
 		for _, it := range start {
-			f.workers.Go(func() { f.publish(it) })
+			f.workers.Go(func() { f.publish(it) }) //nolint:contextcheck // it has the context of its partition
 		}
 		var at <-chan time.Time
 		if !again.IsZero() {

@@ -327,6 +327,9 @@ func (ls *lanes) holdAll(cause string, a Answer, now time.Time) {
 	}
 }
 
+// wanting tells whether anything waits for its turn, or is under way.
+func (ls *lanes) wanting() bool { return ls.inFlight > 0 || len(ls.ready[0])+len(ls.ready[1]) > 0 }
+
 // abandon takes back an item that was published, when that could not be written
 // down before its partition went away: it is not done.
 func (ls *lanes) abandon(it *item, now time.Time) {

@@ -73,7 +73,7 @@ func (w *modelWorld) finish(it *item, what fate) {
 	w.fates[it] = what
 	it.from.prefix.finish(it.offset())
 	ch := w.channels[it.message.Channel]
-	switch what {
+	switch what { //nolint:exhaustive // the others need nothing here
 	case conflated:
 		require.False(w.t, it.suspended, "a suspension is not conflated away")
 		require.True(w.t, it.from.route.Conflate)
@@ -158,7 +158,7 @@ func (w *modelWorld) answer(t *rapid.T, verdicts []Verdict) {
 	it := w.flying[i]
 	w.flying = slices.Delete(w.flying, i, i+1)
 	a := Answer{Verdict: rapid.SampledFrom(verdicts).Draw(t, "verdict")}
-	switch a.Verdict {
+	switch a.Verdict { //nolint:exhaustive // of the others nothing arrives
 	case Accepted:
 		w.arrive(it)
 	case Unknown:

@@ -172,7 +172,7 @@ func TestDeniedIsAboutTheKeyUntilOthersAreTaken(t *testing.T) {
 	denied()
 	require.Len(t, refused, 2)
 	require.Contains(t, refused[0], " 40160")
-	require.EqualValues(t, 1, len(s.published))
+	require.Len(t, s.published, 1)
 }
 
 // The cost of a record does not grow with the number of records, channels, or

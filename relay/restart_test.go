@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/bugle-push/bugle/internal/kafkatest"
 	"github.com/bugle-push/bugle/relay"
 	"github.com/bugle-push/bugle/relay/ablyfeed"
 	"github.com/bugle-push/bugle/sandbox/ably"
@@ -103,9 +104,13 @@ func TestProgressOutlivesAblysMemory(t *testing.T) {
 
 // Partitions that go from one relay to another while records come take nothing
 // back, lose nothing, and repeat nothing.
-func TestPartitionsChangeHands(t *testing.T) {
+func TestPartitionsChangeHands(t *testing.T) { kafkatest.OwnBrokers(t, partitionsChangeHands) }
+
+func partitionsChangeHands(t *testing.T, broker *kafkatest.Broker) {
 	const partitions, each = 6, 60
-	w := newWorld(t, partitions, ably.Config{ChannelRate: -1, Faults: ably.Faults{LatencyMin: time.Millisecond, LatencyMax: 5 * time.Millisecond}})
+	broker.CreateTopic(t, odds, partitions)
+	broker.CreateTopic(t, dead, 1)
+	w := newWorldAt(t, broker.Brokers(), ably.Config{ChannelRate: -1, Faults: ably.Faults{LatencyMin: time.Millisecond, LatencyMax: 5 * time.Millisecond}})
 	change := func(cfg *relay.FeedConfig) {
 		cfg.Routes[0].Conflate = false
 		cfg.ChannelRate = 1000
@@ -144,6 +149,37 @@ func TestPartitionsChangeHands(t *testing.T) {
 	total := first.metric("bugle_relay_records_total", "published") + second.metric("bugle_relay_records_total", "published")
 	require.InDelta(t, partitions*each, total, 0)
 	require.Positive(t, second.metric("bugle_relay_records_total", "published"))
+}
+
+// A broker that crashes and comes back costs no record and repeats none: what is
+// read is published meanwhile, and what is done is committed later.
+func TestTheBrokerCrashes(t *testing.T) {
+	kafkatest.OwnBrokers(t, func(t *testing.T, broker *kafkatest.Broker) {
+		broker.CreateTopic(t, odds, 2)
+		broker.CreateTopic(t, dead, 1)
+		w := newWorldAt(t, broker.Brokers(), ably.Config{ChannelRate: -1})
+		f := w.feed(func(cfg *relay.FeedConfig) {
+			cfg.Routes[0].Conflate = false
+			cfg.ChannelRate = 1000
+		})
+		for n := range 50 {
+			w.produce(record(int32(n%2), fmt.Sprint("event", n%2), snapshot(n)))
+		}
+		w.eventually(f, "the first is published", func() bool { return f.metric("bugle_relay_records_total", "published") > 0 })
+		broker.Crash(t)
+		broker.Resume(t)
+		for n := range 50 {
+			w.produce(record(int32(n%2), fmt.Sprint("event", n%2), snapshot(n)))
+		}
+		w.eventually(f, "committed", func() bool { return w.committed(0) == 50 && w.committed(1) == 50 })
+		want := make([]int64, 50)
+		for i := range want {
+			want[i] = int64(i)
+		}
+		require.Equal(t, want, offsets(w.history("outbound:odds:event0")))
+		require.Equal(t, want, offsets(w.history("outbound:odds:event1")))
+		require.NoError(t, f.Check(t.Context()))
+	})
 }
 
 // gate stands before Ably, and may answer in its place.
@@ -345,7 +381,7 @@ func TestValuesAreDecoded(t *testing.T) {
 	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
 	got := w.history("a")
 	require.Equal(t, []int64{0, 2}, offsets(got))
-	require.Equal(t, `{"channel":"a"}`, got[0].Data)
+	require.Equal(t, "\x00"+got[0].Data, "\x00"+`{"channel":"a"}`, "as it was decoded, byte by byte")
 	letter := w.deadLetters()[0]
 	require.Equal(t, "bad_value", header(letter, "bugle-code"))
 	require.Contains(t, header(letter, "bugle-reason"), "no magic byte")
@@ -375,7 +411,7 @@ func TestMaxAge(t *testing.T) {
 // record; its end is reached all the same, at once.
 func TestTransactionsAreReadToTheirEnd(t *testing.T) {
 	w := newWorld(t, 1, ably.Config{})
-	tx, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.TransactionalID("ksql"), kgo.DefaultProduceTopic(odds))
+	tx, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.TransactionalID("ksql"), kgo.DefaultProduceTopic(odds))
 	require.NoError(t, err)
 	defer tx.Close()
 	for n, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryCommit, kgo.TryAbort} {
@@ -409,7 +445,7 @@ func TestATopicIsMadeAnew(t *testing.T) {
 	_, err = w.admin.CreateTopic(t.Context(), 1, 1, nil, odds)
 	require.NoError(t, err)
 	c.advance(time.Hour)
-	fresh, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...))
+	fresh, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...))
 	require.NoError(t, err)
 	defer fresh.Close()
 	r := record(0, "a", snapshot(2))

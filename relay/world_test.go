@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,7 +35,7 @@ const (
 // world is a Kafka and an Ably, as far as the relay can tell.
 type world struct {
 	t        *testing.T
-	kafka    *kfake.Cluster
+	brokers  []string
 	ably     *ably.Server
 	producer *kgo.Client
 	admin    *kadm.Client
@@ -47,19 +48,25 @@ func newWorld(t *testing.T, partitions int32, cfg ably.Config) *world {
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
+	return newWorldAt(t, kafka.ListenAddrs(), cfg)
+}
+
+// newWorldAt is a world around brokers that have the topics.
+func newWorldAt(t *testing.T, brokers []string, cfg ably.Config) *world {
+	t.Helper()
 	if cfg.Seed == 0 {
 		cfg.Seed = 11
 	}
 	service, err := ably.Start(context.WithoutCancel(t.Context()), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, service.Close()) })
-	producer, err := kgo.NewClient(kgo.SeedBrokers(kafka.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	require.NoError(t, err)
 	t.Cleanup(producer.Close)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &world{
-		t: t, kafka: kafka, ably: service, producer: producer, admin: kadm.NewClient(producer),
+		t: t, brokers: brokers, ably: service, producer: producer, admin: kadm.NewClient(producer),
 		progress: &memory{marks: map[string]map[string]int64{}}, http: &http.Client{Transport: transport},
 	}
 }
@@ -118,7 +125,7 @@ type feed struct {
 func (w *world) feed(change func(*relay.FeedConfig)) *feed {
 	w.t.Helper()
 	cfg := relay.FeedConfig{
-		Cluster: relay.Cluster{Brokers: w.kafka.ListenAddrs()}, Group: group,
+		Cluster: relay.Cluster{Brokers: w.brokers}, Group: group,
 		Routes: []relay.Route{{
 			Topic: odds, Channel: channelOf(w.t, "outbound:odds:#{key}"), Conflate: true, DeadLetter: dead,
 		}},
@@ -254,7 +261,7 @@ func (w *world) deadLetters() (out []*kgo.Record) {
 	if end.Offset == 0 {
 		return nil
 	}
-	reader, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.ListenAddrs()...), kgo.ConsumeTopics(dead), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	reader, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics(dead), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(w.t, err)
 	defer reader.Close()
 	for int64(len(out)) < end.Offset {
@@ -274,22 +281,24 @@ func header(r *kgo.Record, name string) string {
 	return ""
 }
 
-// committed is the group's offset, -1 for none.
+// committed is the group's offset, -1 for none, or while no broker answers.
 func (w *world) committed(partition int32) int64 {
 	w.t.Helper()
-	all, err := w.admin.FetchOffsets(context.WithoutCancel(w.t.Context()), group)
-	require.NoError(w.t, err)
+	all, err := w.admin.FetchOffsets(w.t.Context(), group)
 	o, ok := all.Lookup(odds, partition)
-	if !ok {
+	if err != nil || !ok {
 		return -1
 	}
 	return o.At
 }
 
+// patience is how long something may take that a busy machine does slowly.
+const patience = 40 * time.Second
+
 // eventually waits for a condition.
 func (w *world) eventually(f *feed, what string, condition func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			require.Fail(w.t, "never: "+what, "%s", f.log)
 		}
@@ -316,11 +325,7 @@ func (m *memory) set(err error) {
 func (m *memory) Marks(_ context.Context, source string) (map[string]int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := map[string]int64{}
-	for channel, offset := range m.marks[source] {
-		out[channel] = offset
-	}
-	return out, m.fail
+	return maps.Clone(m.marks[source]), m.fail
 }
 
 func (m *memory) Save(_ context.Context, marks []relay.Mark) error {

@@ -151,7 +151,7 @@ func TestVerdicts(t *testing.T) {
 		"account requests": {refuse(429, 42918), relay.AccountLimited, 42918},
 		"edge, headers alone": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Ably-ErrorCode", "42922")
-			w.WriteHeader(429)
+			w.WriteHeader(http.StatusTooManyRequests)
 		}, relay.AccountLimited, 42922},
 		"429 by a proxy": {html(429), relay.AccountLimited, 0},
 		"internal":       {refuse(500, 50000), relay.Unknown, 50000},
