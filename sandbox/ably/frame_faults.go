@@ -59,9 +59,7 @@ func (t *transport) hold(then func(), after time.Duration) {
 		return
 	}
 	t.holding = true
-	s.inflight.Add(1)
-	go func() {
-		defer s.inflight.Done()
+	s.inflight.Go(func() {
 		timer := time.NewTimer(after)
 		defer timer.Stop()
 		select {
@@ -72,7 +70,7 @@ func (t *transport) hold(then func(), after time.Duration) {
 		case <-t.ended:
 		case <-s.stop:
 		}
-	}()
+	})
 }
 
 // release sends the ACKs that were kept back. s.mu must be held.

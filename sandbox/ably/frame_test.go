@@ -2,7 +2,6 @@ package ably_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -321,7 +320,7 @@ func TestSDKIdempotency(t *testing.T) {
 			"realtime": r.Channels.Get("c").PublishMultiple(soon(t), []*sdk.Message{{ID: "a"}, {ID: "b"}}),
 		} {
 			var e *sdk.ErrorInfo
-			require.True(t, errors.As(err, &e), name)
+			require.ErrorAs(t, err, &e, name)
 			require.Equal(t, sdk.ErrorCode(40031), e.Code, name)
 		}
 	})

@@ -2,12 +2,12 @@ package ably
 
 import (
 	"bytes"
-	"context"
 	"mime"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,7 +19,8 @@ type stream struct {
 	who  *principal
 	asks streamOptions
 	wake chan struct{}
-	cut  context.CancelFunc // breaks the connection
+	cut  func()        // breaks the connection
+	gone chan struct{} // closed by cut
 
 	out []frame    // guarded by s.mu
 	end *errorInfo // guarded by s.mu: say this after what is queued, and end
@@ -68,9 +69,9 @@ func (x *request) openStream(lines bool) *answer {
 	if e != nil {
 		return refuse(e)
 	}
-	ctx, cancel := context.WithCancel(x.r.Context())
-	defer cancel()
-	st := &stream{s: s, who: x.who, wake: make(chan struct{}, 1), cut: cancel, asks: streamOptions{
+	gone := make(chan struct{})
+	cut := sync.OnceFunc(func() { close(gone) })
+	st := &stream{s: s, who: x.who, wake: make(chan struct{}, 1), cut: cut, gone: gone, asks: streamOptions{
 		lines: lines, bare: x.q.Get("enveloped") == "false", heartbeats: x.q.Get("heartbeats") == "true",
 		last: orDefault(x.q.Get("lastEvent"), x.r.Header.Get("Last-Event-ID")), rewind: x.q.Get("rewind"),
 	}}
@@ -95,7 +96,7 @@ func (x *request) openStream(lines bool) *answer {
 	}
 	h.Set("Cache-Control", "no-cache")
 	x.w.WriteHeader(http.StatusOK)
-	if x.emit(nil) == nil && !st.run(ctx, x) {
+	if x.emit(nil) == nil && !st.run(x) {
 		x.reset()
 	}
 	return nil
@@ -178,7 +179,7 @@ func (st *stream) attach(channels []string) (detach func()) {
 
 // run writes events until the client goes or the stream has said its last. It
 // reports whether the end was in good order.
-func (st *stream) run(ctx context.Context, x *request) bool {
+func (st *stream) run(x *request) bool {
 	s := st.s
 	idle := time.NewTicker(s.cfg.MaxIdle)
 	defer idle.Stop()
@@ -206,8 +207,10 @@ func (st *stream) run(ctx context.Context, x *request) bool {
 			return true
 		}
 		select {
-		case <-ctx.Done():
-			return x.r.Context().Err() != nil // else it was cut
+		case <-x.r.Context().Done():
+			return true
+		case <-st.gone:
+			return false
 		case <-s.stop:
 			return false
 		case <-st.wake:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,9 +34,7 @@ func listen(t *testing.T, srv *ably.Server, path string, header http.Header) *ev
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL()+path, nil)
 	require.NoError(t, err)
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	tr := &http.Transport{}
 	res, err := tr.RoundTrip(req)
 	require.NoError(t, err)

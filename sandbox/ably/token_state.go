@@ -2,6 +2,7 @@ package ably
 
 import (
 	"crypto/sha256"
+	"maps"
 	"sync"
 	"time"
 )
@@ -32,9 +33,7 @@ func (p *presented) see(h tokenHash, expires time.Time) bool {
 func (p *presented) expire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for h, until := range p.until {
-		p.expired[h] = until
-	}
+	maps.Copy(p.expired, p.until)
 	clear(p.until)
 }
 

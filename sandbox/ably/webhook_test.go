@@ -152,7 +152,7 @@ func TestWebhookForm(t *testing.T) {
 	require.Equal(t, "base64", p.Items[1].Data.Messages[0]["encoding"])
 	require.Equal(t, "json", p.Items[1].Data.Messages[1]["encoding"])
 	require.Equal(t, "s3", p.Items[2].Data.Messages[0]["id"])
-	require.Equal(t, 3.0, p.Items[3].Data.Presence[0]["action"])
+	require.Contains(t, string(p.raw), `"presence":[{"action":3,`)
 
 	clock.asleep(t) // it has read the answer
 	st := srv.Stats()
