@@ -38,6 +38,8 @@ func routes() []route {
 		{method: "POST", pattern: "/v1/notifications/{id}/read", path: "/v1/notifications/4711/read", owner: 204, other: 404},
 		{method: "POST", pattern: "/v1/notifications/read", path: "/v1/notifications/read", body: `{"up_to":"4711"}`, owner: 204, other: 204},
 		{method: "POST", pattern: "/v1/ably/token", path: "/v1/ably/token", owner: 200, other: 200},
+		{method: "GET", pattern: "/v1/odds/{event}", path: "/v1/odds/ascot-1505", owner: 200, other: 200},
+		{method: "GET", pattern: "/v1/odds/{event}/stream", path: "/v1/odds/ascot-1505/stream", owner: 200, other: 200},
 	}
 }
 

@@ -36,10 +36,25 @@ func userOf(ctx context.Context) devices.UserID {
 	return user
 }
 
+// anonymous is the security requirement of an operation that anybody may call.
+// It stands in the document as well as it opens the door, so that an open route
+// cannot be one by forgetting something.
+func anonymous() []map[string][]string { return []map[string][]string{{}} }
+
+func isAnonymous(op *huma.Operation) bool {
+	return len(op.Security) == 1 && len(op.Security[0]) == 0
+}
+
 // authenticate lets a request pass whose bearer token the Authenticator accepts.
 func (s *server) authenticate(hctx huma.Context, next func(huma.Context)) {
 	r, w := humachi.Unwrap(hctx)
 	ctx := hctx.Context()
+	if isAnonymous(hctx.Operation()) {
+		// What anybody may read, a page of any origin may.
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		next(hctx)
+		return
+	}
 	token, err := bearerToken(r.Header)
 	if err != nil {
 		// RFC 6750, section 3.1: without credentials, no error code.

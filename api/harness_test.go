@@ -21,6 +21,7 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+	"github.com/bugle-push/bugle/relay"
 )
 
 const (
@@ -69,7 +70,8 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	require.NoError(t, err)
 	cfg := api.Config{
 		Registry: w.registry, Preferences: w.registry, Auth: auth, Inbox: exampleInbox{}, Tokens: ablyTokens(t),
-		Log: zerolog.New(w.log), Registerer: w.metrics,
+		Odds: api.OddsConfig{Board: exampleBoard(t, relay.BoardConfig{})},
+		Log:  zerolog.New(w.log), Registerer: w.metrics,
 	}
 	for _, c := range change {
 		c(&cfg)

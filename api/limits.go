@@ -81,6 +81,10 @@ func limitIP(limit *limiter, proxies []netip.Prefix) func(http.Handler) http.Han
 
 // limitUser refuses a user who asks too much, whatever the number of addresses.
 func (s *server) limitUser(hctx huma.Context, next func(huma.Context)) {
+	if isAnonymous(hctx.Operation()) {
+		next(hctx)
+		return
+	}
 	r, w := humachi.Unwrap(hctx)
 	if s.userLimit.refuses(w, r, string(userOf(hctx.Context()))) {
 		writeProblem(w, newProblem(hctx.Context(), http.StatusTooManyRequests, "too many requests of this user; see the Retry-After header"))

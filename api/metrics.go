@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"route", "method", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "bugle_http_request_duration_seconds",
-			Help:    "Time from the request's headers to the end of its answer.",
+			Help:    "Time from the request's headers to the end of its answer, streams aside.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"}),
 	}
@@ -57,5 +57,7 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C, errs *[]er
 
 func (m *metrics) observe(route, method string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	if route != streamRoute { // it lasts as long as its client likes
+		m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	}
 }

@@ -39,6 +39,7 @@ func newOpenAPI(version string) *huma.OpenAPI {
 			{Name: "preferences", Description: "What a user wants to hear about."},
 			{Name: "notifications", Description: "What a user was told."},
 			{Name: "ably", Description: "Live odds and bets, over Ably."},
+			{Name: "odds", Description: "The newest odds of events, when odds are configured."},
 		},
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -141,6 +142,9 @@ func commonExamples(op *huma.Operation, own []example) []example {
 			example{name: "too_large", summary: "The body is too large", status: 413, answer: problemExample(413, "a body may have 16384 bytes")},
 			example{name: "not_json", summary: "The Content-Type is not application/json", status: 415, answer: problemExample(415, "Content-Type must be application/json")},
 		)
+	}
+	if isAnonymous(op) {
+		common = slices.DeleteFunc(common, func(e example) bool { return e.status == http.StatusUnauthorized })
 	}
 	for i := range common {
 		common[i].params = own[0].params

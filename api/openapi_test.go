@@ -24,6 +24,7 @@ import (
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/relay"
 )
 
 // document is what the tests need of the OpenAPI document.
@@ -195,6 +196,22 @@ func (exampleInbox) MarkReadUpTo(context.Context, devices.UserID, notifier.Notif
 	return nil
 }
 
+const exampleTopic = "8f14e45f"
+
+// exampleBoard has what the examples tell of, and ends every stream after it.
+func exampleBoard(t testing.TB, cfg relay.BoardConfig) *relay.Board {
+	t.Helper()
+	b, err := relay.NewBoard(cfg)
+	require.NoError(t, err)
+	require.Equal(t, relay.Updated, b.Put(relay.Update{
+		Event: "ascot-1505", Position: relay.NewPosition(exampleTopic, 3, 1842), At: time.Now().Add(-time.Second),
+		Value: []byte(`[{"name":"Red Rum","imageURL":"https://x","odds":3.5},{"name":"Arkle","imageURL":"https://x","odds":5}]`),
+	}))
+	b.Loaded(exampleTopic)
+	b.Close()
+	return b
+}
+
 // down is an authenticator whose issuer does not answer.
 type down struct{}
 
@@ -276,11 +293,21 @@ func runExample(t *testing.T, raw []byte, e exampleRun) {
 			cfg.UserLimit = 1
 		case "unavailable":
 			cfg.Auth = down{}
+		case "odds_loading":
+			board, err := relay.NewBoard(relay.BoardConfig{})
+			require.NoError(t, err)
+			cfg.Odds.Board = board
+		case "too_many_streams":
+			board := exampleBoard(t, relay.BoardConfig{MaxStreams: 1})
+			_, err := board.Stream("another", relay.Position{})
+			require.NoError(t, err)
+			cfg.Odds.Board = board
 		}
 	})
 	validRequest := true
 	switch e.name {
-	case "activated", "stored", "page", "last_page", "read", "token", "unknown_device", "unknown_notification", "unavailable":
+	case "activated", "stored", "page", "last_page", "read", "token", "unknown_device", "unknown_notification", "unavailable",
+		"odds", "no_odds", "odds_loading", "stream", "too_many_streams":
 	case "wrong_target", "all_day": // breaks a rule that the schema does not tell
 	case "deactivated", "device", "devices":
 		owned(t, w, "ada")
@@ -313,7 +340,9 @@ func runExample(t *testing.T, raw []byte, e exampleRun) {
 	}
 
 	var got any
-	if rec.Body.Len() > 0 {
+	if rec.Header().Get("Content-Type") == "text/event-stream" {
+		got = rec.Body.String()
+	} else if rec.Body.Len() > 0 {
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &got))
 	}
 	want := e.answer(t)
@@ -330,6 +359,9 @@ func runExample(t *testing.T, raw []byte, e exampleRun) {
 	if want != nil {
 		shown, err := json.Marshal(want)
 		require.NoError(t, err)
+		if text, ok := want.(string); ok {
+			shown = []byte(text)
+		}
 		resp := rec.Result()
 		resp.Body = io.NopCloser(bytes.NewReader(shown))
 		requireFits(t, v, c.request(t), resp, validRequest)

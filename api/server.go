@@ -50,6 +50,8 @@ type Config struct {
 	// Origins are those whose pages may use the API in a browser (https://bets.example.com);
 	// without any, only pages of the API's own origin may.
 	Origins []string
+	// Odds are the newest odds of events; without a Board there are none.
+	Odds OddsConfig
 	// Checks decide GET /readyz.
 	Checks []Check
 	// UserLimit is how many requests a user may make in a minute; 0 means
@@ -78,6 +80,7 @@ type server struct {
 	auth        Authenticator
 	inbox       Inbox
 	tokens      AblyTokens
+	odds        *odds
 	log         zerolog.Logger
 	userLimit   *limiter // nil for none
 	bodyLimit   int64
@@ -101,6 +104,10 @@ func New(cfg Config) (http.Handler, error) {
 		bodyLimit:   cmp.Or(cfg.BodyLimit, DefaultBodyLimit),
 		bodyTimeout: cmp.Or(cfg.BodyTimeout, DefaultBodyTimeout),
 		timeout:     cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout),
+	}
+	var err error
+	if s.odds, err = newOdds(cfg.Odds); err != nil {
+		return nil, err
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
@@ -139,6 +146,9 @@ func (s *server) mountApp(router chi.Router, version string) error {
 	if s.tokens != nil {
 		s.registerAblyToken(api)
 	}
+	if s.odds.Board != nil {
+		s.registerOdds(api)
+	}
 
 	// huma describes its own error model beside ours; nothing refers to it.
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel")
@@ -170,12 +180,13 @@ func (s *server) bound(hctx huma.Context, next func(huma.Context)) {
 func handle[I, O any](s *server, api huma.API, op huma.Operation, h func(context.Context, *I) (*O, error), examples ...example) {
 	// readBody has bounded the body and its time already.
 	op.MaxBodyBytes, op.BodyReadTimeout = -1, -1
-	op.Responses = map[string]*huma.Response{
-		"default": {
-			Description: "A problem (RFC 9457)",
-			Content: map[string]*huma.MediaType{
-				problemMedia: {Schema: problemSchema(api)},
-			},
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "A problem (RFC 9457)",
+		Content: map[string]*huma.MediaType{
+			problemMedia: {Schema: problemSchema(api)},
 		},
 	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {

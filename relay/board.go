@@ -29,9 +29,10 @@ var (
 
 // The defaults and bounds of a Board.
 const (
-	DefaultMaxEvents   = 20_000
-	DefaultMaxStreams  = 10_000
-	DefaultExpireAfter = 24 * time.Hour
+	DefaultMaxEvents  = 20_000
+	DefaultMaxStreams = 10_000
+	// DefaultExpireAfter leaves a market alone that is open for days and quiet.
+	DefaultExpireAfter = 7 * 24 * time.Hour
 	// MaxEventLen is the longest name of an event, in bytes.
 	MaxEventLen = 256
 	// MaxSnapshotLen is the largest snapshot, in bytes of JSON without spaces:

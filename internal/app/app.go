@@ -26,6 +26,7 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/ksqlsource"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
+	"github.com/bugle-push/bugle/relay"
 )
 
 // stopTimeout bounds a stop: longer than one send (15 s) and its record (5 s),
@@ -46,6 +47,7 @@ type App struct {
 	api      *server
 	admin    *server
 	reloader *reloader
+	board    *relay.Board // nil without odds
 	// beside is what runs beside the notifier, by name, until the work is done.
 	beside   map[string]func(context.Context) error
 	stopping atomic.Bool
@@ -127,7 +129,15 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	a.reloader.replace = a.notifier.ReplaceRules
 	a.beside["rule watcher"] = a.reloader.run
 
-	relayed, err := a.feed(cfg, db, metrics, log)
+	decoder, err := a.decoder(cfg, metrics)
+	if err != nil {
+		return nil, err
+	}
+	relayed, err := a.feed(cfg, db, decoder, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	odds, watched, err := a.odds(cfg, decoder, metrics, log)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +159,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	}
 	apiHandler, err := api.New(api.Config{
 		Registry: registry, Preferences: registry, Auth: auth, Log: log, Registerer: metrics, Version: Version(),
-		Inbox:  notifier.NewInbox(ledger, a.notifier.Rules),
+		Inbox: notifier.NewInbox(ledger, a.notifier.Rules), Odds: odds,
 		Tokens: tokens, Hook: hook, Origins: cfg.CORS.AllowedOrigins,
 		UserLimit: limit(cfg.Limits.PerUser), IPLimit: limit(cfg.Limits.PerIP), TrustedProxies: cfg.Limits.Proxies,
 		Checks: []api.Check{a.runningCheck(), database},
@@ -164,13 +174,16 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	operations.Presence = presence
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
-		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, betting)...),
+		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, watched, betting)...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make admin api: %w", err)
 	}
 	if a.api, err = a.listen(ctx, "api", cfg.Listen, apiHandler); err != nil {
 		return nil, err
+	}
+	if a.board != nil {
+		a.api.RegisterOnShutdown(a.board.Close) // streams would last beyond any stop
 	}
 	if a.admin, err = a.listen(ctx, "admin", cfg.Admin.Listen, adminHandler); err != nil {
 		return nil, err

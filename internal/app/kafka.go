@@ -15,11 +15,17 @@ func kafkaCluster(cfg config.Config) relay.Cluster {
 		Username: cfg.Kafka.Username, Password: cfg.Kafka.Password.Reveal(),
 	}
 	if cfg.Kafka.TLS {
-		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if cfg.Kafka.CA != nil {
-			c.TLS.RootCAs = x509.NewCertPool()
-			c.TLS.RootCAs.AppendCertsFromPEM(cfg.Kafka.CA) // checked with the configuration
-		}
+		c.TLS = trusting(cfg.Kafka.CA)
+	}
+	return c
+}
+
+// trusting encrypts connections, with the given authorities or the system's.
+func trusting(ca []byte) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != nil {
+		c.RootCAs = x509.NewCertPool()
+		c.RootCAs.AppendCertsFromPEM(ca) // checked with the configuration
 	}
 	return c
 }

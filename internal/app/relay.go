@@ -17,7 +17,7 @@ import (
 
 // feed makes what relays odds from Kafka to Ably, when there are topics to
 // relay. What it returns are checks for operators.
-func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registerer, log zerolog.Logger) ([]api.Check, error) {
+func (a *App) feed(cfg config.Config, db *sqldb.DB, decoder relay.Decoder, metrics prometheus.Registerer, log zerolog.Logger) ([]api.Check, error) {
 	if len(cfg.Relay) == 0 {
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, metrics prometheus.Registere
 	a.onStop("ably feed", publisher.Close)
 	feed, err := relay.NewFeed(relay.FeedConfig{
 		Cluster: kafkaCluster(cfg), Group: cfg.Kafka.Group, Routes: routes,
-		Publisher: publisher, Progress: sqlrelay.NewProgress(db),
+		Publisher: publisher, Progress: sqlrelay.NewProgress(db), Decoder: decoder,
 		ChannelRate: cfg.Ably.ChannelRate, MessageRate: cfg.Ably.MessageRate, RequestRate: cfg.Ably.RequestRate,
 		InFlight: inFlight, MaxMessageBytes: cfg.Ably.MaxMessageBytes, Log: log, Registerer: metrics,
 	})

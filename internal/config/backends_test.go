@@ -154,3 +154,34 @@ func TestBetsNeedKafkaADatabaseAndAKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, withPush.Ably.Key, withPush.Ably.TokenSecret())
 }
+
+func TestASchemaRegistryAndOddsBelongToKafka(t *testing.T) {
+	t.Parallel()
+	const kafka = "kafka: {brokers: [b:9092], schema_registry: "
+	for _, c := range []struct{ text, path, message string }{
+		{kafka + "{url: 'http://r:8081'}}", "kafka.schema_registry.url (BUGLE_KAFKA_SCHEMA_REGISTRY_URL)", "use https"},
+		{kafka + "{url: 'r:8081'}}", "kafka.schema_registry.url (BUGLE_KAFKA_SCHEMA_REGISTRY_URL)", "wants a URL"},
+		{kafka + "{username: u}}", "kafka.schema_registry.url (BUGLE_KAFKA_SCHEMA_REGISTRY_URL)", "do nothing without it"},
+		{kafka + "{url: 'https://r', username: u}}", "kafka.schema_registry.password_file (BUGLE_KAFKA_SCHEMA_REGISTRY_PASSWORD_FILE)", "missing"},
+		{kafka + "{url: 'https://r', password_file: /none}}", "kafka.schema_registry.username (BUGLE_KAFKA_SCHEMA_REGISTRY_USERNAME)", "missing"},
+		{kafka + "{url: 'https://r', ca_file: /none}}", "kafka.schema_registry.ca_file (BUGLE_KAFKA_SCHEMA_REGISTRY_CA_FILE)", "no such file"},
+		{"kafka: {schema_registry: {url: 'https://r'}}", "kafka.brokers (BUGLE_KAFKA_BROKERS)", "missing"},
+		{"odds: {topic: odds}", "kafka.brokers (BUGLE_KAFKA_BROKERS)", "read from Kafka"},
+		{"odds: {public: true}", "odds.topic (BUGLE_ODDS_TOPIC)", "do nothing without it"},
+		{"odds: {topic: 'a b'}", "odds.topic (BUGLE_ODDS_TOPIC)", "name of a topic"},
+		{"odds: {topic: odds, max_events: 0}", "odds.max_events (BUGLE_ODDS_MAX_EVENTS)", "wants 1"},
+		{"odds: {topic: odds, max_streams: -1}", "odds.max_streams (BUGLE_ODDS_MAX_STREAMS)", "wants 1"},
+		{"odds: {topic: odds, expire_after: 1s}", "odds.expire_after (BUGLE_ODDS_EXPIRE_AFTER)", "wants 1m"},
+	} {
+		_, err := config.Parse([]byte(c.text), nil)
+		require.Contains(t, fields(t, err)[c.path], c.message, c.text)
+	}
+	good, err := config.Parse([]byte(kafka+"{url: 'https://r', username: u}}\nodds: {topic: odds}"), []string{"BUGLE_KAFKA_SCHEMA_REGISTRY_PASSWORD=p4ssw0rd"})
+	require.NoError(t, err)
+	require.True(t, good.Kafka.SchemaRegistry.Enabled())
+	require.True(t, good.Odds.Enabled())
+	require.False(t, good.Odds.Public)
+	require.NotContains(t, good.String(), "p4ssw0rd")
+	_, err = config.Parse([]byte("env: dev\n"+kafka+"{url: 'http://r:8081'}}"), nil)
+	require.NoError(t, err)
+}

@@ -73,6 +73,8 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.relay(c)
 	r.bets(c)
 	r.cors(c)
+	r.schemaRegistry(c)
+	r.odds(c)
 	r.retention(c)
 	r.quietHours(c)
 	r.frequencyCaps(c)
@@ -184,6 +186,7 @@ func (r *reader) readSecrets(c *Config) {
 	}
 	c.KSQLDB.CA = r.authorities("ksqldb.ca_file", c.KSQLDB.CAFile)
 	c.Kafka.CA = r.authorities("kafka.ca_file", c.Kafka.CAFile)
+	c.Kafka.SchemaRegistry.CA = r.authorities("kafka.schema_registry.ca_file", c.Kafka.SchemaRegistry.CAFile)
 }
 
 // authorities reads the certificates of a file, if one is named.
@@ -235,6 +238,62 @@ func (r *reader) kafka(c *Config) {
 	}
 	if k.Password == "" && k.PasswordFile == "" {
 		r.addf("kafka.password_file", "missing: the password of kafka.username; or set %s", envName("kafka.password"))
+	}
+}
+
+func (r *reader) schemaRegistry(c *Config) {
+	s := c.Kafka.SchemaRegistry
+	const path = "kafka.schema_registry."
+	if !s.Enabled() {
+		if s.Username != "" || s.Password != "" || s.PasswordFile != "" || s.CAFile != "" {
+			r.addf(path+"url", "missing: the other keys of kafka.schema_registry do nothing without it")
+		}
+		return
+	}
+	if !c.Kafka.Enabled() {
+		r.addf("kafka.brokers", "missing: kafka.schema_registry does nothing without them")
+	}
+	u := r.webURL(path+"url", s.URL)
+	switch {
+	case u == nil:
+	case u.Scheme == "http" && c.Env != Dev:
+		r.addf(path+"url", "is http: the password would travel in the clear, and whoever sits in between could change how odds are read; use https, unless env is dev")
+	case u.Scheme == "http" && s.CAFile != "":
+		r.addf(path+"ca_file", "has no use with an http URL")
+	}
+	if s.Username == "" && (s.Password != "" || s.PasswordFile != "") {
+		r.addf(path+"username", "missing: a password is set without it")
+	}
+	if s.Username != "" && s.Password == "" && s.PasswordFile == "" {
+		r.addf(path+"password_file", "missing: the password of kafka.schema_registry.username; or set %s", envName(path+"password"))
+	}
+	if strings.Contains(s.Username, ":") {
+		r.addf(path+"username", "must not contain a colon (RFC 7617)")
+	}
+}
+
+func (r *reader) odds(c *Config) {
+	o := c.Odds
+	if !o.Enabled() {
+		if o != Default().Odds {
+			r.addf("odds.topic", "missing: the other keys of odds do nothing without it")
+		}
+		return
+	}
+	if !topicName.MatchString(o.Topic) || strings.Trim(o.Topic, ".") == "" {
+		r.addf("odds.topic", "wants the name of a topic: 1 to 249 of a-z, A-Z, 0-9, ., _ and -")
+	}
+	if !c.Kafka.Enabled() {
+		r.addf("kafka.brokers", "missing: odds.topic is read from Kafka")
+	}
+	if o.MaxEvents < 1 || o.MaxEvents > 1_000_000 {
+		r.addf("odds.max_events", "wants 1 to 1000000")
+	}
+	if o.MaxStreams < 1 || o.MaxStreams > 1_000_000 {
+		r.addf("odds.max_streams", "wants 1 to 1000000")
+	}
+	if o.ExpireAfter < Duration(time.Minute) || o.ExpireAfter > Duration(365*24*time.Hour) {
+		r.addf("odds.expire_after", "wants 1m to 365d")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/relay"
 )
 
 // Env is where Bugle runs.
@@ -28,7 +29,7 @@ const (
 // key tagged secret comes from the environment or a file of its own, never
 // from the configuration file.
 type Config struct {
-	Env           Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, http:// to Ably and to auth.jwks_url"`
+	Env           Env                 `yaml:"env" doc:"prod or dev. dev permits insecure options: http:// to ksqlDB, another FCM address, http:// to Ably, to auth.jwks_url and to the Schema Registry, Kafka without TLS"`
 	Listen        string              `yaml:"listen" doc:"address of the API for apps, host:port"`
 	Admin         Admin               `yaml:"admin"`
 	Database      Database            `yaml:"database"`
@@ -39,6 +40,7 @@ type Config struct {
 	Ably          Ably                `yaml:"ably"`
 	Kafka         Kafka               `yaml:"kafka"`
 	Relay         []Relay             `yaml:"relay,omitempty" doc:"the topics whose records are published on Ably's channels, each with topic, channel, dead_letter and more: see relay.md. Without any nothing is published"`
+	Odds          Odds                `yaml:"odds"`
 	Bets          Bets                `yaml:"bets"`
 	CORS          CORS                `yaml:"cors"`
 	Categories    map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
@@ -142,7 +144,8 @@ type Kafka struct {
 	Password     Secret   `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to username; on Confluent Cloud the API secret"`
 	PasswordFile string   `yaml:"password_file,omitempty" example:"/run/secrets/kafka-password" doc:"file with the password"`
 
-	Group string `yaml:"group" doc:"consumer group of the relay, which its replicas share"`
+	Group          string         `yaml:"group" doc:"consumer group of the relay, which its replicas share"`
+	SchemaRegistry SchemaRegistry `yaml:"schema_registry"`
 
 	// CA holds what CAFile contains, after Load.
 	CA []byte `yaml:"-"`
@@ -163,6 +166,35 @@ type Relay struct {
 
 // Conflates tells whether a newer record replaces one that waits.
 func (r Relay) Conflates() bool { return r.Conflate == nil || *r.Conflate }
+
+// SchemaRegistry has the schemas of values in Confluent's wire format. Without a
+// URL values are taken as they are.
+type SchemaRegistry struct {
+	URL          string `yaml:"url,omitempty" example:"https://psrc-xxxxx.europe-west1.gcp.confluent.cloud" doc:"URL of the Schema Registry, for topics whose values are Avro or JSON Schema; http:// only with env: dev"`
+	Username     string `yaml:"username,omitempty" doc:"user for Basic authentication; on Confluent Cloud an API key of the Schema Registry, which is not the cluster's"`
+	Password     Secret `yaml:"password,omitempty" secret:"password_file" doc:"password that belongs to username; on Confluent Cloud the API secret"`
+	PasswordFile string `yaml:"password_file,omitempty" example:"/run/secrets/schema-registry-password" doc:"file with the password"`
+	CAFile       string `yaml:"ca_file,omitempty" doc:"PEM file with the certificate authorities to trust instead of the system's"`
+
+	// CA holds what CAFile contains, after Load.
+	CA []byte `yaml:"-"`
+}
+
+// Enabled tells whether there is a Schema Registry.
+func (s SchemaRegistry) Enabled() bool { return s.URL != "" }
+
+// Odds are the newest odds of each event, which every replica reads from Kafka
+// and serves to apps.
+type Odds struct {
+	Topic       string   `yaml:"topic,omitempty" example:"odds" doc:"topic with the odds: the key is the event, the newest record of a key is what is known of it. Without a topic none are served"`
+	Public      bool     `yaml:"public" doc:"serve odds to anybody, without a token and to pages of any origin; a browser's EventSource cannot show a token"`
+	MaxEvents   int      `yaml:"max_events" doc:"most events that are kept, of those with the latest updates"`
+	MaxStreams  int      `yaml:"max_streams" doc:"most streams that are open at once on each replica; each is a connection and takes about 40 KiB"`
+	ExpireAfter Duration `yaml:"expire_after" doc:"how long after its last record an event is forgotten. 1m to 365d"`
+}
+
+// Enabled tells whether odds are served.
+func (o Odds) Enabled() bool { return o.Topic != "" }
 
 // Enabled tells whether there is a Kafka at all.
 func (k Kafka) Enabled() bool { return len(k.Brokers) > 0 }
@@ -236,14 +268,17 @@ const (
 // listeners, production, and nothing that is required.
 func Default() Config {
 	return Config{
-		Env:        Prod,
-		Listen:     "127.0.0.1:8080",
-		Admin:      Admin{Listen: "127.0.0.1:8081"},
-		Limits:     Limits{PerUser: 120, PerIP: 3000},
-		Database:   Database{MaxConnections: 16},
-		FCM:        FCM{Rate: 1000, InFlight: 128},
-		Ably:       Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10, TokenTTL: Duration(time.Hour), TokenOdds: "outbound:odds:*"},
-		Kafka:      Kafka{TLS: true, Group: "bugle-relay"},
+		Env:      Prod,
+		Listen:   "127.0.0.1:8080",
+		Admin:    Admin{Listen: "127.0.0.1:8081"},
+		Limits:   Limits{PerUser: 120, PerIP: 3000},
+		Database: Database{MaxConnections: 16},
+		FCM:      FCM{Rate: 1000, InFlight: 128},
+		Ably:     Ably{Rate: 40, InFlight: 32, ChannelRate: 40, MessageRate: 400, RequestRate: 40, MaxMessageBytes: 64 << 10, TokenTTL: Duration(time.Hour), TokenOdds: "outbound:odds:*"},
+		Kafka:    Kafka{TLS: true, Group: "bugle-relay"},
+		Odds: Odds{
+			MaxEvents: relay.DefaultMaxEvents, MaxStreams: relay.DefaultMaxStreams, ExpireAfter: Duration(relay.DefaultExpireAfter),
+		},
 		Bets:       Bets{Topic: "bets", DeadLetterTopic: "bets-dead-letters", DefaultStake: "1"},
 		Retention:  Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
 		QuietHours: QuietHours{Spread: Duration(notifier.DefaultSpread)},
@@ -292,6 +327,7 @@ func (c Config) redacted() Config {
 	c.FCM.URL = redactURL(c.FCM.URL)
 	c.Ably.URL = redactURL(c.Ably.URL)
 	c.Auth.JWKSURL = redactURL(c.Auth.JWKSURL)
+	c.Kafka.SchemaRegistry.URL = redactURL(c.Kafka.SchemaRegistry.URL)
 	for _, s := range c.secrets() {
 		if *s.file != "" {
 			*s.value = ""
@@ -317,5 +353,6 @@ func (c *Config) secrets() []secretKey {
 		{"ably.token_key", &c.Ably.TokenKey, &c.Ably.TokenKeyFile},
 		{"kafka.password", &c.Kafka.Password, &c.Kafka.PasswordFile},
 		{"bets.signing_keys", &c.Bets.SigningKeys, &c.Bets.SigningKeysFile},
+		{"kafka.schema_registry.password", &c.Kafka.SchemaRegistry.Password, &c.Kafka.SchemaRegistry.PasswordFile},
 	}
 }
