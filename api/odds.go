@@ -152,11 +152,10 @@ func (s *server) streamOdds(ctx context.Context, in *oddsStreamInput) (*huma.Str
 		leave()
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		defer leave()
+	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // the operation's own ends when a request has to
 		end := relay.EndClient
 		defer func() { stream.End(end) }()
-		// Not the context of the operation, which ends when a request has to.
+		defer leave()
 		r, w := humachi.Unwrap(hctx)
 		end = s.odds.send(r.Context(), w, stream)
 	}}, nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -315,15 +316,7 @@ func (r *Registry) references(ctx context.Context, s sr.Schema, found *reference
 // proxy or a wrong path in the URL: it says nothing about the schema.
 func unknown(err error, codes ...int) bool {
 	answer, ok := errors.AsType[*sr.ResponseError](err)
-	if !ok || answer.StatusCode != http.StatusNotFound {
-		return false
-	}
-	for _, c := range codes {
-		if answer.ErrorCode == c {
-			return true
-		}
-	}
-	return false
+	return ok && answer.StatusCode == http.StatusNotFound && slices.Contains(codes, answer.ErrorCode)
 }
 
 // answerFault is an error of the client without the body that was answered,

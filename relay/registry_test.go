@@ -299,13 +299,15 @@ func TestAnOutageOfTheRegistryIsTemporary(t *testing.T) {
 	require.NoError(t, err)
 
 	answers := map[string]http.HandlerFunc{
-		"500":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"429":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) },
-		"403":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
-		"404 of a proxy": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>not here</html>", 404) },
-		"redirect":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) },
-		"a page":         func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>log in</html>")) },
-		"no schema":      func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) },
+		"500": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"429": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) },
+		"403": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+		"404 of a proxy": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<html>not here</html>", http.StatusNotFound)
+		},
+		"redirect":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+		"a page":    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>log in</html>")) },
+		"no schema": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) },
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"schema":"` + strings.Repeat("a", 9<<20)))
 		},

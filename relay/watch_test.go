@@ -315,7 +315,7 @@ func TestAWatchOutlivesAnOutageOfTheRegistry(t *testing.T) {
 	w := k.watch(t, func(c *relay.WatchConfig) { c.Decoder = f.decoder(t) })
 	w.requireOdds(t, "old", "1")
 	w.requireReady(t)
-	f.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	f.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	k.produce(t, 0, "new", framed(2, []byte{2, 'a'}))
 	k.produce(t, 0, "new", framed(2, []byte{2, 'b'}))
 	k.produce(t, 0, "other", framed(2, []byte{2, 'c'}))
