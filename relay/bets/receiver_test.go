@@ -357,33 +357,3 @@ func TestADatabaseThatFailsLosesAndDoublesNothing(t *testing.T) {
 	require.Len(t, r.waiting(t, bets.KindBet), 5)
 	require.InDelta(t, 2, r.value(t, "bugle_bets_webhooks_total", "failed"), 0)
 }
-
-// FuzzWebhook: whatever is signed is taken without a failure, and what is taken as
-// a bet is one.
-func FuzzWebhook(f *testing.F) {
-	f.Add(webhook(f, item(anns, message("c1:4:0", "ann", tile)), presence(anns, msg{"id": "c1:0:0", "clientId": "ann", "action": 2})), false)
-	f.Add([]byte(`{"items":[{"source":"channel.message","timestamp":1,"data":{"channelId":"inbound:betting:a:b","messages":[{"id":"\u0000","data":{"name":1}}]}}]}`), false)
-	f.Add([]byte("\x81\xa5items\x90"), true)
-	f.Add([]byte("\x81\xa5items\xdd\xff\xff\xff\xff"), true)
-	r := newReplica(f, sqldbtest.SQLite(f), settings{anonymous: true})
-	f.Fuzz(func(t *testing.T, body []byte, msgpack bool) {
-		d := signed(body)
-		if msgpack {
-			d.ContentType = "application/x-msgpack"
-		}
-		require.NoError(t, r.receiver.Receive(t.Context(), d))
-		claims, err := r.books.Claim(t.Context(), bets.ClaimRequest{Kind: bets.KindBet, Owner: "f", Limit: 100, Lease: time.Minute})
-		require.NoError(t, err)
-		for _, c := range claims {
-			got := record(t, c)
-			require.NotEmpty(t, got["runner"])
-			require.NotEmpty(t, got["event_id"])
-			require.True(t, bets.ValidStake(got["stake"].(json.Number).String()))
-			odds, err := got["odds"].(json.Number).Float64()
-			require.NoError(t, err)
-			require.GreaterOrEqual(t, odds, 0.0)
-		}
-		_, err = r.books.Produced(t.Context(), claims)
-		require.NoError(t, err)
-	})
-}
