@@ -126,7 +126,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 		Suppressions: a.ledger,
-		Presence: sqlrelay.NewBets(a.db),
+		Presence:     sqlrelay.NewBets(a.db),
 	}
 	for _, c := range change {
 		c(&ops)

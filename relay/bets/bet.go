@@ -27,6 +27,9 @@ const (
 	maxID = 255
 	// maxNumber is the most characters of odds: the longest text of a float64 has 24.
 	maxNumber = 32
+	// eventSeparator divides event and runner in the keys of the order book
+	// (migrations/ksqldb): with one in an event, a bet could count for another one.
+	eventSeparator = "|"
 	// maxOdds keeps out what no book pays.
 	maxOdds = 1e9
 )
@@ -92,7 +95,7 @@ const (
 	ReasonData Reason = "malformed_bet"
 	// ReasonRunner is a bet on nobody.
 	ReasonRunner Reason = "bad_runner"
-	// ReasonEvent is an event that is no text or is too long.
+	// ReasonEvent is an event that is no text, is too long, or has a "|" in it.
 	ReasonEvent Reason = "bad_event"
 	// ReasonStake is a stake that is none: see ValidStake.
 	ReasonStake Reason = "bad_stake"
@@ -163,7 +166,7 @@ func (b *Bet) fill(data []byte) Reason {
 	if v, ok := given("name"); !ok || !readText(v, &b.Runner) {
 		return ReasonRunner
 	}
-	if v, ok := given("event"); ok && !readText(v, &b.Event) {
+	if v, ok := given("event"); ok && !readText(v, &b.Event) || strings.Contains(b.Event, eventSeparator) {
 		return ReasonEvent
 	}
 	if v, ok := given("stake"); ok {

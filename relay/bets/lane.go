@@ -17,8 +17,8 @@ import (
 // The headers of dead letters.
 const (
 	headerReason  = "bugle-reason"
-	headerChannel = "ably-channel"
-	headerMessage = "ably-message-id"
+	headerChannel = "bugle-channel"
+	headerMessage = "bugle-message-id"
 	headerSize    = "bugle-size"
 )
 

@@ -173,6 +173,8 @@ func TestWhatIsNoBetIsADeadLetterWithTheReason(t *testing.T) {
 		{"control runner", bets.ReasonRunner, anns, data(`{"name":"a\u0000b","odds":1}`)},
 		{"runner is number", bets.ReasonRunner, anns, data(`{"name":7,"odds":1}`)},
 		{"event is number", bets.ReasonEvent, anns, data(`{"name":"a","odds":1,"event":7}`)},
+		{"event of two parts", bets.ReasonEvent, anns, data(`{"name":"a","odds":1,"event":"ascot|x"}`)},
+		{"category of two parts", bets.ReasonEvent, "inbound:betting:a|b:ann", data(tile)},
 		{"empty event", bets.ReasonEvent, anns, data(`{"name":"a","odds":1,"event":""}`)},
 		{"no odds", bets.ReasonOdds, anns, data(`{"name":"a"}`)},
 		{"negative odds", bets.ReasonOdds, anns, data(`{"name":"a","odds":-1}`)},
