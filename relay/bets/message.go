@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -57,8 +58,7 @@ func (m message) decode() ([]byte, Reason) {
 	if len(steps) > maxEncodings {
 		return nil, ReasonEncoding
 	}
-	for i := len(steps) - 1; i >= 0; i-- {
-		step := steps[i]
+	for _, step := range slices.Backward(steps) {
 		switch {
 		case strings.HasPrefix(step, "cipher+"):
 			return nil, ReasonEncrypted

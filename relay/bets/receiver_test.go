@@ -91,9 +91,9 @@ func TestTheRecordIsThatOfTheContract(t *testing.T) {
 	require.JSONEq(t, fmt.Sprintf(
 		`{"bet_id":"c1:4:0","event_id":"horses","runner":"Car 1","user_id":"ann","authenticated":true,"stake":5,"odds":0.125,"placed_at":%d}`, plain["timestamp"]),
 		string(found[0].Value))
-	require.Equal(t, fmt.Sprintf(
+	require.Equal(t, fmt.Appendf(nil,
 		`{"bet_id":"c1:5:0","event_id":"ascot-1505","runner":"Ça <va>","user_id":"ann","authenticated":true,"stake":2.50,"odds":0.10000000000000000001,"placed_at":%d}`, whole["timestamp"]),
-		string(found[1].Value), "the digits are those that were sent")
+		found[1].Value, "the digits are those that were sent")
 	require.InDelta(t, 2, r.value(t, "bugle_bets_accepted_total", "true"), 0)
 }
 
@@ -258,7 +258,7 @@ func TestAnonymousBetsAreMarkedWhereTheyAreAllowed(t *testing.T) {
 	r := newReplica(t, sqldbtest.SQLite(t), settings{anonymous: true})
 	seed := message("c1:0:0", "", tile)
 	delete(seed, "clientId") // as the demo's app sends it
-	r.receive(t, item("inbound:betting:catagory:username", seed), item(anns, message("c2:0:0", "bob", tile), message("c3:0:0", "ann", tile)))
+	r.receive(t, item("inbound:betting:cars:username", seed), item(anns, message("c2:0:0", "bob", tile), message("c3:0:0", "ann", tile)))
 	found := r.waiting(t, bets.KindBet)
 	require.Len(t, found, 3)
 	for i, want := range []struct {
