@@ -42,7 +42,8 @@ func TestBetsAndDeadLettersGetToKafkaOnce(t *testing.T) {
 		letters := topic(t, kafka.ListenAddrs(), bets.DefaultDeadLetterTopic, 1)
 		require.Len(t, letters, 1)
 		require.Equal(t, "bad", string(letters[0].Key))
-		require.Equal(t, []byte(`{"name":"a","odds":1,"stake":-1}`), letters[0].Value, "as it came")
+		sent := `{"name":"a","odds":1,"stake":-1}`
+		require.Equal(t, sent, string(letters[0].Value), "as it came")
 		require.Equal(t, "bad_stake", header(letters[0], "bugle-reason"))
 		require.Equal(t, anns, header(letters[0], "bugle-channel"))
 		require.Equal(t, "bad", header(letters[0], "bugle-message-id"))
