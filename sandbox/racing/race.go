@@ -76,7 +76,7 @@ func (b *bet) settle() (Outcome, Money) {
 	case b.race.status == Abandoned || b.runner == b.race.withdrawn:
 		return Void, b.stake
 	case b.runner == b.race.winner:
-		return Won, b.odds.payout(b.stake)
+		return Won, b.odds.Payout(b.stake)
 	default:
 		return Lost, 0
 	}
