@@ -6,21 +6,20 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
-// Limits of the odds that a book lays.
-const (
-	shortest Odds = 1       // 1/8
-	longest  Odds = 100 * 8 // 100/1
-)
+// shortest are the odds below which nothing is laid, as in
+// migrations/ksqldb/V000003.
+const shortest Odds = 10
 
-// Config configures a Book.
+// Config configures a Book. Its defaults are those of the migrations.
 type Config struct {
-	// TakeOut is the share of the pool that the house keeps, less than 1. Zero
-	// means 0.15.
-	TakeOut float64
-	// Tolerance is how far the odds may have moved since the user saw them, as
-	// a share of what the user saw: a bet beyond it is rejected. Zero means 0.2.
+	// PayoutShare is the part of the pool that is paid out; the rest is the
+	// house's. Zero means 0.95.
+	PayoutShare float64
+	// Tolerance is how far the odds of a bet may be from those in force when it
+	// arrives, as a part of the payout per unit (1 + odds). Zero means 0.05.
 	Tolerance float64
 }
 
@@ -30,14 +29,27 @@ type Runner struct {
 	// ImageURL is shown by the app; empty means none.
 	ImageURL string
 	// Seed is what the house stakes on the runner at the beginning, so that
-	// there are odds before the first bet. Zero means 100.00.
+	// there are odds before the first bet. It must be positive.
 	Seed Money
 }
 
+// Status is the status of a race.
+type Status string
+
+// Scheduled and Off are the statuses that a book knows: it takes bets on the one
+// and says of the other that the race has started. All others take no bets.
+const (
+	Scheduled Status = "SCHEDULED"
+	Off       Status = "OFF"
+)
+
 // Event is a race that is bet on.
 type Event struct {
-	ID      string
-	Runners []Runner
+	ID string
+	// Runners are those that the book begins with; they do not change later.
+	Runners  []Runner
+	Status   Status
+	StartsAt time.Time
 }
 
 // Bet is one bet as the topic bets carries it.
@@ -46,9 +58,11 @@ type Bet struct {
 	ID                  string
 	Event, Runner, User string
 	Stake               Money
-	// Odds is what the user saw, zero if unknown: then the bet is taken at
-	// whatever the odds are.
-	Odds float64
+	// Odds is what the user saw.
+	Odds Odds
+	// Arrived is when the bet arrived in Kafka. One that was placed in time and
+	// arrived late comes too late.
+	Arrived time.Time
 }
 
 // Verdict is what a book makes of a bet.
@@ -65,17 +79,14 @@ const (
 // Reason says why a bet was rejected.
 type Reason string
 
-// The reasons.
+// The reasons, as the view REJECTED_BETS has them.
 const (
-	// Drifted: the odds have moved too far since the user saw them.
-	Drifted Reason = "odds_drifted"
-	// Started: the race takes no bets any more, or not at present.
-	Started Reason = "race_started"
-	// UnknownEvent and UnknownRunner: there is no such race, or no such runner in it.
-	UnknownEvent  Reason = "unknown_event"
-	UnknownRunner Reason = "unknown_runner"
-	// NoStake: the stake is not positive.
-	NoStake Reason = "no_stake"
+	// NotOffered: no such race or runner, not open for bets, or nothing to bet.
+	NotOffered Reason = "NOT_OFFERED"
+	// RaceStarted: the race has started.
+	RaceStarted Reason = "RACE_STARTED"
+	// OddsMoved: the odds have moved beyond the tolerance.
+	OddsMoved Reason = "ODDS_MOVED"
 )
 
 // Decision is what became of a bet.
@@ -83,12 +94,10 @@ type Decision struct {
 	Verdict Verdict
 	// Reason is set for a rejected bet.
 	Reason Reason
-	// Odds are those that an accepted bet is settled at: what the user saw, in
-	// whole eighths. Zero otherwise.
-	Odds Odds
-	// Now are the odds of the runner just before the bet; zero if there is no
-	// such runner.
-	Now Odds
+	// Known says that there is such a race and runner: Now are its odds just
+	// before the bet.
+	Known bool
+	Now   Odds
 }
 
 // Book is the books on any number of races.
@@ -96,42 +105,39 @@ type Book struct {
 	cfg    Config
 	events map[string]*event
 	seen   map[string]bool // ids of bets
+	lost   []string        // ids of bets on races that are not known
 }
+
+// keptLost is how many ids of bets on unknown races are remembered.
+const keptLost = 10_000
 
 // event is the book on one race.
 type event struct {
-	runners []Runner
-	staked  []Money
-	open    bool
-	bets    []string // ids, to be forgotten with the race
+	Event
+	staked []Money
+	bets   []string // ids, to be forgotten with the race
 }
 
 // New returns an empty book.
 func New(cfg Config) *Book {
-	cfg.TakeOut = cmp.Or(cfg.TakeOut, 0.15)
-	cfg.Tolerance = cmp.Or(cfg.Tolerance, 0.2)
+	cfg.PayoutShare = cmp.Or(cfg.PayoutShare, 0.95)
+	cfg.Tolerance = cmp.Or(cfg.Tolerance, 0.05)
 	return &Book{cfg: cfg, events: map[string]*event{}, seen: map[string]bool{}}
 }
 
-// Open takes bets on a race from now on. A race that has been open before keeps
-// what was staked.
-func (b *Book) Open(e Event) {
+// Put enters a race, or changes status and start of one that is known, which
+// keeps its stakes.
+func (b *Book) Put(e Event) {
 	if known := b.events[e.ID]; known != nil {
-		known.open = true
+		known.Status, known.StartsAt = e.Status, e.StartsAt
 		return
 	}
-	n := &event{runners: slices.Clone(e.Runners), staked: make([]Money, len(e.Runners)), open: true}
-	for i, r := range n.runners {
-		n.staked[i] = cmp.Or(r.Seed, 100_00)
+	e.Runners = slices.Clone(e.Runners)
+	n := &event{Event: e, staked: make([]Money, len(e.Runners))}
+	for i, r := range n.Runners {
+		n.staked[i] = max(1, r.Seed)
 	}
 	b.events[e.ID] = n
-}
-
-// Close takes no more bets on a race.
-func (b *Book) Close(id string) {
-	if e := b.events[id]; e != nil {
-		e.open = false
-	}
 }
 
 // Forget removes a race, and the ids of its bets.
@@ -149,31 +155,46 @@ func (b *Book) Take(bet Bet) Decision {
 	if b.seen[bet.ID] {
 		return Decision{Verdict: Repeated}
 	}
+	b.seen[bet.ID] = true
 	e := b.events[bet.Event]
 	if e == nil {
-		return Decision{Verdict: Rejected, Reason: UnknownEvent}
+		b.lost = append(b.lost, bet.ID)
+		if len(b.lost) > keptLost {
+			delete(b.seen, b.lost[0])
+			b.lost = b.lost[1:]
+		}
+		return Decision{Verdict: Rejected, Reason: NotOffered}
 	}
-	b.seen[bet.ID] = true
 	e.bets = append(e.bets, bet.ID)
-	i := slices.IndexFunc(e.runners, func(r Runner) bool { return r.Name == bet.Runner })
+	i := slices.IndexFunc(e.Runners, func(r Runner) bool { return r.Name == bet.Runner })
 	if i < 0 {
-		return Decision{Verdict: Rejected, Reason: UnknownRunner}
+		return Decision{Verdict: Rejected, Reason: NotOffered}
 	}
-	now := b.odds(e, i)
-	at := now
-	if bet.Odds != 0 {
-		at = floorOdds(bet.Odds)
-	}
-	switch {
-	case !e.open:
-		return Decision{Verdict: Rejected, Reason: Started, Now: now}
-	case bet.Stake <= 0:
-		return Decision{Verdict: Rejected, Reason: NoStake, Now: now}
-	case at == 0 || math.Abs(now.Float()-bet.Odds) > b.cfg.Tolerance*bet.Odds && bet.Odds != 0:
-		return Decision{Verdict: Rejected, Reason: Drifted, Now: now}
+	d := Decision{Known: true, Now: b.odds(e, i)}
+	if d.Reason = b.refuse(e, bet, d.Now); d.Reason != "" {
+		d.Verdict = Rejected
+		return d
 	}
 	e.staked[i] += bet.Stake
-	return Decision{Verdict: Accepted, Odds: at, Now: now}
+	return d
+}
+
+// refuse says why a bet on a known runner is rejected, empty if it is not. The
+// order is that of migrations/ksqldb/V000002.
+func (b *Book) refuse(e *event, bet Bet, now Odds) Reason {
+	switch {
+	case bet.Stake <= 0 || bet.Odds < 0:
+		return NotOffered
+	case e.Status == Off:
+		return RaceStarted
+	case e.Status != Scheduled:
+		return NotOffered
+	case !e.StartsAt.After(bet.Arrived):
+		return RaceStarted
+	case math.Abs(bet.Odds.Float()-now.Float()) > b.cfg.Tolerance*(now.Float()+1):
+		return OddsMoved
+	}
+	return ""
 }
 
 // odds are those of runner i as the pool stands.
@@ -182,8 +203,7 @@ func (b *Book) odds(e *event, i int) Odds {
 	for _, m := range e.staked {
 		pool += m
 	}
-	profit := float64(pool)*(1-b.cfg.TakeOut)/float64(e.staked[i]) - 1
-	return min(max(floorOdds(profit), shortest), longest)
+	return max(shortest, RoundOdds(b.cfg.PayoutShare*float64(pool)/float64(e.staked[i])-1))
 }
 
 // Tile is one runner on the wire of the demo's app.
@@ -200,8 +220,8 @@ func (b *Book) Snapshot(id string) []Tile {
 	if e == nil {
 		return nil
 	}
-	tiles := make([]Tile, len(e.runners))
-	for i, r := range e.runners {
+	tiles := make([]Tile, len(e.Runners))
+	for i, r := range e.Runners {
 		tiles[i] = Tile{Name: r.Name, Odds: b.odds(e, i).Float()}
 		if r.ImageURL != "" {
 			tiles[i].ImageURL = &r.ImageURL

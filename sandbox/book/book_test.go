@@ -2,8 +2,8 @@ package book_test
 
 import (
 	"fmt"
-	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -11,11 +11,17 @@ import (
 	"github.com/bugle-push/bugle/sandbox/book"
 )
 
+var start = time.Unix(1786000000, 0)
+
+func event(status book.Status) book.Event {
+	return book.Event{ID: "race-1", Status: status, StartsAt: start, Runners: []book.Runner{
+		{Name: "Car 1", Seed: 400_00}, {Name: "Car 2", Seed: 200_00, ImageURL: "https://x/2.png"}, {Name: "Car 3", Seed: 100_00},
+	}}
+}
+
 func race() *book.Book {
 	b := book.New(book.Config{})
-	b.Open(book.Event{ID: "race-1", Runners: []book.Runner{
-		{Name: "Car 1", Seed: 400_00}, {Name: "Car 2", Seed: 200_00, ImageURL: "https://x/2.png"}, {Name: "Car 3"},
-	}})
+	b.Put(event(book.Scheduled))
 	return b
 }
 
@@ -27,22 +33,28 @@ func odds(b *book.Book) map[string]float64 {
 	return m
 }
 
-// A pool of 700.00 less 15 %: 595.00 over 400.00, 200.00 and 100.00, less the
-// stake, in whole eighths.
+// 95 % of a pool of 700.00 over 400.00, 200.00 and 100.00, less the stake; then
+// of 800.00 over 400.00, 200.00 and 200.00.
 func TestOddsFollowThePool(t *testing.T) {
 	t.Parallel()
 	b := race()
-	require.Equal(t, map[string]float64{"Car 1": 0.375, "Car 2": 1.875, "Car 3": 4.875}, odds(b))
-	got := b.Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", User: "ada", Stake: 100_00, Odds: 4.875})
-	require.Equal(t, book.Decision{Verdict: book.Accepted, Odds: 39, Now: 39}, got)
-	// 800.00 less 15 % is 680.00.
-	require.Equal(t, map[string]float64{"Car 1": 0.625, "Car 2": 2.375, "Car 3": 2.375}, odds(b))
+	require.Equal(t, map[string]float64{"Car 1": 0.663, "Car 2": 2.325, "Car 3": 5.65}, odds(b))
+	got := b.Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", User: "ada", Stake: 100_00, Odds: 5650})
+	require.Equal(t, book.Decision{Verdict: book.Accepted, Known: true, Now: 5650}, got)
+	require.Equal(t, map[string]float64{"Car 1": 0.9, "Car 2": 2.8, "Car 3": 2.8}, odds(b))
+}
+
+func TestShortestOdds(t *testing.T) {
+	t.Parallel()
+	b := race()
+	b.Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 1", Stake: 1_000_000_00, Odds: 663})
+	require.InDelta(t, 0.01, odds(b)["Car 1"], 0)
 }
 
 func TestBetCountsOnce(t *testing.T) {
 	t.Parallel()
 	b := race()
-	bet := book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", User: "ada", Stake: 10_00}
+	bet := book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", User: "ada", Stake: 10_00, Odds: 5650}
 	require.Equal(t, book.Accepted, b.Take(bet).Verdict)
 	before := b.Snapshot("race-1")
 	require.Equal(t, book.Decision{Verdict: book.Repeated}, b.Take(bet))
@@ -51,28 +63,28 @@ func TestBetCountsOnce(t *testing.T) {
 
 func TestRejections(t *testing.T) {
 	t.Parallel()
+	good := func(change func(b *book.Bet)) book.Bet {
+		b := book.Bet{ID: "a", Event: "race-1", Runner: "Car 2", Stake: 1, Odds: 2325, Arrived: start.Add(-time.Second)}
+		change(&b)
+		return b
+	}
+	status := func(s book.Status) func(*book.Book) { return func(b *book.Book) { b.Put(event(s)) } }
 	tests := map[string]struct {
 		bet    book.Bet
 		do     func(b *book.Book)
 		reason book.Reason
-		now    book.Odds
 	}{
-		"another race":    {bet: book.Bet{Event: "race-2", Runner: "Car 1", Stake: 1}, reason: book.UnknownEvent},
-		"another runner":  {bet: book.Bet{Event: "race-1", Runner: "Car 9", Stake: 1}, reason: book.UnknownRunner},
-		"nothing staked":  {bet: book.Bet{Event: "race-1", Runner: "Car 1"}, reason: book.NoStake, now: 3},
-		"a debt":          {bet: book.Bet{Event: "race-1", Runner: "Car 1", Stake: -5}, reason: book.NoStake, now: 3},
-		"too good odds":   {bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1, Odds: 2.5}, reason: book.Drifted, now: 15},
-		"too bad odds":    {bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1, Odds: 1.5}, reason: book.Drifted, now: 15},
-		"less than odds":  {bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1, Odds: -1}, reason: book.Drifted, now: 15},
-		"odds of nothing": {bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1, Odds: math.NaN()}, reason: book.Drifted, now: 15},
-		"after the start": {
-			bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1, Odds: 1.875},
-			do:  func(b *book.Book) { b.Close("race-1") }, reason: book.Started, now: 15,
-		},
-		"after the race": {
-			bet: book.Bet{Event: "race-1", Runner: "Car 2", Stake: 1},
-			do:  func(b *book.Book) { b.Forget("race-1") }, reason: book.UnknownEvent,
-		},
+		"another race":      {bet: good(func(b *book.Bet) { b.Event = "race-2" }), reason: book.NotOffered},
+		"another runner":    {bet: good(func(b *book.Bet) { b.Runner = "Car 9" }), reason: book.NotOffered},
+		"nothing staked":    {bet: good(func(b *book.Bet) { b.Stake = 0 }), reason: book.NotOffered},
+		"a debt":            {bet: good(func(b *book.Bet) { b.Stake = -5 }), reason: book.NotOffered},
+		"odds below zero":   {bet: good(func(b *book.Bet) { b.Odds = -1 }), reason: book.NotOffered},
+		"too good odds":     {bet: good(func(b *book.Bet) { b.Odds = 2492 }), reason: book.OddsMoved},
+		"too bad odds":      {bet: good(func(b *book.Bet) { b.Odds = 2158 }), reason: book.OddsMoved},
+		"as the race began": {bet: good(func(b *book.Bet) { b.Arrived = start }), reason: book.RaceStarted},
+		"the race is off":   {bet: good(func(*book.Bet) {}), do: status(book.Off), reason: book.RaceStarted},
+		"postponed":         {bet: good(func(*book.Bet) {}), do: status("POSTPONED"), reason: book.NotOffered},
+		"after the race":    {bet: good(func(*book.Bet) {}), do: func(b *book.Book) { b.Forget("race-1") }, reason: book.NotOffered},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -81,30 +93,34 @@ func TestRejections(t *testing.T) {
 			if tt.do != nil {
 				tt.do(b)
 			}
-			tt.bet.ID = "a"
 			before := b.Snapshot("race-1")
-			require.Equal(t, book.Decision{Verdict: book.Rejected, Reason: tt.reason, Now: tt.now}, b.Take(tt.bet))
+			d := b.Take(tt.bet)
+			require.Equal(t, book.Rejected, d.Verdict)
+			require.Equal(t, tt.reason, d.Reason)
+			if d.Known {
+				require.Equal(t, book.Odds(2325), d.Now)
+			}
 			require.Equal(t, before, b.Snapshot("race-1"))
+			require.Equal(t, book.Repeated, b.Take(tt.bet).Verdict)
 		})
 	}
-}
-
-func TestOddsAsSeenAreKeptWithinTolerance(t *testing.T) {
-	t.Parallel()
-	d := race().Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 2", Stake: 1, Odds: 2.2})
-	require.Equal(t, book.Decision{Verdict: book.Accepted, Odds: 17, Now: 15}, d)
+	for _, o := range []book.Odds{2491, 2159} { // five hundredths of 3.325
+		require.Equal(t, book.Accepted, race().Take(good(func(b *book.Bet) { b.Odds = o })).Verdict)
+	}
 }
 
 func TestReopenedRaceKeepsItsStakes(t *testing.T) {
 	t.Parallel()
 	b := race()
-	require.Equal(t, book.Accepted, b.Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", Stake: 500_00}).Verdict)
+	bet := book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", Stake: 500_00, Odds: 5650}
+	require.Equal(t, book.Accepted, b.Take(bet).Verdict)
 	before := b.Snapshot("race-1")
-	b.Close("race-1")
-	b.Open(book.Event{ID: "race-1", Runners: []book.Runner{{Name: "Car 1"}}})
+	b.Put(event("POSTPONED"))
+	b.Put(book.Event{ID: "race-1", Status: book.Scheduled, StartsAt: start.Add(time.Hour)})
 	require.Equal(t, before, b.Snapshot("race-1"))
-	require.Equal(t, book.Repeated, b.Take(book.Bet{ID: "a", Event: "race-1", Runner: "Car 3", Stake: 1}).Verdict)
-	require.Equal(t, book.Accepted, b.Take(book.Bet{ID: "b", Event: "race-1", Runner: "Car 3", Stake: 1}).Verdict)
+	require.Equal(t, book.Repeated, b.Take(bet).Verdict)
+	bet.ID, bet.Odds, bet.Arrived = "b", book.RoundOdds(before[2].Odds), start.Add(time.Minute)
+	require.Equal(t, book.Accepted, b.Take(bet).Verdict)
 }
 
 // On the wire it is the demo's: an array of name, imageURL and odds.
@@ -112,8 +128,8 @@ func TestSnapshotOnTheWire(t *testing.T) {
 	t.Parallel()
 	value, err := book.Encode(race().Snapshot("race-1"))
 	require.NoError(t, err)
-	require.JSONEq(t, `[{"name":"Car 1","imageURL":null,"odds":0.375},
-		{"name":"Car 2","imageURL":"https://x/2.png","odds":1.875},{"name":"Car 3","imageURL":null,"odds":4.875}]`, string(value))
+	require.JSONEq(t, `[{"name":"Car 1","imageURL":null,"odds":0.663},
+		{"name":"Car 2","imageURL":"https://x/2.png","odds":2.325},{"name":"Car 3","imageURL":null,"odds":5.65}]`, string(value))
 	tiles, err := book.Decode(value)
 	require.NoError(t, err)
 	require.Equal(t, race().Snapshot("race-1"), tiles)
@@ -123,8 +139,7 @@ func TestSnapshotOnTheWire(t *testing.T) {
 }
 
 // Whatever is bet, in whatever order and however often: a bet shortens its own
-// runner's odds and lengthens those of the others, never below the shortest,
-// and repeats change nothing.
+// runner's odds and lengthens those of the others, and repeats change nothing.
 func TestEveryBetMovesTheOddsItsWay(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -137,6 +152,7 @@ func TestEveryBetMovesTheOddsItsWay(t *testing.T) {
 				Runner: fmt.Sprintf("Car %d", rapid.IntRange(1, 3).Draw(t, "runner")),
 				Stake:  book.Money(rapid.Int64Range(1, 500_00).Draw(t, "stake")),
 			}
+			bet.Odds = book.RoundOdds(before[bet.Runner])
 			d := b.Take(bet)
 			after := odds(b)
 			if d.Verdict == book.Repeated {
@@ -144,9 +160,9 @@ func TestEveryBetMovesTheOddsItsWay(t *testing.T) {
 				continue
 			}
 			require.Equal(t, book.Accepted, d.Verdict)
-			require.InDelta(t, before[bet.Runner], d.Now.Float(), 0)
+			require.Equal(t, bet.Odds, d.Now)
 			for name, o := range after {
-				require.GreaterOrEqual(t, o, 0.125)
+				require.GreaterOrEqual(t, o, 0.01)
 				if name == bet.Runner {
 					require.LessOrEqual(t, o, before[name])
 				} else {
@@ -172,7 +188,15 @@ func TestMoney(t *testing.T) {
 		require.ErrorIs(t, err, book.ErrAmount, text)
 	}
 	require.Equal(t, "-2.50", book.Money(-250).String())
-	require.Equal(t, "5/2", book.Odds(20).String())
-	require.Equal(t, book.Money(17_50), book.Odds(20).Payout(5_00))
-	require.Equal(t, book.Money(1), book.Odds(1).Payout(1))
+}
+
+func TestOdds(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "5/2", book.Odds(2500).String())
+	require.Equal(t, "1.873", book.Odds(1873).String())
+	require.Equal(t, book.Money(17_50), book.Odds(2500).Payout(5_00))
+	require.Equal(t, book.Money(10_13), book.Odds(1025).Payout(5_00))
+	require.Equal(t, book.Odds(2), book.RoundOdds(0.0015))
+	require.Equal(t, book.Odds(1), book.RoundOdds(0.00149))
+	require.Zero(t, book.RoundOdds(-1))
 }

@@ -4,10 +4,10 @@
 // chaos.
 //
 // A [Book] takes a bet once by its id, accepts or rejects it, and lays odds by
-// the pool: what has been staked on a runner, of everything that has been
-// staked on the race, less the take-out. So every accepted bet moves the odds of
+// the pool: what has been staked on the race, less what the house keeps, over
+// what has been staked on the runner. So every accepted bet moves the odds of
 // all runners. A snapshot is what the topic odds carries: all runners of one
-// race, as a JSON array.
+// race, as a JSON array. Reasons, rounding and defaults are those of the SQL.
 //
 // It is pure: no clock, no goroutine, no socket. Its order is that of the calls.
 // A Book is not safe for concurrent use.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"strconv"
 	"strings"
 )
 
@@ -40,27 +41,30 @@ func (m Money) String() string {
 	return fmt.Sprintf("%s%d.%02d", sign, m/100, m%100)
 }
 
-// Odds is the profit per unit staked, in eighths: Odds(1) is 1/8 or 0.125.
+// Odds is the profit per unit staked, in thousandths: Odds(125) is 1/8 or 0.125.
 type Odds int64
 
-// floorOdds returns the largest odds that are not above f, 0 at least.
-func floorOdds(f float64) Odds {
+// RoundOdds returns the odds nearest to f, halves up; nothing below 0.
+func RoundOdds(f float64) Odds {
 	// Not a number is not above anything.
-	if !(f > 0) {
+	if !(f > 0) { //nolint:staticcheck // so NaN is caught too
 		return 0
 	}
-	return Odds(math.Floor(min(f, 1<<20) * 8))
+	return Odds(math.Floor(min(f, 1e9)*1000 + 0.5))
 }
 
 // Float returns the odds as the topic odds carries them.
-func (o Odds) Float() float64 { return float64(o) / 8 }
+func (o Odds) Float() float64 { return float64(o) / 1000 }
 
-// String returns the odds as a fraction in lowest terms, "5/2".
+// String returns whole eighths as a fraction in lowest terms, "5/2", and other
+// odds as a decimal, "1.873".
 func (o Odds) String() string {
-	r := big.NewRat(int64(o), 8)
+	if o%125 != 0 {
+		return strconv.FormatFloat(o.Float(), 'f', -1, 64)
+	}
+	r := big.NewRat(int64(o), 1000)
 	return r.Num().String() + "/" + r.Denom().String()
 }
 
-// Payout returns stake × (1 + odds), rounded down. In eighths every payout of an
-// even number of units is exact in hundredths.
-func (o Odds) Payout(stake Money) Money { return stake * Money(8+o) / 8 }
+// Payout returns stake × (1 + odds), halves of a hundredth up.
+func (o Odds) Payout(stake Money) Money { return (stake*Money(1000+o) + 500) / 1000 }

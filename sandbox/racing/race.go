@@ -106,7 +106,7 @@ func newRace(rng *rand.Rand, n int, name string) *race {
 		status:    Scheduled,
 		withdrawn: -1,
 	}
-	prices := []Odds{1, 2, 4, 6, 8, 12, 16, 20, 28, 40, 80} // 1/8 … 10/1
+	prices := []Odds{125, 250, 500, 750, 1000, 1500, 2000, 2500, 3500, 5000, 10000} // 1/8 … 10/1
 	for i := range 6 {
 		r.runners = append(r.runners, runner{name: fmt.Sprintf("Car %d", i+1), odds: prices[rng.IntN(len(prices))]})
 	}

@@ -1,0 +1,257 @@
+package betting
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Want is what has to become of what somebody publishes on a betting channel.
+type Want int
+
+// What is wanted.
+const (
+	// Either: in the topic, or in the dead letters with a reason.
+	Either Want = iota
+	// Taken: in the topic bets.
+	Taken
+	// Refused: in the dead letters, with a reason.
+	Refused
+)
+
+// Wish is a bet as its user meant it. Zero fields are not compared with what the
+// topic says.
+type Wish struct {
+	// User, Event and Runner are who bets on what.
+	User, Event, Runner string
+	// Stake is in hundredths.
+	Stake int64
+	Odds  float64
+}
+
+// TopicBet is a record of the topic bets, as somebody else than the service
+// read it.
+type TopicBet struct {
+	ID string
+	Wish
+	// At is when it was read.
+	At time.Time
+}
+
+// DeadLetter is a record of the dead-letter topic.
+type DeadLetter struct {
+	// ID is that of the message at Ably.
+	ID string
+	// Reason says why it is there.
+	Reason string
+}
+
+// placing is one message that was accepted on a betting channel.
+type placing struct {
+	Message
+	want Want
+	wish Wish
+}
+
+// intent is what somebody is about to publish.
+type intent struct {
+	channel, data string
+}
+
+// BetsConfig configures a BetsOracle.
+type BetsConfig struct {
+	// Prefix is what the betting channels begin with. Empty means
+	// "inbound:betting:".
+	Prefix string
+}
+
+// BetsOracle knows what Ably accepted on the betting channels, and judges what
+// came into Kafka. It is safe for concurrent use.
+type BetsOracle struct {
+	cfg BetsConfig
+
+	mu       sync.Mutex
+	wanted   map[intent]placing
+	refusals int
+	placed   []*placing
+	byID     map[string]*placing
+	topic    []TopicBet
+	inTopic  map[string]bool
+	letters  map[string]string // reason by id
+	deaths   []span
+}
+
+// span is a time in which the service was dead or had just come back.
+type span struct{ from, to time.Time }
+
+// NewBetsOracle returns an oracle that knows nothing yet.
+func NewBetsOracle(cfg BetsConfig) *BetsOracle {
+	cfg.Prefix = cmp.Or(cfg.Prefix, "inbound:betting:")
+	return &BetsOracle{
+		cfg: cfg, wanted: map[intent]placing{}, byID: map[string]*placing{}, inTopic: map[string]bool{}, letters: map[string]string{},
+	}
+}
+
+// Placing says what somebody is about to publish, and what has to become of it.
+func (o *BetsOracle) Placing(channel, data string, want Want, wish Wish) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wanted[intent{channel, data}] = placing{want: want, wish: wish}
+}
+
+// AblyRefused says that Ably itself refused what somebody published.
+func (o *BetsOracle) AblyRefused() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refusals++
+}
+
+// Killed says that the service was killed, and could have produced again what it
+// had produced before until the time to.
+func (o *BetsOracle) Killed(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.deaths = append(o.deaths, span{from, to})
+}
+
+// Accepted takes what any channel accepted, in order; what is not on a betting
+// channel is passed over.
+func (o *BetsOracle) Accepted(m Message) {
+	if !strings.HasPrefix(m.Channel, o.cfg.Prefix) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.wanted[intent{m.Channel, string(m.Data)}]
+	p.Message = m
+	o.placed = append(o.placed, &p)
+	o.byID[m.ID] = &p
+}
+
+// Recorded takes a record of the topic bets.
+func (o *BetsOracle) Recorded(b TopicBet) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.topic = append(o.topic, b)
+	o.inTopic[b.ID] = true
+}
+
+// Buried takes a record of the dead-letter topic.
+func (o *BetsOracle) Buried(l DeadLetter) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.letters[l.ID] == "" {
+		o.letters[l.ID] = l.Reason
+	}
+}
+
+// Outstanding counts what was placed and is neither in the topic nor in the dead
+// letters.
+func (o *BetsOracle) Outstanding() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, p := range o.placed {
+		if _, buried := o.letters[p.ID]; !buried && !o.inTopic[p.ID] {
+			n++
+		}
+	}
+	return n
+}
+
+// BetsTally is the verdict about the bets.
+type BetsTally struct {
+	// Placed are the messages that Ably accepted on betting channels.
+	Placed int `json:"placed"`
+	// InKafka are the different bets in the topic.
+	InKafka int `json:"in_kafka"`
+	// Lost are those placed that are neither in the topic nor in the dead letters.
+	Lost int `json:"lost"`
+	// Duplicates are records of a bet that was in the topic before, without a
+	// reason.
+	Duplicates int `json:"duplicates"`
+	// Rejected are those in the dead letters, and those that Ably refused.
+	Rejected int `json:"rejected"`
+	// Repeats are records of a bet that was in the topic before, read while the
+	// service had just been killed.
+	Repeats int `json:"repeats"`
+	// Unexpected are records of bets that nobody placed or that say something
+	// else than what was placed, bets in the topic that should have been
+	// refused or the other way round, and dead letters without a reason.
+	Unexpected int `json:"unexpected"`
+
+	Reasons  map[string]int `json:"-"`
+	Problems []Problem      `json:"-"`
+}
+
+// Clean reports whether nothing went wrong.
+func (t *BetsTally) Clean() bool { return t.Lost == 0 && t.Duplicates == 0 && t.Unexpected == 0 }
+
+// Tally judges everything so far.
+func (o *BetsOracle) Tally() BetsTally {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var f findings
+	t := BetsTally{Placed: len(o.placed), Rejected: o.refusals}
+	seen := map[string]bool{}
+	for _, b := range o.topic {
+		problem := func(name, detail string) { f.add(Problem{Name: name, At: b.At, Subject: b.ID, Detail: detail}) }
+		if seen[b.ID] {
+			if slices.ContainsFunc(o.deaths, func(s span) bool { return !b.At.Before(s.from) && !b.At.After(s.to) }) {
+				t.Repeats++
+			} else {
+				problem("bet_duplicate", "")
+			}
+			continue
+		}
+		seen[b.ID] = true
+		p := o.byID[b.ID]
+		if p == nil {
+			problem("bet_never_placed", "")
+			continue
+		}
+		if p.want == Refused {
+			problem("bet_wrongly_taken", string(p.Data))
+		}
+		if p.want == Taken && !p.wish.is(b.Wish) {
+			problem("bet_altered", fmt.Sprintf("%+v became %+v", p.wish, b.Wish))
+		}
+	}
+	t.InKafka = len(seen)
+	for id, reason := range o.letters {
+		t.Rejected++
+		p := o.byID[id]
+		switch {
+		case p == nil:
+			f.add(Problem{Name: "letter_never_placed", Subject: id, Detail: reason})
+		case reason == "":
+			f.add(Problem{Name: "letter_without_reason", At: p.At, Subject: id})
+		case p.want == Taken:
+			f.add(Problem{Name: "bet_wrongly_refused", At: p.At, Subject: id, Detail: reason})
+		case seen[id]:
+			f.add(Problem{Name: "bet_taken_and_refused", At: p.At, Subject: id, Detail: reason})
+		}
+	}
+	for _, p := range o.placed {
+		if _, buried := o.letters[p.ID]; !buried && !seen[p.ID] {
+			f.add(Problem{Name: "bet_lost", At: p.At, Subject: p.ID, Detail: string(p.Data)})
+		}
+	}
+	t.Lost, t.Duplicates = f.reasons["bet_lost"], f.reasons["bet_duplicate"]
+	for name, n := range f.reasons {
+		if name != "bet_lost" && name != "bet_duplicate" {
+			t.Unexpected += n
+		}
+	}
+	t.Reasons, t.Problems = f.reasons, f.problems
+	return t
+}
+
+// is reports whether the record says what was wished, where that is known.
+func (w Wish) is(got Wish) bool {
+	return (w.User == "" || w.User == got.User) && (w.Event == "" || w.Event == got.Event) &&
+		(w.Runner == "" || w.Runner == got.Runner) && (w.Stake == 0 || w.Stake == got.Stake) && (w.Odds == 0 || w.Odds == got.Odds) //nolint:staticcheck // the same text makes the same number
+}

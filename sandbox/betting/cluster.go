@@ -1,0 +1,159 @@
+package betting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Topics of the loop.
+const (
+	TopicBets        = "bets"
+	TopicOdds        = "odds"
+	TopicSettlements = "settlements"
+	TopicRaces       = "races"
+	TopicRunners     = "runners"
+	TopicResults     = "results"
+	// Dead letters of the service.
+	TopicDeadBets = "bets-dead-letters"
+	TopicDeadOdds = "odds-dead-letters"
+)
+
+// Partitions is how many each topic has.
+const Partitions = 6
+
+// BrokerFaults says how a broker misbehaves: shares of requests, from 0 to 1.
+// The zero value: not at all.
+type BrokerFaults struct {
+	// Refused produce requests are answered with an error that a client has to
+	// try again after; nothing was written.
+	Refused float64
+	// AnswerLost produce requests are written and answered with a timeout: the
+	// client has to try again, and the broker to recognise the repeat.
+	AnswerLost float64
+	// Fetch requests that fail.
+	Fetch float64
+}
+
+// ClusterConfig configures a Cluster.
+type ClusterConfig struct {
+	// Port on 127.0.0.1; 0 is any free one.
+	Port   int
+	Seed   uint64
+	Faults BrokerFaults
+}
+
+// Cluster is a Kafka of one broker in the process: franz-go's kfake, which keeps
+// everything in memory. It listens on loopback only, without TLS or SASL.
+type Cluster struct {
+	kafka *kfake.Cluster
+	addr  string
+
+	mu     sync.Mutex
+	dice   *rand.Rand
+	counts map[string]uint64
+}
+
+// StartCluster starts a cluster with the topics of the loop. Close it.
+func StartCluster(cfg ClusterConfig) (*Cluster, error) {
+	c := &Cluster{dice: rand.New(rand.NewPCG(cfg.Seed, 0x6b61666b61)), counts: map[string]uint64{}}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1), kfake.ClusterID("bugle-sandbox"), kfake.DefaultNumPartitions(Partitions),
+		kfake.SeedTopics(Partitions, TopicBets, TopicOdds, TopicSettlements, TopicRaces, TopicRunners, TopicResults),
+		kfake.SeedTopics(1, TopicDeadBets, TopicDeadOdds),
+		// A sandbox may run for weeks.
+		kfake.BrokerConfigs(map[string]string{"log.retention.ms": "3600000"}),
+	}
+	if cfg.Port != 0 {
+		opts = append(opts, kfake.Ports(cfg.Port))
+	}
+	kafka, err := kfake.NewCluster(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("start Kafka: %w", err)
+	}
+	c.kafka, c.addr = kafka, kafka.ListenAddrs()[0]
+	f := cfg.Faults
+	c.fault("produce_refused", f.Refused, kmsg.Produce, kerr.NotEnoughReplicas)
+	c.fault("produce_answer_lost", f.AnswerLost, kmsg.Produce, kerr.RequestTimedOut)
+	c.fault("fetch", f.Fetch, kmsg.Fetch, kerr.NotLeaderForPartition)
+	return c, nil
+}
+
+// fault makes a share of a kind of requests fail.
+func (c *Cluster) fault(name string, share float64, key kmsg.Key, err *kerr.Error) {
+	if share <= 0 {
+		return
+	}
+	c.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: -1, When: func(kmsg.Request) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		struck := c.dice.Float64() < share
+		if struck {
+			c.counts[name]++
+		}
+		return struck
+	}})
+}
+
+// Broker is the address of the broker, host:port.
+func (c *Cluster) Broker() string { return c.addr }
+
+// Faults counts the requests that were struck so far.
+func (c *Cluster) Faults() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := map[string]uint64{}
+	for name, n := range c.counts {
+		counts[name] = n
+	}
+	return counts
+}
+
+// Close stops the broker and forgets everything.
+func (c *Cluster) Close() { c.kafka.Close() }
+
+// PortOf returns the port of an address such as "127.0.0.1:17092".
+func PortOf(addr string) (int, error) {
+	_, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0, fmt.Errorf("split address: %w", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("port of %s: %w", addr, err)
+	}
+	return port, nil
+}
+
+// read calls each for every record of the topics, from their beginnings, until
+// ctx ends. It is a consumer without a group, so it takes nothing from anybody.
+func read(ctx context.Context, broker string, each func(*kgo.Record), topics ...string) error {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(broker), kgo.ClientID("sandbox"), kgo.ConsumeTopics(topics...),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(fetchWait),
+	)
+	if err != nil {
+		return fmt.Errorf("make consumer: %w", err)
+	}
+	defer client.Close()
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		// What can be tried again has been tried again.
+		if err := fetches.Err0(); err != nil && !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("read %v: %w", topics, err)
+		}
+		fetches.EachRecord(each)
+	}
+}
