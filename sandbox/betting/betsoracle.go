@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bugle-push/bugle/sandbox/book"
 )
 
 // Want is what has to become of what somebody publishes on a betting channel.
@@ -27,9 +29,8 @@ const (
 type Wish struct {
 	// User, Event and Runner are who bets on what.
 	User, Event, Runner string
-	// Stake is in hundredths.
-	Stake int64
-	Odds  float64
+	Stake               book.Money
+	Odds                book.Odds
 }
 
 // TopicBet is a record of the topic bets, as somebody else than the service
@@ -253,5 +254,5 @@ func (o *BetsOracle) Tally() BetsTally {
 // is reports whether the record says what was wished, where that is known.
 func (w Wish) is(got Wish) bool {
 	return (w.User == "" || w.User == got.User) && (w.Event == "" || w.Event == got.Event) &&
-		(w.Runner == "" || w.Runner == got.Runner) && (w.Stake == 0 || w.Stake == got.Stake) && (w.Odds == 0 || w.Odds == got.Odds) //nolint:staticcheck // the same text makes the same number
+		(w.Runner == "" || w.Runner == got.Runner) && (w.Stake == 0 || w.Stake == got.Stake) && (w.Odds == 0 || w.Odds == got.Odds)
 }

@@ -21,7 +21,7 @@ type betsBench struct {
 func newBetsBench() *betsBench {
 	b := &betsBench{
 		BetsOracle: betting.NewBetsOracle(betting.BetsConfig{}), now: time.Unix(1786000000, 0),
-		wish: betting.Wish{User: "ada", Event: "race-1", Runner: "Car 1", Stake: 500, Odds: 0.125},
+		wish: betting.Wish{User: "ada", Event: "race-1", Runner: "Car 1", Stake: 500, Odds: 125},
 	}
 	b.Placing(adas, "good", betting.Taken, b.wish)
 	b.Placing(adas, "bad", betting.Refused, betting.Wish{})

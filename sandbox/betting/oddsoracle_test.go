@@ -145,7 +145,11 @@ func TestOddsOracle(t *testing.T) {
 			want: betting.OddsTally{Updates: 5, Published: 5, Moved: 1},
 		},
 		"nothing moved": {
-			do:   func(b *oddsBench) { b.all(); b.record("race-2", 4, "[9]", false); b.publish("outbound:odds:race-2", 4, "[9]") },
+			do: func(b *oddsBench) {
+				b.all()
+				b.record("race-2", 4, "[9]", false)
+				b.publish("outbound:odds:race-2", 4, "[9]")
+			},
 			want: betting.OddsTally{Updates: 5, Published: 5, Moved: 1},
 		},
 	}

@@ -65,6 +65,9 @@ type Config struct {
 	Ably AblyDevices
 	// Oracle hears everything. Required.
 	Oracle *Oracle
+	// Market is where users bet. Nil means in the world itself, at the odds that a
+	// race begins with.
+	Market Market
 	// Tell takes the story, a line at a time. Nil keeps quiet.
 	Tell func(line string)
 }

@@ -44,6 +44,7 @@ type race struct {
 	fate             fate
 	open             bool // for bets
 	bets             []*bet
+	settled          bool
 	withdrawn        int // index of the runner that did not run, -1 for none
 	winner           int
 }

@@ -43,6 +43,10 @@ func (w *World) planRace(now time.Time) {
 func (w *World) show(r *race) error {
 	now := time.Now()
 	w.cfg.Oracle.RaceSeen(r.id, r.startsAt, r.status)
+	if w.cfg.Market != nil {
+		w.running[r.id] = r
+		w.cfg.Market.Show(r.card())
+	}
 	return w.views.putRace(r, now)
 }
 
@@ -74,9 +78,13 @@ func (w *World) enter(_ context.Context, r *race, at time.Time) error {
 	return nil
 }
 
-// bet places a bet in the world.
+// bet places a bet, in the market or in the world.
 func (w *World) bet(u *user, r *race) {
 	if !r.open {
+		return
+	}
+	if w.cfg.Market != nil {
+		w.cfg.Market.Bet(u.id, r.id, Money(200*(1+w.rng.Int64N(12))), w.rng.Uint64())
 		return
 	}
 	w.bets++
@@ -84,15 +92,10 @@ func (w *World) bet(u *user, r *race) {
 	if w.rng.IntN(2) == 0 {
 		i = w.rng.IntN(2) // there are favourites
 	}
-	b := &bet{
+	w.took(&bet{
 		id: fmt.Sprintf("bet-%06d", w.bets), user: u, race: r, runner: i,
 		stake: Money(200 * (1 + w.rng.Int64N(12))), odds: r.runners[i].odds, currency: u.currency,
-	}
-	r.bets = append(r.bets, b)
-	w.stats.Bets++
-	if len(r.bets) == 1 {
-		w.tellf("%s bets %s %s on %s in %s at %s, the first of many", u.name, b.stake, b.currency, r.runners[i].name, r.name, b.odds)
-	}
+	})
 }
 
 // planChange plans that the race does not start as announced.
@@ -119,8 +122,12 @@ func (w *World) planChange(r *race, entered time.Time, to RaceStatus) {
 			w.planSettlements(r, at.Add(resultAfter))
 		}
 		w.tellProgress(at.Add(5*time.Second), "the change of "+r.name, 2, raceKey(r))
-		if r.fate == fateRescheduled {
+		switch r.fate {
+		case fateRescheduled:
 			w.planReturn(r)
+		case fatePostponed:
+			w.planForget(r)
+		case fateRuns, fateEnquiry, fateNonRunner, fateAbandoned:
 		}
 		return nil
 	}})
@@ -147,6 +154,7 @@ func (w *World) planOff(r *race) {
 			return err
 		}
 		w.tellf("%s is off", r.name)
+		w.tellMarket(r)
 		w.planSettlements(r, at.Add(resultAfter))
 		return nil
 	}})
@@ -159,6 +167,8 @@ func (w *World) planSettlements(r *race, result time.Time) {
 		if r.status == Off {
 			w.decide(r)
 		}
+		r.settled = true
+		w.result(r, at)
 		for i, b := range r.bets {
 			recorded := at.Add(time.Duration(w.rng.Int64N(int64(settleWithin))))
 			seen := recorded
@@ -203,6 +213,12 @@ func (w *World) planSettlement(b *bet, seen, recorded, settledAt time.Time) {
 		}
 		b.outcome = outcome
 		w.cfg.Oracle.BetSeen(b.id, b.user.id, outcome, payout)
+		if w.cfg.Market != nil {
+			w.cfg.Market.Settled(Settlement{
+				BetID: b.id, User: string(b.user.id), Event: b.race.id, EventName: b.race.name, Runner: b.race.runners[b.runner].name,
+				Stake: b.stake, Payout: payout, Odds: b.odds, Currency: b.currency, Outcome: outcome, Recorded: recorded, SettledAt: settledAt,
+			})
+		}
 		return w.views.putBet(b, outcome, payout, recorded, settledAt)
 	}})
 }
@@ -214,6 +230,7 @@ func (w *World) planEnquiry(r *race, at time.Time) {
 		was := r.winner
 		r.winner = r.backed()[1]
 		w.tellf("stewards' enquiry: %s is disqualified, %s wins %s", r.runners[was].name, r.runners[r.winner].name, r.name)
+		w.result(r, at)
 		for _, b := range r.bets {
 			recorded := at.Add(time.Duration(w.rng.Int64N(int64(time.Second))))
 			w.planSettlement(b, recorded, recorded, at)

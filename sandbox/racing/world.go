@@ -43,6 +43,9 @@ type World struct {
 	bets    int
 	acted   int       // life events so far
 	dead    []*device // at Ably, in the order of their deaths
+	inbox   *inbox
+	byID    map[UserID]*user
+	running map[string]*race // those that the market knows
 	// outstanding is what users wait for, as of the present action.
 	outstanding map[UserID]int
 }
@@ -54,7 +57,14 @@ func New(cfg Config) (*World, error) {
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(cfg.Seed, 0x72616365))
-	return &World{cfg: cfg, rng: rng, users: newUsers(rng, cfg.Users), names: raceNames(rng), views: newViews()}, nil
+	w := &World{
+		cfg: cfg, rng: rng, users: newUsers(rng, cfg.Users), names: raceNames(rng), views: newViews(),
+		inbox: newInbox(), byID: map[UserID]*user{}, running: map[string]*race{},
+	}
+	for _, u := range w.users {
+		w.byID[u.id] = u
+	}
+	return w, nil
 }
 
 // Views returns the views for a ksqlDB stand-in.
@@ -120,9 +130,14 @@ func (w *World) Run(ctx context.Context, service Service) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-w.inbox.some:
+			if err := w.receive(); err != nil {
+				return err
+			}
+			continue
 		case <-timer.C:
 		}
-		// The ticket may have come together with the end.
+		// The tick may have come together with the end.
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -136,6 +151,16 @@ func (w *World) Run(ctx context.Context, service Service) error {
 		}
 		if err := a.do(ctx, a.at); err != nil {
 			return stopped(ctx, err)
+		}
+	}
+	return nil
+}
+
+// receive takes what has come from outside.
+func (w *World) receive() error {
+	for _, do := range w.inbox.take() {
+		if err := do(); err != nil {
+			return err
 		}
 	}
 	return nil

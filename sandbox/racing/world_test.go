@@ -32,15 +32,24 @@ type outcome struct {
 
 func playWith(t *testing.T, cfg racing.Config, long time.Duration, change func(*bugle)) outcome {
 	t.Helper()
+	return playIn(t, cfg, nil, long, change)
+}
+
+// playIn is playWith for a world that attach gets to know before it begins.
+func playIn(t *testing.T, cfg racing.Config, attach func(*racing.World), long time.Duration, change func(*bugle)) outcome {
+	t.Helper()
 	oracle := racing.NewOracle(racing.OracleConfig{})
 	b := newBugle(oracle)
 	change(b)
 	var story []string
 	world, err := racing.New(racing.Config{
-		Seed: cfg.Seed, Users: cfg.Users, Targets: b, Ably: b, Oracle: oracle,
+		Seed: cfg.Seed, Users: cfg.Users, Targets: b, Ably: b, Oracle: oracle, Market: cfg.Market,
 		Tell: func(line string) { story = append(story, line) },
 	})
 	require.NoError(t, err)
+	if attach != nil {
+		attach(world)
+	}
 	b.views = world.Views()
 
 	serving, stop := context.WithCancel(t.Context())

@@ -1,0 +1,397 @@
+package betting
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bugle-push/bugle/sandbox/book"
+)
+
+// MarketConfig configures a Market.
+type MarketConfig struct {
+	Seed uint64
+	// Broker is host:port of a Kafka with the topics of the loop.
+	Broker string
+	// AblyURL is the base URL of Ably's REST API.
+	AblyURL string
+	// Tokens is the service under test. Required before Run.
+	Tokens Tokens
+	// Watchers is how many users keep the app open: they watch the odds of every
+	// race as a stream. The others look once, just before they bet. Zero means 12.
+	Watchers int
+	// DefaultStake is what the service takes a bet without a stake for.
+	DefaultStake book.Money
+	// Odds and Bets hear everything. Required.
+	Odds *OddsOracle
+	Bets *BetsOracle
+	// OnBet is called for every bet that was decided, from many goroutines.
+	// Required.
+	OnBet func(Decided)
+}
+
+// Intent is a user who is about to bet.
+type Intent struct {
+	User  string
+	Event string
+	Stake book.Money
+	// Dice decides what the user makes of the odds.
+	Dice uint64
+}
+
+// Form is how a bet is written.
+type Form string
+
+// The forms. Wrong ones are what a service must refuse.
+const (
+	// FormFull names event and stake.
+	FormFull Form = "full"
+	// FormTile is the bare tile of the demo's app: the event is the channel's.
+	FormTile Form = "tile"
+	// FormDrifted is full, at odds that were never offered.
+	FormDrifted Form = "drifted"
+	// FormMalformed is no bet.
+	FormMalformed Form = "malformed"
+	// FormForeignClient says that somebody else published it, which Ably refuses.
+	FormForeignClient Form = "foreign_client"
+	// FormForeignChannel goes to somebody else's channel, which Ably refuses.
+	FormForeignChannel Form = "foreign_channel"
+)
+
+// Market is the world between the users and the order book. Run it once.
+type Market struct {
+	cfg       MarketConfig
+	apps      *apps
+	processor *Processor
+
+	mu       sync.Mutex
+	ctx      context.Context //nolint:containedctx // of Run, for the goroutines that intents start
+	going    sync.WaitGroup
+	dice     *rand.Rand
+	watching map[string]context.CancelFunc // by event
+	screens  map[screen][]book.Tile
+	forms    map[Form]int
+	unable   int // bets that could not be placed
+	intents  int
+}
+
+// screen is what a user sees of an event.
+type screen struct{ user, event string }
+
+// NewMarket returns a market; it asks nothing yet. Close it.
+func NewMarket(cfg MarketConfig) (*Market, error) {
+	if cfg.Odds == nil || cfg.Bets == nil || cfg.OnBet == nil {
+		return nil, errors.New("a market needs both oracles and somebody who hears of bets")
+	}
+	cfg.Watchers = cmp.Or(cfg.Watchers, 12)
+	m := &Market{
+		cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0x6d61726b6574)),
+		watching: map[string]context.CancelFunc{}, screens: map[screen][]book.Tile{}, forms: map[Form]int{},
+	}
+	p, err := NewProcessor(ProcessorConfig{Broker: cfg.Broker, OnBet: cfg.OnBet})
+	if err != nil {
+		return nil, err
+	}
+	m.processor = p
+	return m, nil
+}
+
+// Close ends what New began. Call it when Run has returned.
+func (m *Market) Close() {
+	m.processor.Close()
+	if m.apps != nil {
+		m.apps.close()
+	}
+}
+
+// Run lets the market live until ctx ends, which is not an error.
+func (m *Market) Run(ctx context.Context, tokens Tokens) error {
+	g, ctx := errgroup.WithContext(ctx)
+	m.mu.Lock()
+	m.ctx, m.apps = ctx, newApps(m.cfg.AblyURL, tokens)
+	m.mu.Unlock()
+	g.Go(func() error { return m.processor.Run(ctx) })
+	g.Go(func() error { return Observe(ctx, m.cfg.Broker, m.cfg.Odds, m.cfg.Bets) })
+	err := g.Wait()
+	m.going.Wait()
+	return err
+}
+
+// Observe reads the topics for the oracles, as a consumer of its own, until ctx
+// ends.
+func Observe(ctx context.Context, broker string, odds *OddsOracle, bets *BetsOracle) error {
+	return read(ctx, broker, func(r *kgo.Record) {
+		switch r.Topic {
+		case TopicOdds:
+			odds.Recorded(Snapshot{
+				Place: Place{r.Partition, r.Offset}, Event: string(r.Key), Value: r.Value, At: r.Timestamp,
+				Suspended: header(r, suspendedHeader) == "true",
+			})
+		case TopicBets:
+			bet, _, err := readBet(r)
+			if err != nil {
+				bet.ID = fmt.Sprintf("unreadable at %d/%d", r.Partition, r.Offset)
+			}
+			bets.Recorded(TopicBet{ID: bet.ID, At: time.Now(), Wish: Wish{
+				User: bet.User, Event: bet.Event, Runner: bet.Runner, Stake: bet.Stake, Odds: bet.Odds,
+			}})
+		case TopicDeadBets:
+			bets.Buried(DeadLetter{ID: header(r, "ably-message-id"), Reason: header(r, "bugle-reason")})
+		}
+	}, TopicOdds, TopicBets, TopicDeadBets)
+}
+
+// header returns a header's value, empty if there is none.
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// Race tells how a race stands, also for the first time. While it is open for
+// bets, watchers watch its odds.
+func (m *Market) Race(r Race, watchers []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.processor.Race(m.ctx, r)
+	stop, watched := m.watching[r.ID]
+	switch {
+	case r.Status == book.Scheduled && !watched:
+		ctx, cancel := context.WithCancel(m.ctx)
+		m.watching[r.ID] = cancel
+		for _, user := range watchers[:min(len(watchers), m.cfg.Watchers)] {
+			m.going.Go(func() {
+				m.apps.watch(ctx, user, oddsChannel(r.ID), func(got message) { m.show(screen{user, r.ID}, got) })
+			})
+		}
+	case r.Status != book.Scheduled && watched:
+		stop()
+		delete(m.watching, r.ID)
+	}
+}
+
+// Forget removes a race that is over.
+func (m *Market) Forget(event string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.processor.Forget(event)
+	for s := range m.screens {
+		if s.event == event {
+			delete(m.screens, s)
+		}
+	}
+}
+
+// Write writes a record of what the owner of the races knows.
+func (m *Market) Write(topic, key string, value any, at time.Time) {
+	m.mu.Lock()
+	ctx := m.ctx
+	m.mu.Unlock()
+	m.processor.Write(ctx, topic, key, value, at)
+}
+
+func oddsChannel(event string) string { return "outbound:odds:" + event }
+
+// show puts odds on a user's screen.
+func (m *Market) show(s screen, got message) {
+	tiles, err := tilesOf(got)
+	if err != nil {
+		return // the oracle compares what was published with the topic
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.screens[s] = tiles
+}
+
+// Bet lets a user look at the odds and bet on what seems best, by the form that is
+// due. It returns at once.
+func (m *Market) Bet(i Intent) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	form := m.form()
+	ctx := m.ctx
+	m.going.Go(func() {
+		err := m.bet(ctx, i, form)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		var refusal *Refusal
+		switch {
+		case err == nil || errors.As(err, &refusal):
+			m.forms[form]++
+		default:
+			m.unable++
+		}
+	})
+}
+
+// form decides how the next bet is written: each form soon, and most of them
+// full. m.mu must be held.
+func (m *Market) form() Form {
+	m.intents++
+	switch n := m.intents % 20; {
+	case n == 3:
+		return FormMalformed
+	case n == 6:
+		return FormForeignClient
+	case n == 9:
+		return FormForeignChannel
+	case n == 12:
+		return FormDrifted
+	case n%5 == 0:
+		return FormTile
+	}
+	return FormFull
+}
+
+// seen returns the odds on the user's screen, or looks them up.
+func (m *Market) seen(ctx context.Context, i Intent) ([]book.Tile, error) {
+	// The first snapshot of a race takes a moment to come.
+	for range 20 {
+		m.mu.Lock()
+		tiles := m.screens[screen{i.User, i.Event}]
+		m.mu.Unlock()
+		if tiles != nil {
+			return tiles, nil
+		}
+		latest, err := m.apps.latest(ctx, i.User, oddsChannel(i.Event))
+		if err != nil {
+			return nil, err
+		}
+		if latest != nil {
+			return tilesOf(*latest)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	return nil, fmt.Errorf("no odds of %s", i.Event)
+}
+
+// Choose returns the tile that a user bets on: everybody has another opinion of
+// the runners, and goes by what odds promise with it.
+func Choose(tiles []book.Tile, dice uint64) book.Tile {
+	r := rand.New(rand.NewPCG(dice, 0))
+	return slices.MaxFunc(tiles, func() func(a, b book.Tile) int {
+		worth := map[string]float64{}
+		for _, t := range tiles {
+			worth[t.Name] = r.ExpFloat64() * (1 + t.Odds) / (1 + t.Odds*t.Odds/4)
+		}
+		return func(a, b book.Tile) int { return cmp.Compare(worth[a.Name], worth[b.Name]) }
+	}())
+}
+
+// bet places one bet.
+func (m *Market) bet(ctx context.Context, i Intent, form Form) error {
+	tiles, err := m.seen(ctx, i)
+	if err != nil {
+		return err
+	}
+	if len(tiles) == 0 {
+		return errors.New("no runners")
+	}
+	tile := Choose(tiles, i.Dice)
+	p := m.compose(i, form, tile)
+	m.cfg.Bets.Placing(p.channel, p.data, p.want, p.wish)
+	data, err := json.Marshal(p.data)
+	if err != nil {
+		return fmt.Errorf("marshal bet: %w", err)
+	}
+	err = m.apps.publish(ctx, i.User, p.channel, message{
+		ID: fmt.Sprintf("%s-%x", i.User, i.Dice), Name: i.User, ClientID: p.clientID, Data: data,
+	})
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		m.cfg.Bets.AblyRefused()
+	}
+	return err
+}
+
+// post is a bet as it is published.
+type post struct {
+	channel, clientID, data string
+	want                    Want
+	wish                    Wish
+}
+
+// compose writes a bet.
+func (m *Market) compose(i Intent, form Form, tile book.Tile) post {
+	p := post{channel: BetsChannel("cars", i.User), want: Taken, wish: Wish{
+		User: i.User, Event: i.Event, Runner: tile.Name, Stake: i.Stake, Odds: book.RoundOdds(tile.Odds),
+	}}
+	if form == FormDrifted {
+		tile.Odds += 5 // of another day
+		p.wish.Odds = book.RoundOdds(tile.Odds)
+	}
+	full := map[string]any{"name": tile.Name, "event": i.Event, "stake": json.Number(i.Stake.String()), "odds": tile.Odds}
+	switch form {
+	case FormFull, FormDrifted:
+	case FormTile:
+		p.channel = BetsChannel(i.Event, i.User)
+		p.wish.Stake = m.cfg.DefaultStake
+		full = map[string]any{"name": tile.Name, "odds": tile.Odds}
+		if tile.ImageURL != nil {
+			full["imageURL"] = *tile.ImageURL
+		}
+	case FormMalformed:
+		p.want = Refused
+		switch i.Dice % 4 {
+		case 0:
+			p.data = "ten on " + tile.Name
+		case 1:
+			full["stake"] = -5
+		case 2:
+			full["name"] = ""
+		case 3:
+			full["odds"] = "evens"
+		}
+	case FormForeignClient:
+		p.clientID, p.want = "somebody-else", Refused
+	case FormForeignChannel:
+		p.channel, p.want = BetsChannel("cars", "somebody-else"), Refused
+	}
+	if p.data == "" {
+		text, _ := json.Marshal(full) //nolint:errchkjson // texts and numbers
+		p.data = string(text)
+	}
+	return p
+}
+
+// BetsChannel is where a user places bets.
+func BetsChannel(category, user string) string {
+	return strings.Join([]string{"inbound", "betting", category, user}, ":")
+}
+
+// Going counts what the users have done so far.
+type Going struct {
+	// Forms counts the bets that Ably answered, by form.
+	Forms map[Form]int
+	// Unable counts the bets that could not be placed: no odds, no token, or no
+	// answer of Ably.
+	Unable int
+}
+
+// Going returns the counts.
+func (m *Market) Going() Going {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := Going{Forms: map[Form]int{}, Unable: m.unable}
+	for f, n := range m.forms {
+		g.Forms[f] = n
+	}
+	return g
+}
