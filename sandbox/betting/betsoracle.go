@@ -149,6 +149,17 @@ func (o *BetsOracle) Buried(l DeadLetter) {
 	}
 }
 
+// PlacedAt returns when Ably accepted a bet.
+func (o *BetsOracle) PlacedAt(id string) (time.Time, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.byID[id]
+	if p == nil {
+		return time.Time{}, false
+	}
+	return p.At, true
+}
+
 // Outstanding counts what was placed and is neither in the topic nor in the dead
 // letters.
 func (o *BetsOracle) Outstanding() int {

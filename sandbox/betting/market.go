@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -25,11 +27,9 @@ type MarketConfig struct {
 	Broker string
 	// AblyURL is the base URL of Ably's REST API.
 	AblyURL string
-	// Tokens is the service under test. Required before Run.
-	Tokens Tokens
-	// Watchers is how many users keep the app open: they watch the odds of every
-	// race as a stream. The others look once, just before they bet. Zero means 12.
-	Watchers int
+	// Watchers are the users who keep the app open: they watch the odds of every
+	// race as a stream. The others look once, just before they bet.
+	Watchers []string
 	// DefaultStake is what the service takes a bet without a stake for.
 	DefaultStake book.Money
 	// Odds and Bets hear everything. Required.
@@ -74,8 +74,11 @@ type Market struct {
 	apps      *apps
 	processor *Processor
 
+	// Run sets these, and closes begun.
+	begun chan struct{}
+	ctx   context.Context //nolint:containedctx // for the goroutines that intents and races start
+
 	mu       sync.Mutex
-	ctx      context.Context //nolint:containedctx // of Run, for the goroutines that intents start
 	going    sync.WaitGroup
 	dice     *rand.Rand
 	watching map[string]context.CancelFunc // by event
@@ -83,6 +86,10 @@ type Market struct {
 	forms    map[Form]int
 	unable   int // bets that could not be placed
 	intents  int
+	accepted map[string][]Decided // by event
+	over     int                  // bets that were accepted on races that are over
+	rejected map[book.Reason]int
+	rounds   []time.Duration // from placed to shown, of races that are over
 }
 
 // screen is what a user sees of an event.
@@ -93,12 +100,12 @@ func NewMarket(cfg MarketConfig) (*Market, error) {
 	if cfg.Odds == nil || cfg.Bets == nil || cfg.OnBet == nil {
 		return nil, errors.New("a market needs both oracles and somebody who hears of bets")
 	}
-	cfg.Watchers = cmp.Or(cfg.Watchers, 12)
 	m := &Market{
-		cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0x6d61726b6574)),
+		cfg: cfg, begun: make(chan struct{}), dice: rand.New(rand.NewPCG(cfg.Seed, 0x6d61726b6574)),
 		watching: map[string]context.CancelFunc{}, screens: map[screen][]book.Tile{}, forms: map[Form]int{},
+		accepted: map[string][]Decided{}, rejected: map[book.Reason]int{},
 	}
-	p, err := NewProcessor(ProcessorConfig{Broker: cfg.Broker, OnBet: cfg.OnBet})
+	p, err := NewProcessor(ProcessorConfig{Broker: cfg.Broker, OnBet: m.decided})
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +121,12 @@ func (m *Market) Close() {
 	}
 }
 
-// Run lets the market live until ctx ends, which is not an error.
+// Run lets the market live until ctx ends, which is not an error. Until it has
+// begun, everything else waits for it.
 func (m *Market) Run(ctx context.Context, tokens Tokens) error {
 	g, ctx := errgroup.WithContext(ctx)
-	m.mu.Lock()
 	m.ctx, m.apps = ctx, newApps(m.cfg.AblyURL, tokens)
-	m.mu.Unlock()
+	close(m.begun)
 	g.Go(func() error { return m.processor.Run(ctx) })
 	g.Go(func() error { return Observe(ctx, m.cfg.Broker, m.cfg.Odds, m.cfg.Bets) })
 	err := g.Wait()
@@ -163,16 +170,17 @@ func header(r *kgo.Record, name string) string {
 
 // Race tells how a race stands, also for the first time. While it is open for
 // bets, watchers watch its odds.
-func (m *Market) Race(r Race, watchers []string) {
+func (m *Market) Race(r Race) {
+	<-m.begun
+	m.processor.Race(m.ctx, r) // not under mu, which it takes to tell of bets
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.processor.Race(m.ctx, r)
 	stop, watched := m.watching[r.ID]
 	switch {
 	case r.Status == book.Scheduled && !watched:
 		ctx, cancel := context.WithCancel(m.ctx)
 		m.watching[r.ID] = cancel
-		for _, user := range watchers[:min(len(watchers), m.cfg.Watchers)] {
+		for _, user := range m.cfg.Watchers {
 			m.going.Go(func() {
 				m.apps.watch(ctx, user, oddsChannel(r.ID), func(got message) { m.show(screen{user, r.ID}, got) })
 			})
@@ -185,9 +193,12 @@ func (m *Market) Race(r Race, watchers []string) {
 
 // Forget removes a race that is over.
 func (m *Market) Forget(event string) {
+	m.processor.Forget(event)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.processor.Forget(event)
+	m.rounds = append(m.rounds, m.roundsOf(event)...)
+	m.over += len(m.accepted[event])
+	delete(m.accepted, event)
 	for s := range m.screens {
 		if s.event == event {
 			delete(m.screens, s)
@@ -197,10 +208,8 @@ func (m *Market) Forget(event string) {
 
 // Write writes a record of what the owner of the races knows.
 func (m *Market) Write(topic, key string, value any, at time.Time) {
-	m.mu.Lock()
-	ctx := m.ctx
-	m.mu.Unlock()
-	m.processor.Write(ctx, topic, key, value, at)
+	<-m.begun
+	m.processor.Write(m.ctx, topic, key, value, at)
 }
 
 func oddsChannel(event string) string { return "outbound:odds:" + event }
@@ -219,12 +228,12 @@ func (m *Market) show(s screen, got message) {
 // Bet lets a user look at the odds and bet on what seems best, by the form that is
 // due. It returns at once.
 func (m *Market) Bet(i Intent) {
+	<-m.begun
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	form := m.form()
-	ctx := m.ctx
 	m.going.Go(func() {
-		err := m.bet(ctx, i, form)
+		err := m.bet(m.ctx, i, form)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		var refusal *Refusal
@@ -376,22 +385,85 @@ func BetsChannel(category, user string) string {
 	return strings.Join([]string{"inbound", "betting", category, user}, ":")
 }
 
-// Going counts what the users have done so far.
+// decided counts a bet and passes it on.
+func (m *Market) decided(d Decided) {
+	m.mu.Lock()
+	if d.Verdict == book.Accepted {
+		m.accepted[d.Event] = append(m.accepted[d.Event], d)
+	} else {
+		m.rejected[d.Reason]++
+	}
+	m.mu.Unlock()
+	m.cfg.OnBet(d)
+}
+
+// roundsOf returns how long each accepted bet on a race took from Ably through
+// everything until the odds that it made were on Ably. m.mu must be held.
+func (m *Market) roundsOf(event string) []time.Duration {
+	var rounds []time.Duration
+	for _, d := range m.accepted[event] {
+		placed, ok1 := m.cfg.Bets.PlacedAt(d.ID)
+		shown, ok2 := m.cfg.Odds.ShownAt(event, d.Place)
+		if ok1 && ok2 {
+			rounds = append(rounds, shown.Sub(placed))
+		}
+	}
+	return rounds
+}
+
+// Going is what the users have done, and the order book, so far.
 type Going struct {
 	// Forms counts the bets that Ably answered, by form.
 	Forms map[Form]int
 	// Unable counts the bets that could not be placed: no odds, no token, or no
 	// answer of Ably.
 	Unable int
+	// Accepted and Rejected are what the order book decided.
+	Accepted int
+	Rejected map[book.Reason]int
+	// Rounds is how long each accepted bet took from Ably through Kafka until
+	// the odds that it made were on Ably, shortest first.
+	Rounds []time.Duration
 }
 
 // Going returns the counts.
 func (m *Market) Going() Going {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g := Going{Forms: map[Form]int{}, Unable: m.unable}
-	for f, n := range m.forms {
-		g.Forms[f] = n
+	g := Going{Forms: maps.Clone(m.forms), Rejected: maps.Clone(m.rejected), Unable: m.unable, Rounds: slices.Clone(m.rounds)}
+	for event, list := range m.accepted {
+		g.Accepted += len(list)
+		g.Rounds = append(g.Rounds, m.roundsOf(event)...)
 	}
+	g.Accepted += m.over
+	slices.Sort(g.Rounds)
 	return g
 }
+
+// Story tells in a line how bets have moved the odds of a race, and how far that
+// has come; empty if there were none.
+func (m *Market) Story(event, name string) string {
+	m.mu.Lock()
+	bets := len(m.accepted[event])
+	rounds := m.roundsOf(event)
+	m.mu.Unlock()
+	p := m.cfg.Odds.Progress(event)
+	first, err1 := book.Decode(p.First)
+	last, err2 := book.Decode(p.Last)
+	if bets == 0 || err1 != nil || err2 != nil || len(first) != len(last) || len(rounds) == 0 {
+		return ""
+	}
+	slices.Sort(rounds)
+	moved := 0
+	for i := range first {
+		if away(first[i], last[i]) > away(first[moved], last[moved]) {
+			moved = i
+		}
+	}
+	return fmt.Sprintf("%d bets on %s moved its odds, %s from %s to %s: %d updates in Kafka, %d published on %s, %d overtaken; from a bet to its odds on Ably p50 %d ms",
+		bets, name, first[moved].Name, book.RoundOdds(first[moved].Odds), book.RoundOdds(last[moved].Odds),
+		p.Updates, p.Published, oddsChannel(event), p.Conflated, rounds[len(rounds)/2].Milliseconds())
+}
+
+// away is how far the odds of a runner have moved, as a part of the payout.
+func away(a, b book.Tile) float64 { return math.Abs(a.Odds-b.Odds) / (1 + a.Odds) }

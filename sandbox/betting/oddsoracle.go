@@ -81,6 +81,19 @@ type OddsOracle struct {
 	newest    map[string]Place // by event
 	messages  []Message        // in the order of acceptance
 	published map[Place]bool
+	events    map[string]*eventOdds
+}
+
+// eventOdds is the way of one event's odds.
+type eventOdds struct {
+	records []*Snapshot
+	shown   []showing // in the order of acceptance
+}
+
+// showing is a message on the event's channel.
+type showing struct {
+	offset int64
+	at     time.Time
 }
 
 // NewOddsOracle returns an oracle that knows nothing yet.
@@ -88,7 +101,7 @@ func NewOddsOracle(cfg OddsConfig) *OddsOracle {
 	cfg.Topic = cmp.Or(cfg.Topic, "odds")
 	cfg.Prefix = cmp.Or(cfg.Prefix, "outbound:odds:")
 	cfg.Slack = cmp.Or(cfg.Slack, 2*time.Second)
-	return &OddsOracle{cfg: cfg, records: map[Place]*Snapshot{}, newest: map[string]Place{}, published: map[Place]bool{}}
+	return &OddsOracle{cfg: cfg, records: map[Place]*Snapshot{}, newest: map[string]Place{}, published: map[Place]bool{}, events: map[string]*eventOdds{}}
 }
 
 // Recorded takes a record of the topic; those of one partition come in order.
@@ -97,6 +110,16 @@ func (o *OddsOracle) Recorded(s Snapshot) {
 	defer o.mu.Unlock()
 	o.records[s.Place] = &s
 	o.newest[s.Event] = s.Place
+	e := o.event(s.Event)
+	e.records = append(e.records, &s)
+}
+
+// event returns what is known of an event. o.mu must be held.
+func (o *OddsOracle) event(id string) *eventOdds {
+	if o.events[id] == nil {
+		o.events[id] = &eventOdds{}
+	}
+	return o.events[id]
 }
 
 // Accepted takes what any channel accepted, in order; what is not on a channel of
@@ -110,7 +133,51 @@ func (o *OddsOracle) Accepted(m Message) {
 	o.messages = append(o.messages, m)
 	if at, ok := placeOf(o.cfg.Topic, m.ID); ok {
 		o.published[at] = true
+		e := o.event(strings.TrimPrefix(m.Channel, o.cfg.Prefix))
+		e.shown = append(e.shown, showing{at.Offset, m.At})
 	}
+}
+
+// ShownAt returns when a record of an event, or a newer one, was first published.
+func (o *OddsOracle) ShownAt(event string, at Place) (time.Time, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.event(event).shown {
+		if s.offset >= at.Offset {
+			return s.at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// Progress is how far the odds of one event have come.
+type Progress struct {
+	Updates, Published, Conflated int
+	// First and Last are the values of its first record and its last.
+	First, Last []byte
+}
+
+// Progress looks at one event.
+func (o *OddsOracle) Progress(event string) Progress {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	e := o.event(event)
+	p := Progress{Updates: len(e.records)}
+	if p.Updates == 0 {
+		return p
+	}
+	p.First, p.Last = e.records[0].Value, e.records[p.Updates-1].Value
+	waiting := 0 // since the last one that was published
+	for _, rec := range e.records {
+		if !o.published[rec.Place] {
+			waiting++
+			continue
+		}
+		p.Published++
+		p.Conflated += waiting
+		waiting = 0
+	}
+	return p
 }
 
 // Outstanding counts the events whose newest snapshot has not been published.

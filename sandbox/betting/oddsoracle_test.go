@@ -188,3 +188,21 @@ func sum(m map[string]int) int {
 	}
 	return n
 }
+
+func TestOddsOracleTellsHowFarTheyCame(t *testing.T) {
+	t.Parallel()
+	b := newOddsBench()
+	require.Equal(t, betting.Progress{Updates: 3, First: []byte("[0]"), Last: []byte("[2]")}, b.Progress("race-1"))
+	_, shown := b.ShownAt("race-1", betting.Place{Partition: 4})
+	require.False(t, shown)
+	b.one(1)
+	require.Equal(t, betting.Progress{Updates: 3, Published: 1, Conflated: 1, First: []byte("[0]"), Last: []byte("[2]")}, b.Progress("race-1"))
+	for offset, want := range map[int64]bool{0: true, 1: true, 2: false} {
+		at, shown := b.ShownAt("race-1", betting.Place{Partition: 4, Offset: offset})
+		require.Equal(t, want, shown)
+		if shown {
+			require.Equal(t, b.now.Add(time.Second), at)
+		}
+	}
+	require.Equal(t, betting.Progress{}, b.Progress("race-9"))
+}
