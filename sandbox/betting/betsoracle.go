@@ -149,6 +149,13 @@ func (o *BetsOracle) Buried(l DeadLetter) {
 	}
 }
 
+// Records counts the records of the topic.
+func (o *BetsOracle) Records() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.topic)
+}
+
 // PlacedAt returns when Ably accepted a bet.
 func (o *BetsOracle) PlacedAt(id string) (time.Time, bool) {
 	o.mu.Lock()

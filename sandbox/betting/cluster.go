@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -134,12 +135,19 @@ func PortOf(addr string) (int, error) {
 	return port, nil
 }
 
+// metadataAge is how soon after an error a client may ask who leads a partition;
+// the default would hold up everything for seconds.
+const metadataAge = 100 * time.Millisecond
+
+// fetchWait is how long a broker waits for records before it answers a fetch.
+const fetchWait = 500 * time.Millisecond
+
 // read calls each for every record of the topics, from their beginnings, until
 // ctx ends. It is a consumer without a group, so it takes nothing from anybody.
 func read(ctx context.Context, broker string, each func(*kgo.Record), topics ...string) error {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(broker), kgo.ClientID("sandbox"), kgo.ConsumeTopics(topics...),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(fetchWait),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(fetchWait), kgo.MetadataMinAge(metadataAge),
 	)
 	if err != nil {
 		return fmt.Errorf("make consumer: %w", err)

@@ -85,6 +85,7 @@ type Market struct {
 	screens  map[screen][]book.Tile
 	forms    map[Form]int
 	unable   int // bets that could not be placed
+	busy     int // bets that are being placed
 	intents  int
 	accepted map[string][]Decided // by event
 	over     int                  // bets that were accepted on races that are over
@@ -232,10 +233,12 @@ func (m *Market) Bet(i Intent) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	form := m.form()
+	m.busy++
 	m.going.Go(func() {
 		err := m.bet(m.ctx, i, form)
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		m.busy--
 		var refusal *Refusal
 		switch {
 		case err == nil || errors.As(err, &refusal):
@@ -409,6 +412,29 @@ func (m *Market) roundsOf(event string) []time.Duration {
 		}
 	}
 	return rounds
+}
+
+// Outstanding counts what is still on its way: bets that are being placed, have
+// not come to Kafka or have not been decided, and races whose newest odds have
+// not come to Ably.
+func (m *Market) Outstanding() int {
+	// In the order of the way, so that nothing passes unseen.
+	m.mu.Lock()
+	n := m.busy
+	m.mu.Unlock()
+	n += m.cfg.Bets.Outstanding()
+	records := m.cfg.Bets.Records()
+	var newest map[string]Place
+	m.processor.progress.change(func(p *progress) {
+		n += max(0, records-p.bets) + p.pending
+		newest = maps.Clone(p.newest)
+	})
+	for event, at := range newest {
+		if _, shown := m.cfg.Odds.ShownAt(event, at); !shown {
+			n++
+		}
+	}
+	return n + m.cfg.Odds.Outstanding()
 }
 
 // Going is what the users have done, and the order book, so far.

@@ -13,9 +13,6 @@ import (
 	"github.com/bugle-push/bugle/sandbox/book"
 )
 
-// fetchWait is how long a broker waits for records before it answers a fetch.
-const fetchWait = 500 * time.Millisecond
-
 // suspendedHeader marks the snapshots of a race that takes no bets.
 const suspendedHeader = "suspended"
 
@@ -60,9 +57,26 @@ type Processor struct {
 	name map[string]string // of races
 	last map[string]book.Status
 
+	progress progress
+
 	// failed is the first record that could not be written. Not under mu, which
 	// whoever produces holds.
 	failed failure
+}
+
+// progress is how far the processor has come. It has a mutex of its own, because
+// the Kafka client tells of what it wrote while somebody else holds the book.
+type progress struct {
+	mu      sync.Mutex
+	bets    int              // records of bets that are done with
+	pending int              // snapshots on their way to Kafka
+	newest  map[string]Place // the newest snapshot in Kafka, by event
+}
+
+func (p *progress) change(do func(*progress)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	do(p)
 }
 
 // failure keeps the first error.
@@ -88,14 +102,14 @@ func (f *failure) get() error {
 // NewProcessor returns a processor with an empty book; it asks nothing yet. Close
 // it.
 func NewProcessor(cfg ProcessorConfig) (*Processor, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Broker), kgo.ClientID("sandbox-processor"), kgo.ProducerLinger(0))
+	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Broker), kgo.ClientID("sandbox-processor"), kgo.ProducerLinger(0), kgo.MetadataMinAge(metadataAge))
 	if err != nil {
 		return nil, fmt.Errorf("make producer: %w", err)
 	}
 	if cfg.OnBet == nil {
 		cfg.OnBet = func(Decided) {}
 	}
-	return &Processor{cfg: cfg, client: client, book: book.New(cfg.Book), name: map[string]string{}, last: map[string]book.Status{}}, nil
+	return &Processor{cfg: cfg, client: client, book: book.New(cfg.Book), name: map[string]string{}, last: map[string]book.Status{}, progress: progress{newest: map[string]Place{}}}, nil
 }
 
 // Close gives up what has not been written. Call it when Run has returned.
@@ -144,8 +158,10 @@ func readBet(r *kgo.Record) (book.Bet, time.Time, error) {
 // take decides about one bet, and writes the odds that it makes. What is no bet
 // is passed over, as ksqlDB does; the oracle has seen it too.
 func (p *Processor) take(ctx context.Context, r *kgo.Record) {
+	done := func() { p.progress.change(func(p *progress) { p.bets++ }) }
 	bet, placed, err := readBet(r)
 	if err != nil {
+		done()
 		return
 	}
 	p.mu.Lock()
@@ -153,12 +169,15 @@ func (p *Processor) take(ctx context.Context, r *kgo.Record) {
 	d := Decided{Bet: bet, Decision: p.book.Take(bet), EventName: p.name[bet.Event], PlacedAt: placed}
 	switch d.Verdict {
 	case book.Repeated:
+		done()
 	case book.Rejected:
 		p.cfg.OnBet(d)
+		done()
 	case book.Accepted:
 		p.snapshot(ctx, bet.Event, func(at Place) {
 			d.Place = at
 			p.cfg.OnBet(d)
+			done()
 		})
 	}
 }
@@ -195,6 +214,7 @@ func (p *Processor) Forget(id string) {
 	p.book.Forget(id)
 	delete(p.name, id)
 	delete(p.last, id)
+	p.progress.change(func(p *progress) { delete(p.newest, id) })
 }
 
 // Write writes a record as JSON, in the order of the calls for one key. What
@@ -227,7 +247,16 @@ func (p *Processor) snapshot(ctx context.Context, event string, done func(Place)
 	if p.last[event] != book.Scheduled {
 		r.Headers = []kgo.RecordHeader{{Key: suspendedHeader, Value: []byte("true")}}
 	}
-	p.produce(ctx, r, done)
+	p.progress.change(func(p *progress) { p.pending++ })
+	p.produce(ctx, r, func(at Place) {
+		if done != nil {
+			done(at)
+		}
+		p.progress.change(func(p *progress) {
+			p.pending--
+			p.newest[event] = at
+		})
+	})
 }
 
 // produce writes a record, and calls done with its place. p.mu must be held.

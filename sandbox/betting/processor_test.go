@@ -15,12 +15,10 @@ import (
 	"github.com/bugle-push/bugle/sandbox/book"
 )
 
-// startCluster starts a broker on a free port that fails now and then.
-func startCluster(t *testing.T) *betting.Cluster {
+// startCluster starts a broker on a free port.
+func startCluster(t *testing.T, faults betting.BrokerFaults) *betting.Cluster {
 	t.Helper()
-	c, err := betting.StartCluster(betting.ClusterConfig{
-		Seed: 1, Faults: betting.BrokerFaults{Refused: 0.05, AnswerLost: 0.05, Fetch: 0.05},
-	})
+	c, err := betting.StartCluster(betting.ClusterConfig{Seed: 1, Faults: faults})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -85,7 +83,7 @@ func aRace(status book.Status) betting.Race {
 // no bet stops nothing.
 func TestProcessor(t *testing.T) {
 	t.Parallel()
-	cluster := startCluster(t)
+	cluster := startCluster(t, betting.BrokerFaults{Refused: 0.1, AnswerLost: 0.1, Fetch: 0.05})
 	decided := make(chan betting.Decided, 10)
 	p, err := betting.NewProcessor(betting.ProcessorConfig{Broker: cluster.Broker(), OnBet: func(d betting.Decided) { decided <- d }})
 	require.NoError(t, err)

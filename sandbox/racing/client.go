@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -107,6 +108,20 @@ func (c *Client) Mute(ctx context.Context, user UserID, categories []string) err
 		Muted   []string `json:"muted"`
 		OptedIn []string `json:"opted_in"`
 	}{append([]string{}, slices.Sorted(slices.Values(categories))...), []string{}}, nil)
+}
+
+// AblyToken returns a token with which the user's app connects to Ably.
+func (c *Client) AblyToken(ctx context.Context, user string) (string, error) {
+	var t struct {
+		Token string `json:"token"`
+	}
+	if err := c.do(ctx, UserID(user), http.MethodPost, "/v1/ably/token", nil, &t); err != nil {
+		return "", err
+	}
+	if t.Token == "" {
+		return "", errors.New("the service answered without a token")
+	}
+	return t.Token, nil
 }
 
 // do sends one request, and again when the service was busy or not reached: all
