@@ -145,6 +145,8 @@ func (b *bugle) poll() {
 			switch v.Name() {
 			case "SETTLED_BETS":
 				b.bet(cols)
+			case "REJECTED_BETS":
+				b.rejected(cols)
 			case "UPCOMING_RACES":
 				b.race(cols)
 			}
@@ -166,6 +168,18 @@ func (b *bugle) bet(row map[string]any) {
 	data := map[string]string{"link": "app://bet/" + id, "outcome": outcome, "class": "transactional"}
 	b.push("bet"+id, category, data, func(r *registered, told bool) bool {
 		return r.user == user && (told || !slices.Contains(b.muted[user], category))
+	})
+}
+
+func (b *bugle) rejected(row map[string]any) {
+	id, user, reason := row["BET_ID"].(string), racing.UserID(row["USER_ID"].(string)), row["REASON"].(string)
+	if b.known["bet"+id] != "" {
+		return
+	}
+	b.known["bet"+id] = reason
+	data := map[string]string{"link": "app://bet/" + id, "reason": reason, "class": "transactional"}
+	b.push("bet"+id, racing.CategoryBet, data, func(r *registered, _ bool) bool {
+		return r.user == user && !slices.Contains(b.muted[user], racing.CategoryBet)
 	})
 }
 

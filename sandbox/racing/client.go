@@ -111,11 +111,11 @@ func (c *Client) Mute(ctx context.Context, user UserID, categories []string) err
 }
 
 // AblyToken returns a token with which the user's app connects to Ably.
-func (c *Client) AblyToken(ctx context.Context, user string) (string, error) {
+func (c *Client) AblyToken(ctx context.Context, user UserID) (string, error) {
 	var t struct {
 		Token string `json:"token"`
 	}
-	if err := c.do(ctx, UserID(user), http.MethodPost, "/v1/ably/token", nil, &t); err != nil {
+	if err := c.do(ctx, user, http.MethodPost, "/v1/ably/token", nil, &t); err != nil {
 		return "", err
 	}
 	if t.Token == "" {

@@ -164,7 +164,7 @@ func (o *Oracle) judgeRevision(s *subject, h *holder, i int, j *judgement) {
 		j.latencies = append(j.latencies, max(0, first.push.At.Sub(since)))
 		name := string(r.what) + "/default"
 		if r.what != whatSoon {
-			name = string(r.what) + "/" + cmp.Or(string(r.outcome), string(r.status))
+			name = string(r.what) + "/" + cmp.Or(string(r.outcome), string(r.status), r.reason)
 		}
 		j.tally.Announced[name]++
 		if r.what == whatSettled && told != nil {

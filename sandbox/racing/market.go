@@ -70,6 +70,18 @@ type Placed struct {
 	Odds Odds
 }
 
+// Rejection is a row of REJECTED_BETS.
+type Rejection struct {
+	Placed
+	// EventName is empty for an unknown race.
+	EventName string
+	// Known says that there is such a runner: OddsNow are its odds.
+	Known    bool
+	OddsNow  Odds
+	Reason   string
+	PlacedAt time.Time
+}
+
 // keptRace is how long after its last result a race is forgotten.
 const keptRace = 2 * time.Minute
 
@@ -126,6 +138,23 @@ func (w *World) accepted(p Placed) error {
 		w.planSettlement(b, time.Now(), time.Now(), time.Now())
 	}
 	return nil
+}
+
+// Rejected takes a bet that the market has rejected: its user is told. It may be
+// called from any goroutine.
+func (w *World) Rejected(r Rejection) {
+	w.inbox.put(func() error {
+		w.stats.Rejections++
+		u := w.byID[r.User]
+		if u != nil {
+			u.touched = time.Now()
+		}
+		w.cfg.Oracle.BetRejected(r.ID, r.User, r.Reason)
+		if u != nil && w.stats.Rejections == 1 {
+			w.tellf("%s's bet on %s in %s at %s is rejected: %s", u.name, r.Runner, r.EventName, r.Odds, r.Reason)
+		}
+		return w.views.putRejection(r, time.Now())
+	})
 }
 
 // took counts a bet.

@@ -23,6 +23,7 @@ type market struct {
 	settlements map[string][]racing.Settlement
 	results     map[string][]racing.Result
 	forgotten   []string
+	rejected    int
 	going       sync.WaitGroup
 }
 
@@ -48,8 +49,16 @@ func (m *market) Bet(user racing.UserID, event string, stake racing.Money, dice 
 		ID: fmt.Sprintf("conn:%d:0", len(m.placed)), User: user, Event: event, Runner: runner.Name, Stake: stake, Odds: runner.Odds + 1,
 	}
 	m.placed[p.ID] = p
+	reject := dice%10 == 3
+	if reject {
+		m.rejected++
+	}
 	m.going.Go(func() {
 		time.Sleep(300 * time.Millisecond)
+		if reject {
+			m.world.Rejected(racing.Rejection{Placed: p, EventName: card.Name, Known: true, OddsNow: p.Odds + 500, Reason: "ODDS_MOVED", PlacedAt: time.Now()})
+			return
+		}
 		m.world.Accepted(p)
 	})
 }
@@ -85,7 +94,9 @@ func TestWorldBetsInTheMarket(t *testing.T) {
 		require.True(t, o.tally.Clean(), "%v", o.tally.Problems)
 		require.Positive(t, o.tally.Announced["bet-settled/WON"])
 		require.Positive(t, o.tally.CorrectionPushes)
-		require.InDelta(t, len(m.placed), o.stats.Bets, 40) // what was on its way at the end
+		require.InDelta(t, len(m.placed)-m.rejected, o.stats.Bets, 40) // what was on its way at the end
+		require.InDelta(t, m.rejected, o.stats.Rejections, 5)
+		require.Positive(t, o.tally.Announced["bet-rejected/ODDS_MOVED"])
 		require.Greater(t, len(m.settlements), 200)
 		for id, list := range m.settlements {
 			p := m.placed[id]

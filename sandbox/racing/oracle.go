@@ -39,6 +39,7 @@ type what string
 
 const (
 	whatSettled what = "bet-settled"
+	whatReject  what = "bet-rejected"
 	whatSoon    what = "race-soon"
 	whatChanged what = "race-changed"
 )
@@ -53,6 +54,7 @@ type revision struct {
 	payout   Money
 	status   RaceStatus
 	startsAt time.Time
+	reason   string // of a rejection
 	// source is the number of failed queries when it fell due, and ended the
 	// same when it expired; ended is 0 until then.
 	source, ended uint64
@@ -254,6 +256,20 @@ func (o *Oracle) BetSeen(id string, user UserID, outcome Outcome, payout Money) 
 	s.revs = append(s.revs, &revision{
 		what: whatSettled, category: category, due: time.Now(), outcome: outcome, payout: payout,
 		source: o.cfg.Strikes().Source,
+	})
+}
+
+// BetRejected says that the rejection of a bet is about to become visible in
+// REJECTED_BETS.
+func (o *Oracle) BetRejected(id string, user UserID, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.subject(subjectKey{aboutBet, id}, user)
+	if len(s.revs) > 0 {
+		return // a bet is decided once
+	}
+	s.revs = append(s.revs, &revision{
+		what: whatReject, category: CategoryBet, due: time.Now(), reason: reason, source: o.cfg.Strikes().Source,
 	})
 }
 

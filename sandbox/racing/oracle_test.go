@@ -78,6 +78,42 @@ func TestOracle(t *testing.T) {
 			do:      func(b *bench) { b.BetSeen("b", "ada", racing.Won, 500) },
 			reasons: map[string]int{"lost/never_accepted": 1},
 		},
+		"a rejection told": {
+			do: func(b *bench) {
+				b.BetRejected("b", "ada", "ODDS_MOVED")
+				time.Sleep(sec)
+				b.push("tok", "app://bet/b", "reason", "ODDS_MOVED")
+			},
+			accepted: 1,
+		},
+		"a rejection never told": {
+			do:      func(b *bench) { b.BetRejected("b", "ada", "ODDS_MOVED") },
+			reasons: map[string]int{"lost/never_accepted": 1},
+		},
+		"a rejection told for another reason": {
+			do: func(b *bench) {
+				b.BetRejected("b", "ada", "ODDS_MOVED")
+				b.push("tok", "app://bet/b", "reason", "RACE_STARTED")
+			},
+			reasons: map[string]int{"lost/never_accepted": 1, "unexpected/unknown_content": 1},
+		},
+		"a rejection told as a loss": {
+			do: func(b *bench) {
+				b.BetRejected("b", "ada", "ODDS_MOVED")
+				b.bet("tok", "LOST")
+			},
+			reasons: map[string]int{"lost/never_accepted": 1, "unexpected/unknown_content": 1},
+		},
+		"a rejection told twice": {
+			do: func(b *bench) {
+				b.BetRejected("b", "ada", "ODDS_MOVED")
+				b.BetRejected("b", "ada", "RACE_STARTED") // of a repeated record
+				b.push("tok", "app://bet/b", "reason", "ODDS_MOVED")
+				b.push("tok", "app://bet/b", "reason", "ODDS_MOVED")
+			},
+			accepted: 1,
+			reasons:  map[string]int{"duplicate/answered_before": 1},
+		},
 		"a race told before its start": {
 			do: func(b *bench) {
 				b.RaceSeen("r", time.Now().Add(20*sec), racing.Scheduled)

@@ -69,6 +69,7 @@ type content struct {
 	payout   *Money
 	status   RaceStatus
 	startsAt time.Time
+	reason   string
 }
 
 // read finds out what a message announces, from its link and data alone.
@@ -90,6 +91,9 @@ func (p Push) read() (subjectKey, content, bool) {
 	switch {
 	case !ok || id == "":
 		return key, c, false
+	case key.kind == aboutBet && p.Data["reason"] != "":
+		c.what, c.reason = whatReject, p.Data["reason"]
+		return key, c, true
 	case key.kind == aboutBet:
 		c.what, c.outcome = whatSettled, Outcome(p.Data["outcome"])
 		if s := p.Data["payout"]; s != "" {
@@ -120,6 +124,7 @@ func (c content) matches(r *revision) bool {
 	return c.what == r.what &&
 		(c.outcome == "" || c.outcome == r.outcome) &&
 		(c.payout == nil || *c.payout == r.payout) &&
+		(c.reason == "" || c.reason == r.reason) &&
 		(c.status == "" || c.status == r.status) &&
 		(c.startsAt.IsZero() || c.startsAt.Equal(r.startsAt))
 }

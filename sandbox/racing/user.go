@@ -17,6 +17,7 @@ const (
 	CategoryWin  = "win"
 	CategoryLoss = "loss"
 	CategoryRace = "race"
+	CategoryBet  = "bet"
 )
 
 // Kinds of targets.

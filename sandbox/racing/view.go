@@ -92,6 +92,27 @@ func (v *views) putBet(b *bet, outcome Outcome, payout Money, rowtime, settledAt
 	return nil
 }
 
+// putRejection writes a rejection whose record arrived at rowtime.
+func (v *views) putRejection(r Rejection, rowtime time.Time) error {
+	const day = 24 * time.Hour
+	from := rowtime.Truncate(day).UnixMilli()
+	to := rowtime.Truncate(day).Add(day).UnixMilli()
+	var name, now any
+	if r.EventName != "" {
+		name = r.EventName
+	}
+	if r.Known {
+		now = r.OddsNow.Float()
+	}
+	err := v.rejected.Put(rowtime, r.ID, from, to, string(r.User), r.Event, name, r.Runner,
+		r.Stake.String(), r.Odds.Float(), now, r.Reason, r.PlacedAt)
+	if err != nil {
+		return fmt.Errorf("put rejection: %w", err)
+	}
+	v.rows = append(v.rows, keptRow{v.rejected, []any{r.ID, from, to}, rowtime.Add(kept)})
+	return nil
+}
+
 // putRace writes a race as it stands.
 func (v *views) putRace(r *race, rowtime time.Time) error {
 	if err := v.upcoming.Put(rowtime, r.id, r.name, r.course, r.startsAt, string(r.status)); err != nil {

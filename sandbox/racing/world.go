@@ -19,6 +19,8 @@ type Stats struct {
 	// Races became visible.
 	Races int
 	Bets  int
+	// Rejections of bets by the market became visible.
+	Rejections int
 	// Settlements became visible, first ones of a bet.
 	Settlements int
 	// Corrections of settlements became visible.
