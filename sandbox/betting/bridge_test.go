@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +168,8 @@ type round struct {
 	going   betting.Going
 	story   string
 	decided []betting.Decided
+	// realtime counts the messages that came by an SDK's connection.
+	realtime int
 }
 
 func playRound(t *testing.T, patience time.Duration, change func(*bridge)) round {
@@ -182,20 +185,24 @@ func playRound(t *testing.T, patience time.Duration, change func(*bridge)) round
 	faults := ably.Mild()
 	faults.Webhooks = ably.WebhookFaults{Twice: 0.2, Repeat: 0.1}
 	faults.Rules = nil // the bridge does not try again
+	var r round
+	var realtime atomic.Int64
 	b.ably, err = ably.Start(t.Context(), ably.Config{
 		Seed: 1, Faults: faults,
 		Webhooks: []ably.Webhook{{URL: hooks.URL, Channels: "^inbound:betting:", Interval: 50 * time.Millisecond}},
 		OnMessage: func(m ably.Message) {
+			if m.Via == ably.ViaRealtime {
+				realtime.Add(1)
+			}
 			got := betting.Message{Channel: m.Channel, ID: m.ID, Name: m.Name, ClientID: m.ClientID, Data: m.Data, At: m.At}
 			oracleOfOdds.Accepted(got)
 			oracleOfBets.Accepted(got)
 		},
 	})
 	require.NoError(t, err)
-	var r round
 	var mu sync.Mutex
 	market, err := betting.NewMarket(betting.MarketConfig{
-		Seed: 1, Broker: cluster.Broker(), AblyURL: b.ably.URL(), Watchers: []string{"user-1", "user-2"}, DefaultStake: 2_00,
+		Seed: 1, Broker: cluster.Broker(), AblyURL: b.ably.URL(), Watchers: []string{"user-1", "user-2"}, Seated: []string{"user-2", "user-3"}, DefaultStake: 2_00,
 		Odds: oracleOfOdds, Bets: oracleOfBets, OnBet: func(d betting.Decided) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -210,6 +217,7 @@ func playRound(t *testing.T, patience time.Duration, change func(*bridge)) round
 	go func() { done <- market.Run(ctx, b) }()
 
 	market.Race(aRace(book.Scheduled))
+	require.Eventually(t, func() bool { return market.Going().Seated == 2 }, 20*time.Second, 10*time.Millisecond)
 	for i := range 40 {
 		market.Bet(betting.Intent{User: fmt.Sprintf("user-%d", i%8), Event: "race-1", Stake: 4_00, Dice: uint64(i) * 0x9e3779b97f4a7c15})
 		time.Sleep(10 * time.Millisecond)
@@ -224,6 +232,7 @@ func playRound(t *testing.T, patience time.Duration, change func(*bridge)) round
 	for end := time.Now().Add(patience); !settled() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
+	r.realtime = int(realtime.Load())
 	r.odds, r.bets, r.going = oracleOfOdds.Tally(), oracleOfBets.Tally(), market.Going()
 	stop()
 	require.NoError(t, <-done)
@@ -255,6 +264,7 @@ func TestLoopWithHonestServiceIsClean(t *testing.T) {
 	} {
 		require.Positive(t, r.going.Forms[form], form)
 	}
+	require.Positive(t, r.realtime)
 	require.Equal(t, 36, r.bets.Placed)
 	require.Equal(t, 34, r.bets.InKafka)
 	require.Equal(t, 6, r.bets.Rejected)

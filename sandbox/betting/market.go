@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -30,6 +29,9 @@ type MarketConfig struct {
 	// Watchers are the users who keep the app open: they watch the odds of every
 	// race as a stream. The others look once, just before they bet.
 	Watchers []string
+	// Seated are the users whose app is connected to Ably all the time and bets
+	// that way, by Ably's SDK. The others bet by plain HTTP.
+	Seated []string
 	// DefaultStake is what the service takes a bet without a stake for.
 	DefaultStake book.Money
 	// Odds and Bets hear everything. Required.
@@ -83,6 +85,7 @@ type Market struct {
 	dice     *rand.Rand
 	watching map[string]context.CancelFunc // by event
 	screens  map[screen][]book.Tile
+	seats    map[string]*seat // by user
 	forms    map[Form]int
 	unable   int // bets that could not be placed
 	busy     int // bets that are being placed
@@ -103,7 +106,7 @@ func NewMarket(cfg MarketConfig) (*Market, error) {
 	}
 	m := &Market{
 		cfg: cfg, begun: make(chan struct{}), dice: rand.New(rand.NewPCG(cfg.Seed, 0x6d61726b6574)),
-		watching: map[string]context.CancelFunc{}, screens: map[screen][]book.Tile{}, forms: map[Form]int{},
+		watching: map[string]context.CancelFunc{}, screens: map[screen][]book.Tile{}, seats: map[string]*seat{}, forms: map[Form]int{},
 		accepted: map[string][]Decided{}, rejected: map[book.Reason]int{},
 	}
 	p, err := NewProcessor(ProcessorConfig{Broker: cfg.Broker, OnBet: m.decided})
@@ -128,11 +131,31 @@ func (m *Market) Run(ctx context.Context, tokens Tokens) error {
 	g, ctx := errgroup.WithContext(ctx)
 	m.ctx, m.apps = ctx, newApps(m.cfg.AblyURL, tokens)
 	close(m.begun)
+	for _, user := range m.cfg.Seated {
+		g.Go(func() error { return m.seat(ctx, user) })
+	}
 	g.Go(func() error { return m.processor.Run(ctx) })
 	g.Go(func() error { return Observe(ctx, m.cfg.Broker, m.cfg.Odds, m.cfg.Bets) })
 	err := g.Wait()
 	m.going.Wait()
 	return err
+}
+
+// seat keeps a user's app connected until ctx ends.
+func (m *Market) seat(ctx context.Context, user string) error {
+	s, err := m.apps.sit(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer s.stand()
+	m.mu.Lock()
+	m.seats[user] = s
+	m.mu.Unlock()
+	<-ctx.Done()
+	m.mu.Lock()
+	delete(m.seats, user)
+	m.mu.Unlock()
+	return nil
 }
 
 // Observe reads the topics for the oracles, as a consumer of its own, until ctx
@@ -323,9 +346,15 @@ func (m *Market) bet(ctx context.Context, i Intent, form Form) error {
 	if err != nil {
 		return fmt.Errorf("marshal bet: %w", err)
 	}
-	err = m.apps.publish(ctx, i.User, p.channel, message{
-		ID: fmt.Sprintf("%s-%x", i.User, i.Dice), Name: i.User, ClientID: p.clientID, Data: data,
-	})
+	post := message{ID: fmt.Sprintf("%s-%x", i.User, i.Dice), Name: i.User, ClientID: p.clientID, Data: data}
+	m.mu.Lock()
+	seat := m.seats[i.User]
+	m.mu.Unlock()
+	if seat != nil && p.want == Taken { // an SDK does not let a user pretend
+		err = seat.publish(ctx, m.apps, p.channel, post)
+	} else {
+		err = m.apps.publish(ctx, i.User, p.channel, post)
+	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
 		m.cfg.Bets.AblyRefused()
@@ -444,6 +473,8 @@ type Going struct {
 	// Unable counts the bets that could not be placed: no odds, no token, or no
 	// answer of Ably.
 	Unable int
+	// Seated counts the users whose apps are connected.
+	Seated int
 	// Accepted and Rejected are what the order book decided.
 	Accepted int
 	Rejected map[book.Reason]int
@@ -456,7 +487,7 @@ type Going struct {
 func (m *Market) Going() Going {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g := Going{Forms: maps.Clone(m.forms), Rejected: maps.Clone(m.rejected), Unable: m.unable, Rounds: slices.Clone(m.rounds)}
+	g := Going{Forms: maps.Clone(m.forms), Rejected: maps.Clone(m.rejected), Unable: m.unable, Seated: len(m.seats), Rounds: slices.Clone(m.rounds)}
 	for event, list := range m.accepted {
 		g.Accepted += len(list)
 		g.Rounds = append(g.Rounds, m.roundsOf(event)...)
@@ -480,9 +511,9 @@ func (m *Market) Story(event, name string) string {
 		return ""
 	}
 	slices.Sort(rounds)
-	moved := 0
+	moved := 0 // the runner that most was bet on
 	for i := range first {
-		if away(first[i], last[i]) > away(first[moved], last[moved]) {
+		if shortened(first[i], last[i]) > shortened(first[moved], last[moved]) {
 			moved = i
 		}
 	}
@@ -491,5 +522,5 @@ func (m *Market) Story(event, name string) string {
 		p.Updates, p.Published, oddsChannel(event), p.Conflated, rounds[len(rounds)/2].Milliseconds())
 }
 
-// away is how far the odds of a runner have moved, as a part of the payout.
-func away(a, b book.Tile) float64 { return math.Abs(a.Odds-b.Odds) / (1 + a.Odds) }
+// shortened is how much less a runner pays than before.
+func shortened(before, now book.Tile) float64 { return (1 + before.Odds) / (1 + now.Odds) }
