@@ -1,7 +1,8 @@
 // Command sandbox is the whole world on one machine, without any account: a
-// racing world, stand-ins for ksqlDB, FCM and Ably that speak the real wire and
-// fail now and then, and the very same service as `bugle serve`. It tells what
-// happens, and at the end whether anything was lost, repeated or late.
+// racing world that bets, stand-ins for Kafka, ksqlDB, FCM and Ably that speak
+// the real wire and fail now and then, and the very same service as `bugle
+// serve`. It tells what happens, and at the end whether anything was lost,
+// repeated, late or out of order.
 //
 //	go run ./cmd/sandbox                      until Ctrl-C
 //	go run ./cmd/sandbox -for 60s -report -   JSON on standard output

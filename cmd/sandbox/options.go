@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bugle-push/bugle/sandbox/ably"
+	"github.com/bugle-push/bugle/sandbox/betting"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 )
@@ -47,7 +48,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most 20 s (default: until Ctrl-C)")
 	f.StringVar(&o.report, "report", "", "file for a report as JSON; - is standard output, with no other text there")
 	f.StringVar(&o.faults, "faults", faultsMild, "how the stand-ins fail: none, mild (nothing is accepted and then failed) or harsh")
-	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably) or auto")
+	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably, 17092 Kafka) or auto")
 	f.Uint64Var(&o.seed, "seed", 0, "repeats the same races, bets and lives (default: another one each time)")
 	f.IntVar(&o.users, "users", usualUsers, "number of users, 10 to 500; forty have about 55 devices")
 	f.BoolVar(&o.verbose, "v", false, "show the service's log")
@@ -117,12 +118,31 @@ func (o options) ablyFaults() ably.Faults {
 		f = ably.Harsh()
 	}
 	f.MaxPerMessage = 1
+	// A webhook that is posted again costs nobody anything, if it is recognised.
+	switch o.faults {
+	case faultsMild:
+		f.Webhooks = ably.WebhookFaults{Twice: 0.05, Repeat: 0.02}
+	case faultsHarsh:
+		f.Webhooks = ably.WebhookFaults{Twice: 0.2, Repeat: 0.1}
+	}
 	for i, r := range f.Rules {
 		if r.Kind == ably.RateRequests || r.Kind == ably.RateGeneric || r.Kind == ably.RateEdge {
 			f.Rules[i].Probability *= o.shareOf429()
 		}
 	}
 	return f
+}
+
+// kafkaFaults returns the broker's faults. A client waits for seconds before it
+// tries again, so they are rare.
+func (o options) kafkaFaults() betting.BrokerFaults {
+	switch o.faults {
+	case faultsMild:
+		return betting.BrokerFaults{Refused: 0.002}
+	case faultsHarsh:
+		return betting.BrokerFaults{Refused: 0.005, AnswerLost: 0.01, Fetch: 0.0005}
+	}
+	return betting.BrokerFaults{}
 }
 
 // ksqlFaults returns the source's faults. A hanging query takes as long as the

@@ -9,23 +9,25 @@ import (
 	"syscall"
 )
 
-// ports are the addresses that the sandbox listens on. 17092 is kept for Kafka.
+// ports are the addresses that the sandbox listens on.
 type ports struct {
-	api, admin, ksqldb, fcm, ably string
+	api, admin, ksqldb, fcm, ably, kafka string
 }
 
 func pickPorts(ctx context.Context, choice string) (ports, error) {
 	if choice == "auto" {
 		const free = "127.0.0.1:0"
-		return ports{free, free, free, free, free}, nil
+		// Ably has to know beforehand where to post what is published.
+		api, err := freePort(ctx)
+		return ports{api, free, free, free, free, free}, err
 	}
 	p := ports{
 		api: "127.0.0.1:17080", admin: "127.0.0.1:17081", ksqldb: "127.0.0.1:17082", fcm: "127.0.0.1:17083",
-		ably: "127.0.0.1:17084",
+		ably: "127.0.0.1:17084", kafka: "127.0.0.1:17092",
 	}
 	var taken []string
 	for _, a := range []struct{ name, addr string }{
-		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm}, {"Ably", p.ably},
+		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm}, {"Ably", p.ably}, {"Kafka", p.kafka},
 	} {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
 		switch {
@@ -44,4 +46,17 @@ func pickPorts(ctx context.Context, choice string) (ports, error) {
 		return p, fmt.Errorf("taken by another process: port %s; stop it (another sandbox?), or use -ports auto", strings.Join(taken, ", port "))
 	}
 	return p, nil
+}
+
+// freePort returns an address that nobody listens on.
+func freePort(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return "", fmt.Errorf("close listener on %s: %w", addr, err)
+	}
+	return addr, nil
 }

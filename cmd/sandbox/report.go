@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"time"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/sandbox/ably"
+	"github.com/bugle-push/bugle/sandbox/betting"
+	"github.com/bugle-push/bugle/sandbox/book"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
@@ -70,8 +73,26 @@ type report struct {
 	Faults   faultCounts    `json:"faults"`
 	Level    string         `json:"fault_level"`
 	Seed     uint64         `json:"seed"`
+	// Odds and BetsIn are counted at the Ably stand-in and in Kafka.
+	Odds   betting.OddsTally `json:"odds"`
+	BetsIn betting.BetsTally `json:"bets_in"`
+	// BetForms counts the bets that Ably answered by how they were written.
+	BetForms map[betting.Form]int `json:"bet_forms"`
+	// BetsUnplaced counts those that users could not place.
+	BetsUnplaced int `json:"bets_unplaced"`
+	// Book is what the order book decided.
+	Book bookCounts `json:"book"`
+	// Round is the time from a bet's acceptance at Ably until the odds that it
+	// made were accepted there.
+	Round quantiles `json:"round_ms"`
 	// DrainedSeconds is how long the end took, of at most 20.
 	DrainedSeconds float64 `json:"drained_s"`
+}
+
+// bookCounts are the decisions of the order book.
+type bookCounts struct {
+	Accepted int                 `json:"accepted"`
+	Rejected map[book.Reason]int `json:"rejected"`
 }
 
 // faultCounts are the faults that the stand-ins injected.
@@ -79,6 +100,7 @@ type faultCounts struct {
 	FCM    map[string]uint64 `json:"fcm"`
 	Ably   map[string]uint64 `json:"ably"`
 	KSQLDB map[string]uint64 `json:"ksqldb"`
+	Kafka  map[string]uint64 `json:"kafka"`
 }
 
 func newReport(o options, tally *racing.Tally, w racing.Stats, died racing.Deaths, f fcm.Stats, a ably.Stats, k ksqldb.Stats) *report {
@@ -112,6 +134,24 @@ func newReport(o options, tally *racing.Tally, w racing.Stats, died racing.Death
 		}
 	}
 	return r
+}
+
+// addLoop adds what became of bets and odds.
+func (r *report) addLoop(v *verdict, g betting.Going, faults map[string]uint64) {
+	r.Odds, r.BetsIn = v.odds, v.bets
+	r.BetForms, r.BetsUnplaced = g.Forms, g.Unable
+	r.Book = bookCounts{g.Accepted, g.Rejected}
+	r.Faults.Kafka = faults
+	for _, reasons := range []map[string]int{v.odds.Reasons, v.bets.Reasons} {
+		maps.Copy(r.Problems, reasons)
+	}
+	at := func(p int) int64 {
+		if len(g.Rounds) == 0 {
+			return 0
+		}
+		return g.Rounds[max(0, (len(g.Rounds)*p+99)/100-1)].Milliseconds()
+	}
+	r.Round = quantiles{at(50), at(95), at(99)}
 }
 
 // tables are counts of what the service itself wrote down.

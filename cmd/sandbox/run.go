@@ -17,6 +17,7 @@ import (
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/sandbox/ably"
+	"github.com/bugle-push/bugle/sandbox/betting"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 	"github.com/bugle-push/bugle/sandbox/racing"
@@ -49,21 +50,42 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		told = stderr
 	}
 	s := &sandbox{options: o, story: newStory(told)}
-	tally, err := s.play(ctx, stdout, stderr)
+	v, err := s.play(ctx, stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "sandbox:", err)
 	}
-	if tally == nil {
+	if v == nil {
 		return 1
 	}
-	for _, p := range tally.Problems {
-		s.story.print(p.String() + "\n")
-	}
-	s.story.print(tally.String() + "\n")
-	if err != nil || !tally.Clean() {
+	v.print(s.story)
+	if err != nil || !v.clean() {
 		return 1
 	}
 	return 0
+}
+
+// verdict is what the oracles say of a run.
+type verdict struct {
+	pushes racing.Tally
+	odds   betting.OddsTally
+	bets   betting.BetsTally
+}
+
+func (v *verdict) clean() bool { return v.pushes.Clean() && v.odds.Clean() && v.bets.Clean() }
+
+// print ends the story.
+func (v *verdict) print(s *story) {
+	for _, p := range v.pushes.Problems {
+		s.print(p.String() + "\n")
+	}
+	for _, p := range append(v.odds.Problems, v.bets.Problems...) {
+		s.print(p.String() + "\n")
+	}
+	s.print(fmt.Sprintf("odds: %d updates, %d published, %d overtaken; out of order %d · duplicates %d · stale %d · missing %d\n",
+		v.odds.Updates, v.odds.Published, v.odds.Conflated, v.odds.OutOfOrder, v.odds.Duplicates, v.odds.Stale, v.odds.Missing))
+	s.print(fmt.Sprintf("bets: %d placed, %d in Kafka, %d rejected; lost %d · duplicates %d\n",
+		v.bets.Placed, v.bets.InKafka, v.bets.Rejected, v.bets.Lost, v.bets.Duplicates))
+	s.print(v.pushes.String() + "\n")
 }
 
 // guestLife is how long the tokens are good for that the sandbox prints.
@@ -79,14 +101,15 @@ type sandbox struct {
 	fcm    *fcm.Server
 	ably   *ably.Server
 	ksqldb *ksqldb.Server
+	loop   *loop
 	cfg    config.Config
 	secret []byte
 	admin  devices.Secret // the guest's token for the admin API
 }
 
-// play runs everything from start to report. The tally is nil when the world
+// play runs everything from start to report. The verdict is nil when the world
 // never began.
-func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing.Tally, err error) {
+func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdict, err error) {
 	dir, err := os.MkdirTemp("", "bugle-sandbox-")
 	if err != nil {
 		return nil, fmt.Errorf("make directory: %w", err)
@@ -131,6 +154,13 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing
 	if err := s.introduce(configText, client, service); err != nil {
 		return nil, errors.Join(err, stop())
 	}
+	trading, stopMarket := context.WithCancel(lasting)
+	defer stopMarket()
+	traded := make(chan error, 1)
+	go func() {
+		traded <- s.loop.market.Run(trading, tokens{client})
+		stopWorld()
+	}()
 	began := time.Now()
 	err = s.world.Run(living, client)
 	life := time.Since(began)
@@ -144,9 +174,12 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing
 		err = errors.Join(err, fmt.Errorf("not retired, although Ably reported their targets dead: %v", died.Missed))
 	}
 	err = errors.Join(err, stop())
+	stopMarket()
+	err = errors.Join(err, <-traded)
 
-	tally := s.oracle.Tally(true)
-	r := newReport(s.options, &tally, s.world.Stats(), died, s.fcm.Stats(), s.ably.Stats(), s.ksqldb.Stats())
+	v := &verdict{pushes: s.oracle.Tally(true), odds: s.loop.odds.Tally(), bets: s.loop.bets.Tally()}
+	r := newReport(s.options, &v.pushes, s.world.Stats(), died, s.fcm.Stats(), s.ably.Stats(), s.ksqldb.Stats())
+	r.addLoop(v, s.loop.market.Going(), s.loop.kafka.Faults())
 	r.DurationSeconds, r.DrainedSeconds = life.Seconds(), drained.Seconds()
 	written, tableErr := readTables(lasting, s.cfg.Database.URL)
 	if tableErr != nil {
@@ -160,7 +193,7 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing
 	if s.report != "" {
 		err = errors.Join(err, r.write(s.report, stdout))
 	}
-	return &tally, err
+	return v, err
 }
 
 // open starts the oracle, the stand-ins and the world, and configures the
@@ -168,6 +201,10 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *racing
 // error, close stops.
 func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	addr, err := pickPorts(ctx, s.ports)
+	if err != nil {
+		return "", err
+	}
+	s.loop, err = newLoop(s.options, addr.kafka)
 	if err != nil {
 		return "", err
 	}
@@ -182,22 +219,30 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("start FCM stand-in: %w", err)
 	}
 	s.guest = s.fcm.MintToken(fcm.Android)
-	// It takes what Ably's Standard plan takes, and what it drops beyond that
-	// would not be forgiven.
+	// It takes the pushes that Ably's Standard plan takes, and what it drops beyond
+	// that would not be forgiven. Hundreds of users who bet need the plan above it.
 	s.ably, err = ably.Start(ctx, ably.Config{
-		Addr: addr.ably, Seed: s.seed, Faults: s.ablyFaults(), OnAccept: s.acceptedByAbly,
-		PushRate: ably.StandardRequestRate, RequestRate: ably.StandardRequestRate,
+		Addr: addr.ably, Seed: s.seed, Faults: s.ablyFaults(), OnAccept: s.acceptedByAbly, OnMessage: s.loop.accepted,
+		PushRate: ably.StandardRequestRate, RequestRate: ably.ProRequestRate,
 		OnAnswerLost: func(a ably.Accepted) { s.oracle.AnswerLost(ablyProvider, a.Seq) },
+		Webhooks: []ably.Webhook{{
+			URL: "http://" + addr.api + "/v1/hooks/ably", Channels: "^inbound:betting:", SigningKey: ablyKey, Interval: webhookEvery,
+			Sources: []string{ably.SourceMessage, ably.SourcePresence},
+		}},
 	})
 	if err != nil {
 		return "", fmt.Errorf("start Ably stand-in: %w", err)
 	}
+	if err := s.loop.open(s.options, s.ably.URL()); err != nil {
+		return "", err
+	}
 	s.world, err = racing.New(racing.Config{
-		Seed: s.seed, Users: s.users, Targets: s.fcm, Ably: s.ably, Oracle: s.oracle, Tell: s.story.tell,
+		Seed: s.seed, Users: s.users, Targets: s.fcm, Ably: s.ably, Oracle: s.oracle, Market: s.loop, Tell: s.story.tell,
 	})
 	if err != nil {
 		return "", err
 	}
+	s.loop.world = s.world
 	s.ksqldb, err = ksqldb.Start(ctx, ksqldb.Config{Addr: addr.ksqldb, Views: s.world.Views(), Seed: s.seed, Faults: s.ksqlFaults(), DDL: true})
 	if err != nil {
 		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
@@ -211,7 +256,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	text, cfg, err := writeConfig(dir, setup.Backends{
 		Listen: addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
 		FCM:  setup.FCM{URL: s.fcm.URL(), Project: s.fcm.ProjectID(), Credentials: s.fcm.CredentialsJSON()},
-		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key()}, Secret: s.secret, AdminTokens: []byte(entry.Line()),
+		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key()}, Kafka: s.loop.kafka.Broker(), DefaultStake: defaultStake, Secret: s.secret, AdminTokens: []byte(entry.Line()),
 	})
 	s.cfg = cfg
 	return text, err
@@ -230,7 +275,17 @@ func (s *sandbox) close(ctx context.Context) {
 	if s.ably != nil {
 		_ = s.ably.Shutdown(ctx)
 	}
+	if s.loop != nil {
+		s.loop.close()
+	}
 }
+
+// The webhook of the Ably stand-in: what signs it, and how often it posts. Ably
+// itself posts once a second.
+const (
+	ablyKey      = "root"
+	webhookEvery = 250 * time.Millisecond
+)
 
 // Names of the providers for the oracle.
 const (
@@ -291,7 +346,7 @@ func (s *sandbox) drain(ctx context.Context, served <-chan struct{}) time.Durati
 			return time.Since(began)
 		case <-tick.C:
 		}
-		if time.Since(began) < drainQuiet || time.Since(s.oracle.LastPush()) < drainQuiet || len(s.oracle.Outstanding()) > 0 {
+		if time.Since(began) < drainQuiet || time.Since(s.oracle.LastPush()) < drainQuiet || len(s.oracle.Outstanding()) > 0 || s.loop.market.Outstanding() > 0 {
 			continue
 		}
 		// Repeats after a lost answer are nothing that the oracle waits for. An
@@ -321,9 +376,25 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())
 	fmt.Fprintln(&b, `      -d '{"platform":"android","target":{"kind":"fcm_token","value":"'"$TARGET"'"},"locale":"en-GB","time_zone":"Europe/London"}'`)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
+	fmt.Fprint(&b, s.takePart(service))
 	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN_TOKEN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN_TOKEN\"\n\n", s.admin.Reveal(), service.AdminAddr())
 	s.story.print(b.String())
 	return nil
+}
+
+// takePart says how to bet and to follow the odds: in Kafka, and on Ably as the
+// app does, with the TOKEN that introduce prints.
+func (s *sandbox) takePart(service *app.App) string {
+	var b strings.Builder
+	broker, ably := s.loop.kafka.Broker(), s.ably.URL()
+	fmt.Fprintf(&b, "To look into Kafka, and to bet on Ably as the app does (with the odds that the stream shows, or the bet is rejected):\n\n")
+	fmt.Fprintf(&b, "    kcat -b %s -L\n    kcat -b %s -C -u -t odds -f '%%k %%s\\n'\n", broker, broker)
+	fmt.Fprintf(&b, "    ABLY_TOKEN=$(curl -sS -X POST http://%s/v1/ably/token -H \"Authorization: Bearer $TOKEN\" -H 'Accept: application/jwt')\n", service.Addr())
+	fmt.Fprintf(&b, "    curl -sSN \"%s/sse?channels=outbound:odds:race-0002&v=1.2&rewind=1&enveloped=false&accessToken=$ABLY_TOKEN\"\n", ably)
+	fmt.Fprintf(&b, "    curl --retry 5 -X POST %s/channels/inbound:betting:cars:guest/messages -H \"Authorization: Bearer $ABLY_TOKEN\" -H 'Content-Type: application/json' \\\n", ably)
+	fmt.Fprintln(&b, `      -d '{"name":"guest","data":"{\"name\":\"Car 1\",\"event\":\"race-0002\",\"stake\":5.00,\"odds\":1.5}"}'`)
+	b.WriteString("\n")
+	return b.String()
 }
 
 // logger is the service's: its troubles with the faults are the story's, so

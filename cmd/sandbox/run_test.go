@@ -37,6 +37,15 @@ func TestSandboxEndToEnd(t *testing.T) {
 		Lost, Late    *int
 		Expired       *int
 		LatencyMS     map[string]int `json:"latency_ms"`
+		Odds          map[string]int
+		BetsIn        map[string]int `json:"bets_in"`
+		BetForms      map[string]int `json:"bet_forms"`
+		BetsUnplaced  *int           `json:"bets_unplaced"`
+		Book          struct {
+			Accepted int
+			Rejected map[string]int
+		}
+		RoundMS map[string]int `json:"round_ms"`
 	}
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
 	require.InDelta(t, 31, r.DurationS, 2)
@@ -64,10 +73,36 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.NotNil(t, r.Expired)
 	require.Positive(t, r.LatencyMS["p50"])
 
+	// Bets went in by Ably and Kafka, moved the odds, and those came back.
+	for _, name := range []string{"out_of_order", "duplicates", "stale", "missing", "unexpected"} {
+		require.Contains(t, r.Odds, name)
+		require.Zero(t, r.Odds[name], name)
+	}
+	require.Positive(t, r.Odds["moved"])
+	require.Greater(t, r.Odds["published"], 20)
+	require.Equal(t, r.Odds["updates"], r.Odds["published"]+r.Odds["conflated"])
+	for _, name := range []string{"lost", "duplicates", "unexpected", "repeats"} {
+		require.Contains(t, r.BetsIn, name)
+		require.Zero(t, r.BetsIn[name], name)
+	}
+	for _, form := range []string{"full", "tile", "drifted", "malformed", "foreign_client", "foreign_channel"} {
+		require.Positive(t, r.BetForms[form], form)
+	}
+	refused := r.BetForms["foreign_client"] + r.BetForms["foreign_channel"]
+	require.Equal(t, r.BetForms["malformed"]+refused, r.BetsIn["rejected"])
+	require.Equal(t, r.BetsIn["placed"]-r.BetForms["malformed"], r.BetsIn["in_kafka"])
+	require.NotNil(t, r.BetsUnplaced)
+	require.Positive(t, r.Book.Rejected["ODDS_MOVED"])
+	require.Greater(t, r.Book.Accepted, 20)
+	require.Positive(t, r.RoundMS["p50"])
+	require.Positive(t, r.Notifications["bet-rejected/ODDS_MOVED"])
+
 	require.Regexp(t, `(?m)^lost 0 · duplicates 0 · late 0\n$`, stderr.String())
 	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
 	require.Contains(t, stderr.String(), "rules_file:")
 	require.Regexp(t, `(?m)^    TOKEN=\S+\n    TARGET=\S+$`, stderr.String())
 	require.Regexp(t, `(?m)^    ADMIN_TOKEN=bga_\S+$`, stderr.String())
 	require.Contains(t, stderr.String(), "its target is retired")
+	require.Regexp(t, `(?m)^    kcat -b 127\.0\.0\.1:\d+ -L$`, stderr.String())
+	require.Regexp(t, `bets on .* moved its odds, Car \d from \S+ to \S+: \d+ updates in Kafka`, stderr.String())
 }

@@ -40,7 +40,7 @@ type bridge struct {
 	// goes there instead.
 	bet func(n int, r *kgo.Record) []*kgo.Record
 	// snapshot gets each record of odds and returns what is published, by id.
-	snapshot func(n int, id string, value string) [][2]string
+	snapshot func(n int, id, value string) [][2]string
 }
 
 func (b *bridge) AblyToken(_ context.Context, user string) (string, error) {
@@ -268,7 +268,7 @@ func TestLoopWithHonestServiceIsClean(t *testing.T) {
 	require.Equal(t, 36, r.bets.Placed)
 	require.Equal(t, 34, r.bets.InKafka)
 	require.Equal(t, 6, r.bets.Rejected)
-	require.Equal(t, 34, len(r.decided), "%v", r.bets)
+	require.Len(t, r.decided, 34, "%v", r.bets)
 	require.Positive(t, r.going.Rejected[book.OddsMoved])
 	require.Equal(t, 34, r.going.Accepted+r.going.Rejected[book.OddsMoved])
 	require.Len(t, r.going.Rounds, r.going.Accepted)

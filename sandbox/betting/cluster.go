@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -112,11 +113,7 @@ func (c *Cluster) Broker() string { return c.addr }
 func (c *Cluster) Faults() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	counts := map[string]uint64{}
-	for name, n := range c.counts {
-		counts[name] = n
-	}
-	return counts
+	return maps.Clone(c.counts)
 }
 
 // Close stops the broker and forgets everything.

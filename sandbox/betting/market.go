@@ -355,8 +355,7 @@ func (m *Market) bet(ctx context.Context, i Intent, form Form) error {
 	} else {
 		err = m.apps.publish(ctx, i.User, p.channel, post)
 	}
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if _, refused := errors.AsType[*Refusal](err); refused {
 		m.cfg.Bets.AblyRefused()
 	}
 	return err

@@ -96,7 +96,8 @@ func TestProcessor(t *testing.T) {
 	p.Race(ctx, aRace(book.Scheduled))
 	// One partition, so that their order is that of the test.
 	bets := []*kgo.Record{
-		betRecord("m1", "Car 1", "20", 0.9), {Topic: betting.TopicBets, Value: []byte("no bet")},
+		betRecord("m1", "Car 1", "20", 0.9),
+		{Topic: betting.TopicBets, Value: []byte("no bet")},
 		betRecord("m1", "Car 1", "20", 0.9), betRecord("m2", "Car 2", "0.50", 5), betRecord("m3", "Car 2", `"12.50"`, 1.1),
 	}
 	for _, b := range bets {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -91,7 +92,7 @@ func (s *seat) publish(ctx context.Context, a *apps, channel string, m message) 
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &info) && info.StatusCode/100 == 4 && info.StatusCode != 429 && (info.Code < 40140 || info.Code >= 40150) && info.Code < 80000:
+		case errors.As(err, &info) && info.StatusCode/100 == 4 && info.StatusCode != http.StatusTooManyRequests && (info.Code < 40140 || info.Code >= 40150) && info.Code < 80000:
 			return &Refusal{Status: info.StatusCode, Code: int(info.Code)}
 		}
 		return errTryAgain // the error may hold the token

@@ -47,7 +47,7 @@ type Odds int64
 // RoundOdds returns the odds nearest to f, halves up; nothing below 0.
 func RoundOdds(f float64) Odds {
 	// Not a number is not above anything.
-	if !(f > 0) { //nolint:staticcheck // so NaN is caught too
+	if !(f > 0) {
 		return 0
 	}
 	return Odds(math.Floor(min(f, 1e9)*1000 + 0.5))

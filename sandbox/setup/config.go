@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -18,6 +19,11 @@ type Backends struct {
 	KSQLDB   string
 	FCM      FCM
 	Ably     Ably
+	// Kafka is a broker, host:port. Empty means that there is none: nothing is
+	// relayed and no bets are taken.
+	Kafka string
+	// DefaultStake is what a bet without a stake is taken for, "2.00".
+	DefaultStake string
 	// Secret signs the users' tokens; see NewSecret.
 	Secret []byte
 	// AdminTokens is what the file of the operators' tokens holds.
@@ -39,6 +45,41 @@ type Ably struct {
 	URL, Key string
 	Rate     float64
 	InFlight int
+}
+
+// What a sandbox says about the way between Ably and Kafka.
+const (
+	// OddsTopic is relayed to the channels OddsChannel, and what cannot be to
+	// OddsDeadLetters.
+	OddsTopic       = "odds"
+	OddsChannel     = "outbound:odds:#{key}"
+	OddsDeadLetters = "odds-dead-letters"
+	// OddsMaxAge is how old odds may be when they are published.
+	OddsMaxAge = 10 * time.Second
+	// OddsSuspended is where a snapshot of a race that takes no bets is marked.
+	OddsSuspended = "header.suspended"
+)
+
+// relayYAML is one topic that is relayed.
+type relayYAML struct {
+	Topic      string `yaml:"topic"`
+	Channel    string `yaml:"channel"`
+	MaxAge     string `yaml:"max_age"`
+	Suspended  string `yaml:"suspended"`
+	DeadLetter string `yaml:"dead_letter"`
+}
+
+// betsYAML is how bets come in. Webhooks are signed, and users' tokens for Ably
+// too, with the key of ably.key_file.
+type betsYAML struct {
+	Enabled      bool   `yaml:"enabled"`
+	DefaultStake string `yaml:"default_stake"`
+}
+
+// kafkaYAML is how Kafka is reached.
+type kafkaYAML struct {
+	Brokers []string `yaml:"brokers"`
+	TLS     bool     `yaml:"tls"`
 }
 
 // serviceYAML are the keys of the service's configuration that a sandbox sets;
@@ -72,7 +113,10 @@ type serviceYAML struct {
 		Rate     float64 `yaml:"rate,omitempty"`
 		InFlight int     `yaml:"in_flight,omitempty"`
 	} `yaml:"ably"`
-	RulesFile string `yaml:"rules_file"`
+	Kafka     *kafkaYAML  `yaml:"kafka,omitempty"`
+	Relay     []relayYAML `yaml:"relay,omitempty"`
+	Bets      *betsYAML   `yaml:"bets,omitempty"`
+	RulesFile string      `yaml:"rules_file"`
 }
 
 // NewSecret returns a secret for the users' tokens.
@@ -105,6 +149,13 @@ func Write(dir string, b Backends) (name, text string, err error) {
 	c.FCM.Rate, c.FCM.InFlight = b.FCM.Rate, b.FCM.InFlight
 	c.Ably.KeyFile, c.Ably.URL = path("ably-key"), b.Ably.URL
 	c.Ably.Rate, c.Ably.InFlight = b.Ably.Rate, b.Ably.InFlight
+	if b.Kafka != "" {
+		c.Kafka = &kafkaYAML{Brokers: []string{b.Kafka}}
+		c.Bets = &betsYAML{Enabled: true, DefaultStake: b.DefaultStake}
+		c.Relay = []relayYAML{{
+			Topic: OddsTopic, Channel: OddsChannel, MaxAge: OddsMaxAge.String(), Suspended: OddsSuspended, DeadLetter: OddsDeadLetters,
+		}}
+	}
 	c.RulesFile = path("rules.yaml")
 	out, err := yaml.Marshal(c)
 	if err != nil {
