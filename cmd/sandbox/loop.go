@@ -160,6 +160,7 @@ func (l *loop) Story(event string) []string {
 // Forget implements racing.Market.
 func (l *loop) Forget(event string) {
 	l.market.Forget(event)
+	l.kafka.Tidy()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.names, event)

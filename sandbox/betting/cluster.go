@@ -1,6 +1,7 @@
 package betting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ type ClusterConfig struct {
 	Port   int
 	Seed   uint64
 	Faults BrokerFaults
+	// Retention is how long records are kept, until the next Tidy. Zero means an
+	// hour.
+	Retention time.Duration
 }
 
 // Cluster is a Kafka of one broker in the process: franz-go's kfake, which keeps
@@ -72,8 +76,9 @@ func StartCluster(cfg ClusterConfig) (*Cluster, error) {
 		kfake.NumBrokers(1), kfake.ClusterID("bugle-sandbox"), kfake.DefaultNumPartitions(Partitions),
 		kfake.SeedTopics(Partitions, TopicBets, TopicOdds, TopicSettlements, TopicRaces, TopicRunners, TopicResults),
 		kfake.SeedTopics(1, TopicDeadBets, TopicDeadOdds),
-		// A sandbox may run for weeks.
-		kfake.BrokerConfigs(map[string]string{"log.retention.ms": "3600000"}),
+		kfake.BrokerConfigs(map[string]string{
+			"log.retention.ms": strconv.FormatInt(cmp.Or(cfg.Retention, time.Hour).Milliseconds(), 10),
+		}),
 	}
 	if cfg.Port != 0 {
 		opts = append(opts, kfake.Ports(cfg.Port))
@@ -115,6 +120,9 @@ func (c *Cluster) Faults() map[string]uint64 {
 	defer c.mu.Unlock()
 	return maps.Clone(c.counts)
 }
+
+// Tidy removes the records that have been kept long enough.
+func (c *Cluster) Tidy() { c.kafka.ApplyRetention() }
 
 // Close stops the broker and forgets everything.
 func (c *Cluster) Close() { c.kafka.Close() }
