@@ -42,6 +42,11 @@ func adminRoutes() []adminRoute {
 		{method: "GET", pattern: v1 + "/devices", path: v1 + "/devices?user=ann", admin: 200},
 		{method: "GET", pattern: v1 + "/devices/{id}", path: v1 + "/devices/phone-1", admin: 200},
 		{method: "POST", pattern: v1 + "/devices/{id}/test", path: v1 + "/devices/phone-1/test", body: `{"title":"a","body":"b"}`, admin: 200},
+		{method: "POST", pattern: v1 + "/rules/{id}/stop", path: v1 + "/rules/bet-settled/stop", body: `{"reason":"test"}`, admin: 200},
+		{method: "POST", pattern: v1 + "/rules/{id}/start", path: v1 + "/rules/bet-settled/start", body: `{}`, admin: 200},
+		{method: "GET", pattern: v1 + "/sending", admin: 200},
+		{method: "POST", pattern: v1 + "/sending/stop", body: `{"reason":"test"}`, admin: 200},
+		{method: "POST", pattern: v1 + "/sending/start", body: `{}`, admin: 200},
 		{method: "GET", pattern: v1 + "/suppressions", admin: 200},
 		{method: "PUT", pattern: v1 + "/suppressions", body: `{"user":"ann","reason":"jurisdiction"}`, admin: 200},
 		{method: "DELETE", pattern: v1 + "/suppressions", path: v1 + "/suppressions?user=eve&reason=cool_off", admin: 204},
@@ -140,7 +145,7 @@ func (a *adminWorld) changes(t testing.TB) (n int) {
 	t.Helper()
 	require.NoError(t, a.db.SQL().QueryRowContext(t.Context(), `SELECT (SELECT COUNT(*) FROM audit) + (SELECT COUNT(*) FROM rule_controls)
 		+ (SELECT COUNT(*) FROM runs WHERE id > 15) + (SELECT COUNT(*) FROM runs WHERE id IN (12, 13) AND state <> 'held')
-		+ (SELECT COUNT(*) FROM deliveries WHERE state = 'queued') + (SELECT COUNT(*) FROM suppressions WHERE user_id <> 'eve')`).Scan(&n))
+		+ (SELECT COUNT(*) FROM deliveries WHERE state = 'queued') + (SELECT COUNT(*) FROM suppressions WHERE user_id <> 'eve') + (SELECT COUNT(*) FROM stops)`).Scan(&n))
 	return n
 }
 

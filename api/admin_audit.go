@@ -18,7 +18,7 @@ type AdminAuditEntry struct {
 	ID        int64           `json:"id"`
 	At        time.Time       `json:"at"`
 	Actor     string          `json:"actor" example:"alice" doc:"Empty where Bugle itself did it: stopped, a delivery that a suppression held back."`
-	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,test_send,suppress,unsuppress,stopped"`
+	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,test_send,suppress,unsuppress,stop,start,stopped"`
 	Subject   string          `json:"subject" example:"rule/bet-settled"`
 	Before    json.RawMessage `json:"before" doc:"What was; null where there was nothing."`
 	After     json.RawMessage `json:"after" doc:"What is since."`

@@ -116,7 +116,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: a.ledger, Log: log})
 	require.NoError(t, err)
 	tester, err := notifier.NewTester(notifier.TesterConfig{
-		Devices: registry, Senders: map[devices.Provider]notifier.Sender{devices.FCM: a.stage}, Audit: a.ledger, Suppressions: a.ledger, Log: log,
+		Devices: registry, Senders: map[devices.Provider]notifier.Sender{devices.FCM: a.stage}, Audit: a.ledger, Suppressions: a.ledger, Stops: a.ledger, Log: log,
 	})
 	require.NoError(t, err)
 	a.token = a.addToken(t, "alice", 0)
@@ -125,8 +125,8 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	ops := api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
-		Suppressions: a.ledger,
-		Presence:     sqlrelay.NewBets(a.db),
+		Suppressions: a.ledger, Sending: control,
+		Presence: sqlrelay.NewBets(a.db),
 	}
 	for _, c := range change {
 		c(&ops)

@@ -21,6 +21,15 @@ type RuleOperator interface {
 	Resume(ctx context.Context, by notifier.Actor, id, reason string) (notifier.RuleStatus, error)
 	// RunNow runs the rule out of turn and returns the run when it has ended.
 	RunNow(ctx context.Context, by notifier.Actor, id string) (notifier.RunRecord, error)
+	StopRule(ctx context.Context, by notifier.Actor, id, reason string) (notifier.RuleStatus, error)
+	StartRule(ctx context.Context, by notifier.Actor, id, reason string) (notifier.RuleStatus, error)
+}
+
+// SendingOperator stops and starts all sending. Its changes are audited.
+type SendingOperator interface {
+	notifier.StopReader
+	StopSending(ctx context.Context, by notifier.Actor, reason string) error
+	StartSending(ctx context.Context, by notifier.Actor, reason string) error
 }
 
 // RunReader shows what runs did.
@@ -91,6 +100,7 @@ type Operations struct {
 	TestSend      TestSender
 	Audit         AuditReader
 	Replicas      ReplicaReader
+	Sending       SendingOperator
 	// Suppressions are who must not be sent to; changes of them are audited.
 	Suppressions notifier.Suppressions
 	// Presence is who is in the app; nil leaves its route out.
@@ -99,5 +109,5 @@ type Operations struct {
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil
+		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
 }

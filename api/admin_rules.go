@@ -18,6 +18,7 @@ type AdminRule struct {
 	Class     string          `json:"class" enum:"transactional,service,marketing"`
 	Paused    bool            `json:"paused" doc:"Whether it takes no ticks, by the rules or by an operator."`
 	PausedBy  *AdminPause     `json:"paused_by,omitempty" doc:"The operator who paused it."`
+	StoppedBy *AdminPause     `json:"stopped_by,omitempty" doc:"The operator who stopped its sending; absent while it sends. All sending may be stopped as well."`
 	NextTick  *time.Time      `json:"next_tick" doc:"Null while it takes no ticks."`
 	LastRun   *AdminRun       `json:"last_run" doc:"Null when it has never run."`
 	LastError *AdminRuleError `json:"last_error" doc:"The last failed run; null when none has failed."`
@@ -140,6 +141,16 @@ func (a *adminServer) registerRules(api huma.API) {
 		Summary:     "Resume a paused rule",
 		Description: "Its next tick catches up from the watermark: rows that arrived during the pause are announced unless they have expired.",
 	}, a.resumeRule)
+	handle(a.server, api, huma.Operation{
+		OperationID: "stop-rule", Method: http.MethodPost, Path: "/admin/v1/rules/{id}/stop", Tags: tags,
+		Summary: "Stop the sending of a rule",
+		Description: "Within a second no replica sends anything of it, restarts included, until it is started: what is queued waits, or expires. " +
+			"Its ticks go on unless it is paused as well.",
+	}, a.stopRule)
+	handle(a.server, api, huma.Operation{
+		OperationID: "start-rule", Method: http.MethodPost, Path: "/admin/v1/rules/{id}/start", Tags: tags,
+		Summary: "Start the sending of a stopped rule", Description: "What is queued and has not expired goes out.",
+	}, a.startRule)
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "run-rule", Method: http.MethodPost, Path: "/admin/v1/rules/{id}/run", Tags: tags,
 		Summary:     "Run a rule now",
@@ -176,6 +187,14 @@ func (a *adminServer) resumeRule(ctx context.Context, in *ruleReasonInput) (*rul
 	return ruleAnswer(a.RuleControl.Resume(ctx, actorOf(ctx), in.ID, in.Body.Reason))
 }
 
+func (a *adminServer) stopRule(ctx context.Context, in *ruleReasonInput) (*ruleOutput, error) {
+	return ruleAnswer(a.RuleControl.StopRule(ctx, actorOf(ctx), in.ID, in.Body.Reason))
+}
+
+func (a *adminServer) startRule(ctx context.Context, in *ruleReasonInput) (*ruleOutput, error) {
+	return ruleAnswer(a.RuleControl.StartRule(ctx, actorOf(ctx), in.ID, in.Body.Reason))
+}
+
 func (a *adminServer) runRule(ctx context.Context, in *ruleInput) (*runOutput, error) {
 	return runAnswer(a.RuleControl.RunNow(ctx, actorOf(ctx), in.ID))
 }
@@ -206,6 +225,9 @@ func adminRuleOf(s notifier.RuleStatus) AdminRule {
 	}
 	if s.Control.Paused {
 		r.PausedBy = &AdminPause{Actor: s.Control.Actor, Reason: s.Control.Reason, At: s.Control.At}
+	}
+	if s.Stop != nil {
+		r.StoppedBy = &AdminPause{Actor: s.Stop.Actor, Reason: s.Stop.Reason, At: s.Stop.At}
 	}
 	if s.LastRun != nil {
 		run := adminRunOf(*s.LastRun)

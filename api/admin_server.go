@@ -143,6 +143,7 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	a.registerDeliveries(api)
 	a.registerNotifications(api)
 	a.registerAdminDevices(api)
+	a.registerSending(api)
 	a.registerSuppressions(api)
 	a.registerAudit(api)
 	if a.Presence != nil {

@@ -40,6 +40,10 @@ const (
 	ActionSuppress Action = "suppress"
 	// ActionUnsuppress: a suppression was taken back.
 	ActionUnsuppress Action = "unsuppress"
+	// ActionStop: nothing of a rule is sent, or nothing at all.
+	ActionStop Action = "stop"
+	// ActionStart: it is sent again.
+	ActionStart Action = "start"
 	// ActionStopped: a suppression stopped a delivery. The service itself did it, so that the
 	// entry has no actor.
 	ActionStopped Action = "stopped"
@@ -83,6 +87,9 @@ type AuditQuery struct {
 	// Limit is the most entries to return.
 	Limit int
 }
+
+// SubjectSending names all sending in the audit.
+const SubjectSending = "sending"
 
 // SubjectRule names a rule in the audit.
 func SubjectRule(id string) string { return "rule/" + id }

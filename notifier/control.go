@@ -37,6 +37,8 @@ type RuleControl struct {
 // RuleStanding is what is written down of a rule.
 type RuleStanding struct {
 	Control RuleControl
+	// Stop is nil unless the rule itself is stopped.
+	Stop *Stop
 	// Progress is nil for a rule that has never run.
 	Progress *Progress
 	// LastRun is nil for a rule that has never run, LastFailed for one that has never failed.
@@ -60,6 +62,10 @@ func (s RuleStatus) Paused() bool { return s.Control.Paused || s.Rule.Mode == Mo
 // write the audit in their own transaction.
 type ControlLedger interface {
 	PreviewLedger
+	StopReader
+	// SetStopped writes down that nothing of a rule is sent, or nothing at all (an empty rule), or
+	// that it is sent again. Saying the same again changes nothing.
+	SetStopped(ctx context.Context, by Actor, rule string, stopped bool, reason string) error
 	// Standing returns what is known of a rule; of an unknown one, nothing.
 	Standing(ctx context.Context, rule string) (RuleStanding, error)
 	// SetPaused writes an operator's word on a rule down. Saying the same again changes nothing.
@@ -138,7 +144,7 @@ func (c *Control) status(ctx context.Context, rule *Rule) (RuleStatus, error) {
 }
 
 // Pause stops the ticks of a rule on every replica until it is resumed. What
-// has been released already still goes out. It returns ErrUnknownRule.
+// has been released already still goes out; see StopRule. It returns ErrUnknownRule.
 func (c *Control) Pause(ctx context.Context, by Actor, id, reason string) (RuleStatus, error) {
 	return c.setPaused(ctx, by, id, true, reason)
 }

@@ -353,7 +353,7 @@ func TestATestPushIsAuditedAndGoesToActiveDevicesOnly(t *testing.T) {
 		w.exec(`UPDATE devices SET state = 'inactive' WHERE id = 'a2'`)
 		tester, err := notifier.NewTester(notifier.TesterConfig{
 			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger,
-			Suppressions: w.ledger, Log: zerolog.Nop(),
+			Suppressions: w.ledger, Stops: w.ledger, Log: zerolog.Nop(),
 		})
 		require.NoError(t, err)
 		w.setAnswer(func(notifier.Push, int) notifier.Outcome {

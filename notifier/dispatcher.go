@@ -177,6 +177,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // say that all is well.
 func (d *Dispatcher) measure(ctx context.Context) {
 	for first := true; first || sleep(ctx, measureEvery); first = false {
+		step, cancel := context.WithTimeout(ctx, ledgerTimeout)
+		stops, err := d.queue.Stops(step)
+		cancel()
+		if err == nil {
+			d.metrics.stops(stops)
+		}
 		for _, l := range d.lanes {
 			step, cancel := context.WithTimeout(ctx, ledgerTimeout)
 			b, err := d.queue.Backlog(step, l.id)

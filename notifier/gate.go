@@ -19,6 +19,8 @@ const (
 	ReasonBackoff Reason = "backoff"
 	// ReasonRuleRemoved: its rule is not in the rules any more.
 	ReasonRuleRemoved Reason = "rule_removed"
+	// ReasonStopped: an operator has stopped the rule, or all sending; what is queued waits.
+	ReasonStopped Reason = "stopped"
 	// ReasonDeviceInactive: the device was deactivated or its target retired.
 	ReasonDeviceInactive Reason = "device_inactive"
 	// ReasonDeviceReassigned: the device belongs to another user now.
@@ -110,6 +112,8 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 		return Decision{State: Cancelled, Reason: ReasonRuleRemoved}
 	case !now.Before(v.ExpiresAt):
 		return ended(v, ReasonTTL)
+	case v.Stopped:
+		return Decision{Until: now.Add(stopRetry), Reason: ReasonStopped}
 	case v.Device.ID == "" || v.Device.State != devices.Active:
 		return Decision{State: Cancelled, Reason: ReasonDeviceInactive}
 	case v.Device.User != v.User:

@@ -41,6 +41,7 @@ func gateCases() []gateCase {
 		{"unreadable", func(v *notifier.View, _ **notifier.Rule) { v.Unreadable = errCut }, notifier.Rejected, notifier.ReasonUnreadable},
 		{"rule removed", func(_ *notifier.View, r **notifier.Rule) { *r = nil }, notifier.Cancelled, notifier.ReasonRuleRemoved},
 		{"expired", func(v *notifier.View, _ **notifier.Rule) { v.ExpiresAt = gateNow }, notifier.Expired, notifier.ReasonTTL},
+		{"stopped", func(v *notifier.View, _ **notifier.Rule) { v.Stopped = true }, "", notifier.ReasonStopped},
 		{"device inactive", func(v *notifier.View, _ **notifier.Rule) { v.Device.State = devices.Inactive }, notifier.Cancelled, notifier.ReasonDeviceInactive},
 		{"device reassigned", func(v *notifier.View, _ **notifier.Rule) { v.Device.User = "eve" }, notifier.Cancelled, notifier.ReasonDeviceReassigned},
 		{"newer", func(v *notifier.View, _ **notifier.Rule) { v.Newer = true }, notifier.Superseded, notifier.ReasonNewer},

@@ -28,6 +28,7 @@ type Metrics struct {
 	grants        *prometheus.CounterVec
 	paused        *prometheus.GaugeVec
 	rulePaused    *prometheus.GaugeVec
+	stopped       *prometheus.GaugeVec
 	outdated      prometheus.Gauge
 	clockSkew     prometheus.Gauge
 	queued        *prometheus.GaugeVec
@@ -98,6 +99,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rulePaused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "bugle_rule_paused", Help: "1 while an operator has paused the rule, as of its last tick.",
 		}, []string{"rule"}),
+		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_sending_stopped", Help: "1 while an operator has stopped the sending of a rule, or of all (rule=\"\").",
+		}, []string{"rule"}),
 		outdated: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bugle_rules_outdated", Help: "1 while another replica has newer rules, so that this one begins no runs.",
 		}),
@@ -116,7 +120,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"lane"})
 	if reg != nil {
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.postponed, m.attempts, m.sendSeconds,
-			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.outdated, m.clockSkew,
+			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.stopped, m.outdated, m.clockSkew,
 			m.queued, m.oldestDue, m.removed)
 	}
 	return m
@@ -157,6 +161,16 @@ func (m *Metrics) staged(rule string, r StageResult) {
 
 func (m *Metrics) ruleIsPaused(rule string, paused bool) {
 	m.rulePaused.WithLabelValues(rule).Set(oneIf(paused))
+}
+
+// stops shows what is stopped, and all sending in any case. What is not known
+// stays as it was: a stop must not look lifted because the database is away.
+func (m *Metrics) stops(stops []Stop) {
+	m.stopped.Reset()
+	m.stopped.WithLabelValues("").Set(0)
+	for _, s := range stops {
+		m.stopped.WithLabelValues(s.Rule).Set(1)
+	}
 }
 
 func (m *Metrics) backlog(lane LaneID, b Backlog, known bool) {

@@ -52,6 +52,8 @@ type View struct {
 	// Frequency is what the caps of frequency say; nil when they have not been asked. The ledger's
 	// View leaves it nil, see Reserve.
 	Frequency *FrequencyVerdict
+	// Stopped says that an operator has stopped the rule, or all sending.
+	Stopped bool
 	// Newer says that the thread has a newer released notification.
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.
@@ -117,9 +119,11 @@ const BacklogCounted = 100_000
 
 // Queue is the part of the ledger that the dispatcher works from.
 type Queue interface {
-	// Rules lists the rules that have something queued on a lane, whether due or not.
+	StopReader
+	// Rules lists the rules that have something queued on a lane, whether due or not, and are not
+	// stopped.
 	Rules(ctx context.Context, lane LaneID) ([]string, error)
-	// Due counts the deliveries that are due on a lane, up to a limit.
+	// Due counts the deliveries that are due on a lane, up to a limit; not those of stopped rules.
 	Due(ctx context.Context, lane LaneID, limit int) (int, error)
 	// Claim leases due deliveries, oldest first. A delivery whose thread has an older one leased
 	// to be sent to the same device waits for that.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -47,27 +48,30 @@ type TesterConfig struct {
 	Audit   Auditor
 	// Suppressions are asked whether the device's user may be sent to.
 	Suppressions SuppressionReader
-	Log          zerolog.Logger
+	// Stops are asked whether anything may be sent.
+	Stops StopReader
+	Log   zerolog.Logger
 }
 
 // Tester sends test pushes. They are no deliveries: nothing of them stands in
-// the ledger but the audit, no gate but the device's state and its user's
-// suppressions holds them back, and they wait for no pace, breaker or pause.
+// the ledger but the audit, no gate but the device's state, its user's
+// suppressions and a stop of all sending holds them back, and they wait for no pace, breaker or pause.
 type Tester struct {
 	devices      DeviceFinder
 	senders      map[devices.Provider]Sender
 	audit        Auditor
 	suppressions SuppressionReader
+	stops        StopReader
 	log          zerolog.Logger
 }
 
 // NewTester returns a Tester.
 func NewTester(c TesterConfig) (*Tester, error) {
-	if c.Devices == nil || len(c.Senders) == 0 || c.Audit == nil || c.Suppressions == nil {
-		return nil, errors.New("tester needs devices, senders, an audit and the suppressions")
+	if c.Devices == nil || len(c.Senders) == 0 || c.Audit == nil || c.Suppressions == nil || c.Stops == nil {
+		return nil, errors.New("tester needs devices, senders, an audit, the suppressions and the stops")
 	}
 	return &Tester{
-		devices: c.Devices, senders: c.Senders, audit: c.Audit, suppressions: c.Suppressions, log: c.Log.With().Str("component", "tester").Logger(),
+		devices: c.Devices, senders: c.Senders, audit: c.Audit, suppressions: c.Suppressions, stops: c.Stops, log: c.Log.With().Str("component", "tester").Logger(),
 	}, nil
 }
 
@@ -85,7 +89,7 @@ type TestResult struct {
 
 // TestSend sends one push to one device now and returns the provider's answer,
 // whatever it is: a dead target stays as it is. It returns
-// devices.ErrUnknownDevice, ErrDeviceNotActive, ErrSuppressed and, when nobody sends to the
+// devices.ErrUnknownDevice, ErrDeviceNotActive, ErrSuppressed, ErrSendingStopped and, when nobody sends to the
 // device's provider, a Conflict fault.
 func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, body string) (TestResult, error) {
 	d, err := t.devices.Find(ctx, id)
@@ -94,6 +98,13 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	}
 	if d.State != devices.Active {
 		return TestResult{}, ErrDeviceNotActive
+	}
+	stops, err := t.stops.Stops(ctx)
+	if err != nil {
+		return TestResult{}, fmt.Errorf("read stops: %w", err)
+	}
+	if slices.ContainsFunc(stops, func(s Stop) bool { return s.Rule == "" }) {
+		return TestResult{}, ErrSendingStopped
 	}
 	listed, err := t.suppressions.Suppressions(ctx, SuppressionQuery{User: d.User, Limit: len(SuppressionReasons()) + 1})
 	if err != nil {

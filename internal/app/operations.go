@@ -28,13 +28,13 @@ func (a *App) operations(
 	for name, s := range senders {
 		bare[name] = s.Sender
 	}
-	tester, err := notifier.NewTester(notifier.TesterConfig{Devices: registry, Senders: bare, Audit: ledger, Suppressions: ledger, Log: log})
+	tester, err := notifier.NewTester(notifier.TesterConfig{Devices: registry, Senders: bare, Audit: ledger, Suppressions: ledger, Stops: ledger, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	return &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
 		Requeue: control, Notifications: ledger, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
-		Suppressions: ledger,
+		Suppressions: ledger, Sending: control,
 	}, nil
 }

@@ -18,6 +18,10 @@ type (
 		Paused bool   `json:"paused"`
 		Reason string `json:"reason,omitempty"`
 	}
+	stopState struct {
+		Stopped bool   `json:"stopped"`
+		Reason  string `json:"reason,omitempty"`
+	}
 	runState struct {
 		State notifier.RunState `json:"state"`
 		// Notifications counts what was released or discarded.

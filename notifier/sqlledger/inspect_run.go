@@ -105,6 +105,13 @@ func (l *Ledger) Standing(ctx context.Context, rule string) (out notifier.RuleSt
 	if out.Control, err = scanControl(l.db.SQL().QueryRowContext(ctx, selectControl, rule)); err != nil {
 		return out, err
 	}
+	stops, err := collectStops(l.db.SQL().QueryContext(ctx, selectStops+` WHERE rule_id = $1`, rule))
+	if err != nil {
+		return out, err
+	}
+	if len(stops) > 0 {
+		out.Stop = &stops[0]
+	}
 	if out.Progress, err = l.progress(ctx, l.db.SQL(), rule, ""); err != nil {
 		return out, err
 	}

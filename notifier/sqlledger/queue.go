@@ -23,14 +23,14 @@ const rulesOf = `WITH RECURSIVE r (rule_id) AS (
 		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id > r.rule_id)
 	FROM r WHERE r.rule_id IS NOT NULL)`
 
-const rulesQuery = rulesOf + ` SELECT rule_id FROM r WHERE rule_id IS NOT NULL`
+const rulesQuery = rulesOf + ` SELECT r.rule_id FROM r WHERE r.rule_id IS NOT NULL AND ` + notStopped
 
 // dueQuery counts what is due, up to a limit for each rule, along the same index.
 // The order says which index that is: another one knows nothing of lanes.
 const dueQuery = rulesOf + `
 	SELECT COALESCE(SUM((SELECT COUNT(*) FROM (SELECT 1 FROM deliveries d
 		WHERE d.state = 'queued' AND d.provider = $1 AND d.urgency = $2 AND d.rule_id = r.rule_id AND d.due_at <= $3
-		ORDER BY d.due_at LIMIT $4) AS due)), 0) FROM r WHERE r.rule_id IS NOT NULL`
+		ORDER BY d.due_at LIMIT $4) AS due)), 0) FROM r WHERE r.rule_id IS NOT NULL AND ` + notStopped
 
 // Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
@@ -154,7 +154,8 @@ func (l *Ledger) viewQuery() string {
 			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
 			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END,
 		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
-			FROM suppressions s WHERE s.user_id = d.user_id)
+			FROM suppressions s WHERE s.user_id = d.user_id),
+		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id))
 		FROM ` + l.records("id BIGINT") + ` CROSS JOIN deliveries d
 		CROSS JOIN notifications n
 		LEFT JOIN devices v ON v.id = d.device_id
@@ -171,7 +172,7 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions)
+		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions, &v.Stopped)
 	if err != nil {
 		return v, err
 	}
