@@ -31,6 +31,7 @@ func adminRoutes() []adminRoute {
 		{method: "POST", pattern: v1 + "/rules/{id}/preview", path: v1 + "/rules/bet-settled/preview", body: `{}`, admin: 200},
 		{method: "GET", pattern: v1 + "/runs", admin: 200},
 		{method: "GET", pattern: v1 + "/runs/{id}", path: v1 + "/runs/12", admin: 200},
+		{method: "GET", pattern: v1 + "/runs/{id}/sample", path: v1 + "/runs/12/sample", admin: 200},
 		{method: "POST", pattern: v1 + "/runs/{id}/release", path: v1 + "/runs/12/release", admin: 200},
 		{method: "POST", pattern: v1 + "/runs/{id}/discard", path: v1 + "/runs/13/discard", admin: 200},
 		{method: "GET", pattern: v1 + "/deliveries", admin: 200},

@@ -42,6 +42,8 @@ type RunReader interface {
 type RunOperator interface {
 	Release(ctx context.Context, by notifier.Actor, id notifier.RunID) (notifier.RunRecord, error)
 	Discard(ctx context.Context, by notifier.Actor, id notifier.RunID) (notifier.RunRecord, error)
+	// Sample shows the first of what a held run would send; it changes nothing.
+	Sample(ctx context.Context, id notifier.RunID, limit int) ([]notifier.PreviewNotification, error)
 }
 
 // DeliveryReader shows what became of deliveries.

@@ -247,7 +247,7 @@ func adminPreviewOf(rule string, p notifier.Preview) AdminPreview {
 		Rule: rule, Since: p.Window.Since, Until: p.Window.Until, Baseline: p.Baseline, Rows: p.Rows, Truncated: p.Truncated,
 		News: make(map[string]int, len(p.News)), Expired: p.Expired, BadRows: p.BadRows,
 		Bad:           make([]AdminPreviewBadRow, 0, len(p.Bad)),
-		Notifications: make([]AdminPreviewNotification, 0, len(p.Notifications)),
+		Notifications: adminPreviewNotifications(p.Notifications),
 	}
 	for news, n := range p.News {
 		out.News[string(news)] = n
@@ -255,7 +255,12 @@ func adminPreviewOf(rule string, p notifier.Preview) AdminPreview {
 	for _, b := range p.Bad {
 		out.Bad = append(out.Bad, AdminPreviewBadRow{Reason: string(b.Reason), Detail: b.Detail})
 	}
-	for _, n := range p.Notifications {
+	return out
+}
+
+func adminPreviewNotifications(found []notifier.PreviewNotification) []AdminPreviewNotification {
+	out := make([]AdminPreviewNotification, 0, len(found))
+	for _, n := range found {
 		shown := AdminPreviewNotification{
 			Key: n.Key, News: string(n.News), User: string(n.User), Variant: n.Variant, Category: n.Category,
 			ExpiresAt: n.ExpiresAt, Devices: n.Devices, Texts: make(map[string]AdminText, len(n.Texts)),
@@ -266,7 +271,7 @@ func adminPreviewOf(rule string, p notifier.Preview) AdminPreview {
 			}
 			shown.Texts[locale] = AdminText{Title: t.Title, Body: t.Body, Link: t.Link, Data: t.Data}
 		}
-		out.Notifications = append(out.Notifications, shown)
+		out = append(out, shown)
 	}
 	return out
 }

@@ -26,7 +26,8 @@ type AdminRun struct {
 	Adopted    int64      `json:"adopted" doc:"Versions that a failed run had staged."`
 	Swept      int64      `json:"swept" doc:"New versions that only the sweep could find."`
 	BadRows    int64      `json:"bad_rows"`
-	Planned    int64      `json:"planned" doc:"The deliveries that it would make, where the rule limits them. They are counted up to one more than max_deliveries: a held run would make at least so many."`
+	Planned    int64      `json:"planned" doc:"The deliveries that it would make, where the rule limits them. They are counted up to one more than limit: a held run would make at least so many."`
+	Limit      int64      `json:"limit" doc:"More deliveries than this hold the run: max_deliveries, or what max_growth allowed; 0 for no limit."`
 	Error      string     `json:"error,omitempty" doc:"Why it failed."`
 	StartedAt  time.Time  `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at" doc:"Null while it is reading."`
@@ -38,6 +39,11 @@ type AdminRun struct {
 type AdminRunCounts struct {
 	Notifications map[string]int64 `json:"notifications" nullable:"false" doc:"By state."`
 	Deliveries    map[string]int64 `json:"deliveries" nullable:"false" doc:"By state."`
+}
+
+// AdminRunSample is a part of what a held run would send.
+type AdminRunSample struct {
+	Notifications []AdminPreviewNotification `json:"notifications" nullable:"false"`
 }
 
 // AdminRunList is a page of runs.
@@ -56,8 +62,13 @@ type (
 		State  string `query:"state" enum:"reading,released,held,discarded,failed" doc:"Only those in this state."`
 		Before int64  `query:"before" minimum:"1" doc:"Only those with smaller ids."`
 	}
-	runOutput  struct{ Body AdminRun }
-	runsOutput struct{ Body AdminRunList }
+	sampleInput struct {
+		ID    int64 `path:"id" minimum:"1" doc:"The run's id." example:"12"`
+		Limit int   `query:"limit" minimum:"1" maximum:"100" default:"10" doc:"The most notifications to show."`
+	}
+	sampleOutput struct{ Body AdminRunSample }
+	runOutput    struct{ Body AdminRun }
+	runsOutput   struct{ Body AdminRunList }
 )
 
 func (a *adminServer) registerRuns(api huma.API) {
@@ -70,6 +81,11 @@ func (a *adminServer) registerRuns(api huma.API) {
 		OperationID: "get-run", Method: http.MethodGet, Path: "/admin/v1/runs/{id}", Tags: tags,
 		Summary: "Get a run and what became of its notifications",
 	}, a.getRun)
+	handle(a.server, api, lasting(huma.Operation{
+		OperationID: "sample-run", Method: http.MethodGet, Path: "/admin/v1/runs/{id}/sample", Tags: tags,
+		Summary:     "Show what a held run would send",
+		Description: "The first of its notifications, rendered in every locale, and how many devices would get each. Without texts is what the rule as it is now can make none of. 409 unless the run is held.",
+	}, previewTimeout), a.sampleRun)
 	handle(a.server, api, huma.Operation{
 		OperationID: "release-run", Method: http.MethodPost, Path: "/admin/v1/runs/{id}/release", Tags: tags,
 		Summary:     "Release a held run",
@@ -104,6 +120,14 @@ func (a *adminServer) getRun(ctx context.Context, in *runInput) (*runOutput, err
 	return runAnswer(a.Runs.Run(ctx, notifier.RunID(in.ID)))
 }
 
+func (a *adminServer) sampleRun(ctx context.Context, in *sampleInput) (*sampleOutput, error) {
+	found, err := a.RunControl.Sample(ctx, notifier.RunID(in.ID), in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return &sampleOutput{Body: AdminRunSample{Notifications: adminPreviewNotifications(found)}}, nil
+}
+
 func (a *adminServer) releaseRun(ctx context.Context, in *runInput) (*runOutput, error) {
 	return runAnswer(a.RunControl.Release(ctx, actorOf(ctx), notifier.RunID(in.ID)))
 }
@@ -123,7 +147,7 @@ func adminRunOf(r notifier.RunRecord) AdminRun {
 	out := AdminRun{
 		ID: int64(r.ID), Rule: r.Rule, TickAt: r.TickAt, State: string(r.State), Baseline: r.Baseline, Since: r.Since, Until: r.Until,
 		Generation: r.Generation, Owner: r.Owner, Rows: r.Rows, Staged: r.Staged, Adopted: r.Adopted, Swept: r.Swept, BadRows: r.Bad,
-		Planned: r.Planned, Error: r.Error, StartedAt: r.StartedAt, FinishedAt: optionalTime(r.FinishedAt),
+		Planned: r.Planned, Limit: r.Limit, Error: r.Error, StartedAt: r.StartedAt, FinishedAt: optionalTime(r.FinishedAt),
 	}
 	if r.Notifications != nil {
 		out.Counts = &AdminRunCounts{Notifications: r.Notifications, Deliveries: byName(r.Deliveries)}

@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -170,6 +171,15 @@ func (c *compiler) choices() {
 		c.addf("max_deliveries", "must be 0 (no limit) or more")
 	}
 	r.MaxDeliveries = y.MaxDeliveries
+	if g := y.MaxGrowth; g != nil {
+		if g.Times < 2 || g.Times > 1000 {
+			c.addf("max_growth.times", "must be 2 to 1000")
+		}
+		if g.Over < 0 {
+			c.addf("max_growth.over", "must be 0 (%d) or more", DefaultGrowthOver)
+		}
+		r.MaxGrowth = &Growth{Times: g.Times, Over: cmp.Or(g.Over, DefaultGrowthOver)}
+	}
 }
 
 func oneOf[T ~string](c *compiler, path, text string, absent T, allowed ...T) T {

@@ -72,6 +72,8 @@ type ControlLedger interface {
 	SetPaused(ctx context.Context, by Actor, rule string, paused bool, reason string) error
 	// EndHeld releases or discards what a held run holds. It returns ErrUnknownRun and ErrRunNotHeld.
 	EndHeld(ctx context.Context, by Actor, id RunID, state RunState) error
+	// Held returns the first notifications that a run holds.
+	Held(ctx context.Context, id RunID, limit int) ([]NotificationRecord, error)
 	// Run returns a run with its counts, or ErrUnknownRun.
 	Run(ctx context.Context, id RunID) (RunRecord, error)
 	// Requeue makes a delivery that has ended try again. It returns ErrUnknownDelivery and, when
@@ -231,6 +233,45 @@ func (c *Control) endHeld(ctx context.Context, by Actor, id RunID, state RunStat
 	c.log.Info().Int64("run_id", int64(id)).Str("state", string(state)).Str("actor", by.Name).
 		Str("request_id", by.RequestID).Msg("held run ended by operator")
 	return c.ledger.Run(ctx, id)
+}
+
+// Sample shows the first of what a held run holds, as it would be shown, and
+// how many active devices would get each. What the rule as it is now can make no
+// text of has none, and would be rejected. It returns ErrUnknownRun, ErrRunNotHeld,
+// and ErrUnknownRule when its rule is gone.
+func (c *Control) Sample(ctx context.Context, id RunID, limit int) ([]PreviewNotification, error) {
+	run, err := c.ledger.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if run.State != RunHeld {
+		return nil, ErrRunNotHeld
+	}
+	rule, ok := c.n.Rules().Get(run.Rule)
+	if !ok {
+		return nil, ErrUnknownRule
+	}
+	held, err := c.ledger.Held(ctx, id, min(limit, MaxPreviewLimit))
+	if err != nil {
+		return nil, err
+	}
+	v, reached := Previewer{Ledger: c.ledger, OptIn: c.n.optIn}, map[ReachQuery]int{}
+	out := make([]PreviewNotification, 0, len(held))
+	for _, h := range held {
+		news := NewsNew
+		if h.Version > 1 {
+			news = NewsChanged
+		}
+		n := PreviewNotification{Draft: h.Draft, News: news}
+		if rule.Check(h.Draft) == nil {
+			if n, err = v.renderOne(ctx, rule, h.Draft, news, time.Now(), reached); err != nil {
+				return nil, err
+			}
+		}
+		n.ExpiresAt = h.ExpiresAt
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 // Requeue makes a delivery that has ended, and is still worth something, try

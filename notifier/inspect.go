@@ -35,6 +35,8 @@ type RunRecord struct {
 	Rows, Staged, Adopted, Swept, Bad int64
 	// Planned counts the deliveries that the run would make, up to one more than the rule's limit.
 	Planned int64
+	// Limit is the one that counted for it: max_deliveries, or what max_growth allowed; 0 for none.
+	Limit int64
 	// Error says why a run failed.
 	Error                 string
 	StartedAt, FinishedAt time.Time

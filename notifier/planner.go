@@ -235,7 +235,7 @@ func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total Stage
 	}
 	switch {
 	case rel.State == RunHeld:
-		log.Error().Int("planned", rel.Planned).Int("count", rel.Notifications).Msg("run held: it would send more than max_deliveries")
+		log.Error().Int("planned", rel.Planned).Int("limit", rel.Limit).Int("count", rel.Notifications).Msg("run held: it would send more than max_deliveries or max_growth allow")
 		return
 	case total.Bad > 0:
 		log.Warn().Int("count", total.Bad).Msg("bad rows set aside")

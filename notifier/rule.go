@@ -57,6 +57,8 @@ type Rule struct {
 	Audience Audience
 	// MaxDeliveries is how many deliveries one run may release by itself; 0 means no limit.
 	MaxDeliveries int
+	// MaxGrowth bounds a run by those before it; nil does not.
+	MaxGrowth *Growth
 	// ForgetAfter is how long a key must be remembered after it was last seen; 0 where the
 	// watermark or the expiry bounds it already.
 	ForgetAfter time.Duration
@@ -83,6 +85,34 @@ type Rule struct {
 	thread            string // the rule id that names the thread
 	canonicalRuleText []byte
 	generation        string // of the set that the rule belongs to
+}
+
+// DefaultGrowthOver is below how many deliveries a run is never held for having
+// grown, when the rule does not say.
+const DefaultGrowthOver = 1000
+
+// Growth bounds how many more deliveries a run may release by itself than the
+// largest of the rule's last runs.
+type Growth struct {
+	// Times is how many times as many as that.
+	Times int
+	// Over is how many are fine in any case, more than 0.
+	Over int
+}
+
+// Limit is how many deliveries one run may release by itself, when the largest of
+// the runs before released so many: the smaller one of what both bounds allow,
+// and 0 for no limit. Without any run before (0) nothing has grown.
+func (r *Rule) Limit(largest int) int {
+	g := r.MaxGrowth
+	if g == nil || largest == 0 {
+		return r.MaxDeliveries
+	}
+	limit := max(g.Over, largest*g.Times)
+	if r.MaxDeliveries > 0 {
+		limit = min(limit, r.MaxDeliveries)
+	}
+	return limit
 }
 
 // Watermark bounds what a run reads by arrival time.

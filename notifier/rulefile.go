@@ -57,6 +57,11 @@ type (
 		Expires       string              `mapstructure:"expires"`
 		ForgetAfter   string              `mapstructure:"forget_after"`
 		MaxDeliveries int                 `mapstructure:"max_deliveries"`
+		MaxGrowth     *growthYAML         `mapstructure:"max_growth" json:",omitempty"`
+	}
+	growthYAML struct {
+		Times int `mapstructure:"times"`
+		Over  int `mapstructure:"over"`
 	}
 	watermarkYAML struct {
 		Column    string `mapstructure:"column"`

@@ -207,6 +207,8 @@ type Release struct {
 	// Planned counts the deliveries that the run would make, up to one more than the rule's limit:
 	// a held run would make at least so many. It is 0 when the rule has no limit.
 	Planned int
+	// Limit is the one that counted, by the rule itself or its history; 0 for none.
+	Limit int
 }
 
 // RunLedger writes down what runs do.

@@ -14,9 +14,7 @@ import (
 // Notification returns a notification and counts its deliveries, or
 // notifier.ErrUnknownNotification.
 func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (notifier.NotificationRecord, error) {
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT id, rule_id, key, version, version_hash, order_value, latest, thread,
-		audience, user_id, variant, category, class, urgency, state, run_id, source_row, due_at, expires_at, created_at,
-		released_at, fanned_at FROM notifications WHERE id = $1`, id)
+	rows, err := l.db.SQL().QueryContext(ctx, selectNotification+` WHERE id = $1`, id)
 	found, err := collect(rows, err, scanNotification)
 	if err != nil {
 		return notifier.NotificationRecord{}, fmt.Errorf("read notification %d: %w", id, err)
@@ -31,6 +29,20 @@ func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (
 		return n, fmt.Errorf("count deliveries of notification %d: %w", id, err)
 	}
 	return n, nil
+}
+
+const selectNotification = `SELECT id, rule_id, key, version, version_hash, order_value, latest, thread,
+	audience, user_id, variant, category, class, urgency, state, run_id, source_row, due_at, expires_at, created_at,
+	released_at, fanned_at FROM notifications`
+
+// Held implements notifier.ControlLedger.
+func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]notifier.NotificationRecord, error) {
+	rows, err := l.db.SQL().QueryContext(ctx, selectNotification+` WHERE run_id = $1 AND state = 'held' ORDER BY run_id, id LIMIT $2`, id, limit)
+	found, err := collect(rows, err, scanNotification)
+	if err != nil {
+		return nil, fmt.Errorf("read what run %d holds: %w", id, err)
+	}
+	return found, nil
 }
 
 func scanNotification(r *sql.Rows) (n notifier.NotificationRecord, err error) {

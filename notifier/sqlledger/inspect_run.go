@@ -10,12 +10,12 @@ import (
 )
 
 const selectRun = `SELECT id, rule_id, tick_at, state, baseline, since_at, until_at, generation, owner,
-	rows_read, staged, adopted, swept, bad_rows, planned, error, started_at, finished_at FROM runs WHERE TRUE`
+	rows_read, staged, adopted, swept, bad_rows, planned, planned_limit, error, started_at, finished_at FROM runs WHERE TRUE`
 
 func scanRun(r *sql.Rows) (v notifier.RunRecord, err error) {
 	var tick, since, until, started, finished int64
 	err = r.Scan(&v.ID, &v.Rule, &tick, &v.State, &v.Baseline, &since, &until, &v.Generation, &v.Owner,
-		&v.Rows, &v.Staged, &v.Adopted, &v.Swept, &v.Bad, &v.Planned, &v.Error, &started, &finished)
+		&v.Rows, &v.Staged, &v.Adopted, &v.Swept, &v.Bad, &v.Planned, &v.Limit, &v.Error, &started, &finished)
 	v.TickAt, v.Since, v.Until = sqldb.Time(tick), sqldb.Time(since), sqldb.Time(until)
 	v.StartedAt, v.FinishedAt = sqldb.Time(started), sqldb.Time(finished)
 	return v, err

@@ -48,6 +48,8 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 			SELECT 'u' || i, 'cool_off', 'service', 'x', 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 		`INSERT INTO frequency (user_id, notification_id, category, class, verdict, at)
 			SELECT 'u' || i, i, 'race', 'marketing', 'admitted', i FROM generate_series(CAST($1 AS BIGINT), $2) i`,
+		`INSERT INTO runs (rule_id, tick_at, state, baseline, since_at, until_at, generation, owner, lease_until, started_at, planned)
+			SELECT 'r', i, 'released', FALSE, 0, 0, 'g', 'x', 0, 1, CASE WHEN i % 1000 = 0 THEN i ELSE 0 END FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 	} {
 		for first := 1; first <= rows; first += planStep {
 			require.NoError(t, l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -75,6 +77,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"expire":            {l.expireQuery(), []any{5, 1000, "ttl"}, []string{"using deliveries_expiry"}},
 		"fan out":           {fanQuery(notifier.AudienceAll, true), []any{10, 1, "d14", "d1401"}, []string{"devices_pkey", "notifications_pkey"}},
 		"follow":            {fanQuery(notifier.AudienceFollows, true), []any{10, 1, "d1", "d9"}, []string{"notifications_thread", "deliveries_notification_id_device_id_key"}},
+		"history":           {largestQuery, []any{"r", 20}, []string{"runs_planned"}},
 		"due":               {dueQuery, []any{"fcm", "high", 5000, 500}, []string{"deliveries_queue"}},
 		"old deliveries":    {oldDeliveries + skip, []any{1000, 500}, []string{"deliveries_created"}},
 		"replaced versions": {replacedVersions + skip, []any{1000, 500}, []string{"notifications_replaced"}},

@@ -247,11 +247,19 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 			run.ID, run.Rule); err != nil {
 			return fmt.Errorf("take over passed notifications: %w", err)
 		}
-		if rule.MaxDeliveries > 0 {
-			if rel.Planned, err = l.planned(ctx, tx, run.ID, rule.MaxDeliveries); err != nil {
+		if rule.MaxDeliveries > 0 || rule.MaxGrowth != nil {
+			largest, err := l.largest(ctx, tx, rule)
+			if err != nil {
 				return err
 			}
-			if rel.Planned > rule.MaxDeliveries {
+			most := mostHistory
+			if rel.Limit = rule.Limit(largest); rel.Limit > 0 {
+				most = rel.Limit
+			}
+			if rel.Planned, err = l.planned(ctx, tx, run.ID, most); err != nil {
+				return err
+			}
+			if rel.Limit > 0 && rel.Planned > rel.Limit {
 				rel.State = notifier.RunHeld
 			}
 		}
@@ -262,8 +270,8 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 		if rel.Notifications, err = l.setStaged(ctx, tx, run.ID, rel.State, now); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = $1, planned = $2, finished_at = $3 WHERE id = $4`,
-			rel.State, rel.Planned, now, run.ID); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = $1, planned = $2, planned_limit = $5, finished_at = $3 WHERE id = $4`,
+			rel.State, rel.Planned, now, run.ID, rel.Limit); err != nil {
 			return fmt.Errorf("finish run: %w", err)
 		}
 		if run.Baseline || run.Sweep {
@@ -289,7 +297,27 @@ func (l *Ledger) setStaged(ctx context.Context, tx *sql.Tx, run notifier.RunID, 
 	return n, nil
 }
 
+// largestQuery is the most deliveries that one of the rule's last runs planned which released any.
+const largestQuery = `SELECT COALESCE(MAX(r.planned), 0) FROM (SELECT planned FROM runs
+	WHERE rule_id = $1 AND state = 'released' AND planned > 0 ORDER BY id DESC LIMIT $2) r`
+
+// largest is how many deliveries the largest of the rule's last runs planned. A held run that an
+// operator has released is one of them: what they let pass once is not held again.
+func (l *Ledger) largest(ctx context.Context, tx *sql.Tx, rule *notifier.Rule) (n int, err error) {
+	if rule.MaxGrowth == nil {
+		return 0, nil
+	}
+	if err := tx.QueryRowContext(ctx, largestQuery, rule.ID, historyRuns).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read history of rule: %w", err)
+	}
+	return n, nil
+}
+
 const (
+	// historyRuns is how many runs a rule is measured against: those that released something.
+	historyRuns = 20
+	// mostHistory bounds what is counted of a run that has no limit yet.
+	mostHistory = 1_000_000
 	// mostPlanned bounds what is counted of a run whose rule has a larger limit than there are phones.
 	mostPlanned = 1 << 32
 	// toldAgain is how often each device of a thread may have been told, on average, before its
