@@ -35,6 +35,8 @@ func (f *Feed) options() []kgo.Opt {
 		kgo.ConsumeTopics(topics...),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.SessionTimeout(f.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(f.cfg.SessionTimeout / 4), // three may be lost
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),

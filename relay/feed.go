@@ -52,6 +52,11 @@ type FeedConfig struct {
 	// RevokeTimeout is how long what is in flight may take to end when a partition
 	// goes to another replica, and when the feed stops. Zero means 10 seconds.
 	RevokeTimeout time.Duration
+	// SessionTimeout is how long a replica may say nothing to the brokers until its
+	// partitions go to others: after a crash their channels stand still for that
+	// long. Zero means 10 seconds. The brokers' group.min.session.timeout.ms, 6
+	// seconds by default, is the least.
+	SessionTimeout time.Duration
 	// CommitEvery is how often offsets are committed. Zero means one second.
 	CommitEvery time.Duration
 	// Backoff is how long to wait after the n-th failure in a row, from 1. Nil
@@ -77,6 +82,7 @@ func (c FeedConfig) withDefaults() FeedConfig {
 	}
 	set(&c.PublishTimeout, 10*time.Second)
 	set(&c.RevokeTimeout, 10*time.Second)
+	set(&c.SessionTimeout, 10*time.Second)
 	set(&c.CommitEvery, time.Second)
 	number(&c.InFlight, 64)
 	number(&c.MaxMessageBytes, 64<<10)
