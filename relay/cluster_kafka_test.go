@@ -97,9 +97,9 @@ func TestRealKafkaRefusesWithAReason(t *testing.T) {
 	})
 }
 
-// A broker is killed twice while records are produced in chunks, each chunk once
-// the one before it is acknowledged. Each time it has taken a chunk whose
-// acknowledgement never arrives: every record is there once all the same, and
+// A broker is killed while records are produced in chunks, each chunk once the one
+// before it is acknowledged. It has taken a chunk whose acknowledgement never
+// arrives: every record is there once all the same, and
 // those of a key in their order. That holds without transactions, by the
 // idempotent producer, and for one batch at a time only: a broker that comes back
 // remembers the last batch of a producer and partition, while up to five may be on
@@ -135,19 +135,17 @@ func TestRealKafkaProducesOnceOverACrash(t *testing.T) {
 		end <- nil
 	}()
 	admin := kadm.NewClient(broker.Client(t))
-	for round := range 2 {
-		require.Eventually(t, func() bool { return acknowledged.Load() > int64(chunks*chunk/3*round) }, time.Minute, time.Millisecond)
-		line.mute()
-		require.Eventually(t, func() bool { // all of the next chunk is there
-			listed, err := admin.ListEndOffsets(ctx, topic)
-			taken := int64(0)
-			listed.Each(func(o kadm.ListedOffset) { taken += o.Offset })
-			return err == nil && taken >= acknowledged.Load()+chunk
-		}, time.Minute, 10*time.Millisecond)
-		broker.Crash(t)
-		line.cut()
-		broker.Resume(t)
-	}
+	require.Eventually(t, func() bool { return acknowledged.Load() > chunks*chunk/3 }, time.Minute, time.Millisecond)
+	line.mute()
+	require.Eventually(t, func() bool { // all of the next chunk is there
+		listed, err := admin.ListEndOffsets(ctx, topic)
+		taken := int64(0)
+		listed.Each(func(o kadm.ListedOffset) { taken += o.Offset })
+		return err == nil && taken >= acknowledged.Load()+chunk
+	}, time.Minute, 10*time.Millisecond)
+	broker.Crash(t)
+	line.cut()
+	broker.Resume(t)
 	require.NoError(t, <-end)
 
 	next := make(map[string]int) // by key, the number that comes next

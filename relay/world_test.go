@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/bugle-push/bugle/internal/kafkatest"
 	"github.com/bugle-push/bugle/relay"
 	"github.com/bugle-push/bugle/relay/ablyfeed"
 	"github.com/bugle-push/bugle/sandbox/ably"
@@ -36,6 +38,7 @@ const (
 type world struct {
 	t        *testing.T
 	brokers  []string
+	cluster  string // its id
 	ably     *ably.Server
 	producer *kgo.Client
 	admin    *kadm.Client
@@ -43,8 +46,26 @@ type world struct {
 	http     *http.Client
 }
 
+// onApache makes the worlds of a test be on Apache Kafka, when it is set.
+const onApache = "BUGLE_TEST_WORLD_ON_APACHE"
+
 func newWorld(t *testing.T, partitions int32, cfg ably.Config) *world {
 	t.Helper()
+	if os.Getenv(onApache) != "" {
+		broker := kafkatest.Apache(t)
+		broker.CreateTopic(t, odds, int(partitions))
+		broker.CreateTopic(t, dead, 1)
+		w := newWorldAt(t, broker.Brokers(), cfg)
+		// The next world has topics and a group of the same names.
+		t.Cleanup(func() {
+			ctx := context.WithoutCancel(t.Context())
+			_, err := w.admin.DeleteTopics(ctx, odds, dead)
+			require.NoError(t, err)
+			_, err = w.admin.DeleteGroups(ctx, group)
+			require.NoError(t, err)
+		})
+		return w
+	}
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
@@ -65,8 +86,11 @@ func newWorldAt(t *testing.T, brokers []string, cfg ably.Config) *world {
 	t.Cleanup(producer.Close)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
+	admin := kadm.NewClient(producer)
+	meta, err := admin.BrokerMetadata(t.Context())
+	require.NoError(t, err)
 	return &world{
-		t: t, brokers: brokers, ably: service, producer: producer, admin: kadm.NewClient(producer),
+		t: t, brokers: brokers, cluster: meta.Cluster, ably: service, producer: producer, admin: admin,
 		progress: &memory{marks: map[string]map[string]int64{}}, http: &http.Client{Transport: transport},
 	}
 }
