@@ -191,10 +191,21 @@ func TestRealKafkaHandsOverWhenARelayIsKilled(t *testing.T) {
 func TestRealKafkaRunsTheFeed(t *testing.T) {
 	kafkatest.Apache(t)
 	for name, test := range map[string]func(*testing.T){
-		"a record becomes a message":      TestARecordBecomesAMessage,
-		"faults keep order and number":    TestFaultsKeepOrderAndNumber,
-		"conflation under load":           TestConflationUnderLoad,
-		"poison is buried, nothing waits": TestPoisonIsBuriedAndNothingWaits,
+		"ARecordBecomesAMessage":          TestARecordBecomesAMessage,
+		"FaultsKeepOrderAndNumber":        TestFaultsKeepOrderAndNumber,
+		"ConflationUnderLoad":             TestConflationUnderLoad,
+		"PoisonIsBuriedAndNothingWaits":   TestPoisonIsBuriedAndNothingWaits,
+		"ARestartPublishesNothingOld":     TestARestartPublishesNothingOld,
+		"ProgressOutlivesAblysMemory":     TestProgressOutlivesAblysMemory,
+		"PartitionsChangeHands":           TestPartitionsChangeHands,
+		"ARefusedKeyHoldsEverything":      TestARefusedKeyHoldsEverything,
+		"OneChannelHoldsNoOther":          TestOneChannelHoldsNoOther,
+		"ReadingWaitsForRoom":             TestReadingWaitsForRoom,
+		"DeadLettersAreAcknowledgedFirst": TestDeadLettersAreAcknowledgedFirst,
+		"TheDatabaseIsAway":               TestTheDatabaseIsAway,
+		"ValuesAreDecoded":                TestValuesAreDecoded,
+		"MaxAge":                          TestMaxAge,
+		"TransactionsAreReadToTheirEnd":   TestTransactionsAreReadToTheirEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(onApache, "yes")

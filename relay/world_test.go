@@ -56,10 +56,10 @@ func newWorld(t *testing.T, partitions int32, cfg ably.Config) *world {
 		broker.CreateTopic(t, odds, int(partitions))
 		broker.CreateTopic(t, dead, 1)
 		w := newWorldAt(t, broker.Brokers(), cfg)
-		// The next world has topics and a group of the same names.
+		// The next world has topics and a group of the same names; later is a test's own.
 		t.Cleanup(func() {
 			ctx := context.WithoutCancel(t.Context())
-			_, err := w.admin.DeleteTopics(ctx, odds, dead)
+			_, err := w.admin.DeleteTopics(ctx, odds, dead, "later")
 			require.NoError(t, err)
 			_, err = w.admin.DeleteGroups(ctx, group)
 			require.NoError(t, err)

@@ -37,7 +37,7 @@ const (
 
 const (
 	// startTimeout bounds how long a broker may take until it answers.
-	startTimeout = time.Minute
+	startTimeout = 2 * time.Minute
 	// stopTimeout bounds how long it may take to end in good order.
 	stopTimeout = 30 * time.Second
 	// listeners is how many ports a broker listens on.
