@@ -38,6 +38,10 @@ const (
 	storeTimeout = 10 * time.Second
 	// measureEvery is how often the backlog is measured.
 	measureEvery = 5 * time.Second
+	// linger is how long the client waits for the rest of what was claimed, so that it goes in
+	// one batch for each partition. A broker that comes back from a crash knows the last batch
+	// of a producer again and none before it: those would be in the topic twice.
+	linger = 20 * time.Millisecond
 	// slowAfter is how long a batch may be on its way before the check fails.
 	slowAfter = 15 * time.Second
 )
@@ -83,9 +87,8 @@ func NewForwarder(cfg ForwarderConfig) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The client is idempotent by itself: its own retries repeat no record. Without a linger,
-	// because a batch is handed over as a whole.
-	opts = append(opts, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(4*batchRows))
+	// The client is idempotent by itself: its own retries repeat no record.
+	opts = append(opts, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(linger), kgo.MaxBufferedRecords(4*batchRows))
 	client, err := kgo.NewClient(append(opts, cfg.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make kafka client: %w", err)
