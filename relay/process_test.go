@@ -91,7 +91,7 @@ func startRelay(t *testing.T, s relaySettings) *relayProcess {
 	t.Helper()
 	settings, err := json.Marshal(s)
 	require.NoError(t, err)
-	p := &relayProcess{cmd: exec.Command(os.Args[0]), log: &lines{}, ended: make(chan error, 1)}
+	p := &relayProcess{cmd: exec.CommandContext(t.Context(), os.Args[0]), log: &lines{}, ended: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), relayVariable+"="+string(settings))
 	p.cmd.Stderr = p.log
 	p.stdin, err = p.cmd.StdinPipe()

@@ -118,12 +118,9 @@ func firstLine(out []byte) string {
 	return "no output"
 }
 
-// findJava returns a Java that is new enough.
+// findJava returns the Java of the PATH when it is new enough.
 func findJava(ctx context.Context) (string, error) {
 	java, err := exec.LookPath("java")
-	if home := os.Getenv("JAVA_HOME"); home != "" {
-		java, err = exec.LookPath(filepath.Join(home, "bin", "java"))
-	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNotInstalled, err)
 	}

@@ -21,7 +21,7 @@ const (
 // returns the first. Somebody may take one before the caller does: try again then.
 func FreePorts(n int) (int, error) {
 	for range 100 {
-		first := lowestPort + rand.IntN(highestPort-lowestPort-n) //nolint:gosec // a port needs no secret
+		first := lowestPort + rand.IntN(highestPort-lowestPort-n)
 		if err := portsAreFree(first, n); err == nil {
 			return first, nil
 		}

@@ -75,8 +75,7 @@ func sharedApache(t testing.TB) *apachekafka.Broker {
 // atHand skips the test where Apache Kafka cannot be had, with the reason.
 func atHand(t testing.TB, b *apachekafka.Broker, err error) *apachekafka.Broker {
 	t.Helper()
-	var missing missingError
-	if errors.As(err, &missing) {
+	if missing, ok := errors.AsType[missingError](err); ok {
 		t.Skip("no Apache Kafka: " + missing.Error())
 	}
 	if err != nil {
