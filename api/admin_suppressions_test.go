@@ -35,7 +35,7 @@ func TestAnOperatorSuppressesAUser(t *testing.T) {
 	require.Equal(t, "eve", list.Suppressions[0].User)
 	require.Empty(t, list.Next)
 	require.Len(t, decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?reason=cool_off", "")).Suppressions, 1)
-	require.Len(t, decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?user=bob", "")).Suppressions, 0)
+	require.Empty(t, decode[api.AdminSuppressionList](t, a.as(t, "GET", "/admin/v1/suppressions?user=bob", "")).Suppressions)
 
 	require.Contains(t, requireProblem(t, a.as(t, "POST", "/admin/v1/devices/phone-1/test", `{"title":"a","body":"b"}`), 409).Detail, "suppressed")
 	require.Equal(t, 204, a.as(t, "DELETE", "/admin/v1/suppressions?user=ann&reason=self_exclusion", "").Code)

@@ -39,7 +39,7 @@ type QuietHours struct {
 type PreferencesChange struct {
 	Muted   []string    `json:"muted" nullable:"false" doc:"Categories that the user does not want." example:"[\"loss\"]"`
 	OptedIn []string    `json:"opted_in" nullable:"false" doc:"Categories that are off unless chosen, and are chosen."`
-	Quiet   quietChange `json:"quiet,omitempty" doc:"When the user wants to hear nothing. null: never; absent: as it is."`
+	Quiet   quietChange `json:"quiet,omitzero" doc:"When the user wants to hear nothing. null: never; absent: as it is."`
 }
 
 // quietChange tells null, which takes the quiet hours away, from nothing said.

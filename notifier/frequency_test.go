@@ -180,7 +180,7 @@ func TestWithoutTheCountsNothingCappedIsSent(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.capped(notifier.FrequencyCap{Category: "race", Limit: 1, Window: time.Hour, Over: notifier.OverDrop})
 		w.device("a1", "ann")
-		go func() {
+		w.runWhile(time.Minute, func() {
 			time.Sleep(2 * time.Second)
 			w.exec(`ALTER TABLE frequency RENAME TO frequency_away`)
 			w.race("e1", 4*time.Minute)
@@ -188,8 +188,7 @@ func TestWithoutTheCountsNothingCappedIsSent(t *testing.T) {
 			time.Sleep(time.Minute)
 			require.Equal(t, []string{"won b1→tok-a1"}, w.accepted())
 			w.exec(`ALTER TABLE frequency_away RENAME TO frequency`)
-		}()
-		w.run(2 * time.Minute)
+		})
 		require.Equal(t, []string{"soon e1→tok-a1", "won b1→tok-a1"}, w.accepted())
 	})
 }

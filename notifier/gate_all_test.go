@@ -2,6 +2,7 @@ package notifier_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,10 +92,10 @@ func TestOfAllClosedGatesTheFirstNamesTheReason(t *testing.T) {
 		var names []string
 		first := -1
 		// Backwards, so that what one sets is not undone by an earlier one.
-		for i := len(cases) - 1; i >= 0; i-- {
+		for i, c := range slices.Backward(cases) {
 			if set&(1<<i) != 0 {
-				cases[i].close(&v, &rule)
-				names = append(names, cases[i].name)
+				c.close(&v, &rule)
+				names = append(names, c.name)
 				first = i
 			}
 		}

@@ -387,7 +387,7 @@ func (l *lane) postpone(v View, d Decision) {
 	}
 	until := d.Until
 	if spread > 0 {
-		until = until.Add(rand.N(spread)) //nolint:gosec // it only spreads the load
+		until = until.Add(rand.N(spread))
 	}
 	l.record(Result{Claim: v.Claim, State: Queued, Reason: string(d.Reason), DueAt: until.Add(-v.Skew)})
 }

@@ -34,7 +34,7 @@ func TestQuietHoursPostponeUntilTheirEndOrTheExpiry(t *testing.T) {
 		w.device("b1", "bob")
 		end := time.Now().Truncate(time.Minute).Add(6 * time.Minute)
 		w.quiet("ann", devices.Quiet{From: timeOfDay(end.Add(-10 * time.Hour)), To: timeOfDay(end)})
-		go func() {
+		w.runWhile(6*time.Minute, func() {
 			time.Sleep(2 * time.Second)
 			w.settle("b1", "ann", "WON")
 			w.settle("b2", "ann", "WON")
@@ -44,8 +44,7 @@ func TestQuietHoursPostponeUntilTheirEndOrTheExpiry(t *testing.T) {
 			w.settle("b1", "ann", "LOST") // takes the place of what waits
 			w.mute("cid", "win")
 			w.exec(`UPDATE preferences SET muted = '["win"]' WHERE user_id = 'ann'`) // and this is gated again
-		}()
-		w.run(9 * time.Minute)
+		})
 		require.Equal(t, []string{"lost b1→tok-a1", "lost b1→tok-a2", "soon e1→tok-b1"}, w.accepted())
 		require.Equal(t, map[string]int{"sent": 3, "superseded/newer": 2, "suppressed/muted": 2, "expired/quiet_hours": 2}, w.states())
 		for _, p := range w.attempts() {

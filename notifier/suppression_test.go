@@ -70,7 +70,7 @@ func TestWithoutTheListOfSuppressionsNothingIsSent(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.device("a1", "ann")
 		w.device("b1", "bob")
-		go func() {
+		w.runWhile(time.Minute, func() {
 			time.Sleep(2 * time.Second)
 			w.exec(`ALTER TABLE suppressions RENAME TO suppressions_away`)
 			w.settle("b1", "ann", "WON")
@@ -81,8 +81,7 @@ func TestWithoutTheListOfSuppressionsNothingIsSent(t *testing.T) {
 			require.Equal(t, 2, w.states()["queued"]+w.states()["leased"], "they wait: %v", w.states())
 			w.exec(`INSERT INTO suppressions_away (user_id, reason, class, set_by, set_at) VALUES ('bob', 'self_exclusion', 'all', 'x', 1)`)
 			w.exec(`ALTER TABLE suppressions_away RENAME TO suppressions`)
-		}()
-		w.run(3 * time.Minute)
+		})
 		require.Equal(t, []string{"won b1→tok-a1"}, w.accepted())
 		require.Equal(t, map[string]int{"sent": 1, "suppressed/self_exclusion": 1, "expired/ttl": 2}, w.states())
 	})
@@ -102,7 +101,7 @@ func TestNobodyIsSentToWhileSuppressed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			db := sqldbtest.SQLite(t)
 			w := &world{t: t, db: db, ledger: sqlledger.New(db), tries: map[string]int{}}
-			rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's choices must be repeatable
+			rnd := rand.New(rand.NewPCG(seed, 1))
 			var mu sync.Mutex
 			w.setAnswer(func(notifier.Push, int) notifier.Outcome {
 				mu.Lock()

@@ -131,6 +131,17 @@ func (w *world) runWith(yaml, owner string, d time.Duration) {
 	require.NoError(w.t, <-done)
 }
 
+// runWhile starts the notifier, does what a test wants, and stops it d later.
+func (w *world) runWhile(d time.Duration, do func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := w.start(ctx, rulesYAML, "replica-1", w.ledger)
+	do()
+	time.Sleep(d)
+	cancel()
+	require.NoError(w.t, <-done)
+}
+
 func (w *world) start(ctx context.Context, yaml, owner string, ledger notifier.Ledger) <-chan error {
 	w.t.Helper()
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(yaml)})
