@@ -116,7 +116,7 @@ func betOf(id, category, user, data string, at int64) *kgo.Record {
 	}
 	if err != nil || v.Name == "" || strings.HasPrefix(stake, "-") {
 		return &kgo.Record{Topic: betting.TopicDeadBets, Value: []byte(data), Headers: []kgo.RecordHeader{
-			{Key: "ably-message-id", Value: []byte(id)}, {Key: "bugle-reason", Value: []byte("malformed_bet")},
+			{Key: "bugle-message-id", Value: []byte(id)}, {Key: "bugle-reason", Value: []byte("malformed_bet")},
 		}}
 	}
 	value, _ := json.Marshal(map[string]any{

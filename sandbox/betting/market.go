@@ -177,7 +177,7 @@ func Observe(ctx context.Context, broker string, odds *OddsOracle, bets *BetsOra
 				User: bet.User, Event: bet.Event, Runner: bet.Runner, Stake: bet.Stake, Odds: bet.Odds,
 			}})
 		case TopicDeadBets:
-			bets.Buried(DeadLetter{ID: header(r, "ably-message-id"), Reason: header(r, "bugle-reason")})
+			bets.Buried(DeadLetter{ID: header(r, "bugle-message-id"), Reason: header(r, "bugle-reason")})
 		}
 	}, TopicOdds, TopicBets, TopicDeadBets)
 }
