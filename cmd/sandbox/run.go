@@ -387,7 +387,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 func (s *sandbox) takePart(service *app.App) string {
 	var b strings.Builder
 	broker, ably := s.loop.kafka.Broker(), s.ably.URL()
-	fmt.Fprintf(&b, "To look into Kafka, and to bet on Ably as the app does (with the odds that the stream shows, or the bet is rejected):\n\n")
+	fmt.Fprintf(&b, "To look into Kafka, and to bet on Ably as the app does: on the race that is spoken of last, with the odds that the stream shows, or the bet is rejected:\n\n")
 	fmt.Fprintf(&b, "    kcat -b %s -L\n    kcat -b %s -C -u -t odds -f '%%k %%s\\n'\n", broker, broker)
 	fmt.Fprintf(&b, "    ABLY_TOKEN=$(curl -sS -X POST http://%s/v1/ably/token -H \"Authorization: Bearer $TOKEN\" -H 'Accept: application/jwt')\n", service.Addr())
 	fmt.Fprintf(&b, "    curl -sSN \"%s/sse?channels=outbound:odds:race-0002&v=1.2&rewind=1&enveloped=false&accessToken=$ABLY_TOKEN\"\n", ably)

@@ -57,7 +57,7 @@ func (w *World) enter(_ context.Context, r *race, at time.Time) error {
 	if err := w.show(r); err != nil {
 		return err
 	}
-	w.tellf("%s at %s starts in %.0f s", r.name, r.course, time.Until(r.startsAt).Seconds())
+	w.tellf("%s (%s) at %s starts in %.0f s", r.name, r.id, r.course, time.Until(r.startsAt).Seconds())
 	w.tellProgress(at.Add(5*time.Second), r.name, 1, raceKey(r))
 	until := changeAfter - 2*time.Second
 	for i, u := range w.users {
@@ -140,7 +140,7 @@ func (w *World) planReturn(r *race) {
 		if err := w.show(r); err != nil {
 			return err
 		}
-		w.tellf("%s is on again and starts in %.0f s", r.name, time.Until(r.startsAt).Seconds())
+		w.tellf("%s (%s) is on again and starts in %.0f s", r.name, r.id, time.Until(r.startsAt).Seconds())
 		w.planOff(r)
 		return nil
 	}})
