@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // compare holds where the session stands against the end of the topic, again
@@ -104,7 +102,7 @@ func (s *session) skipGaps(ctx context.Context, goal map[int32]int64) {
 		s.mu.Lock()
 		next := s.next[p]
 		s.mu.Unlock()
-		if next < end && s.nothingLeft(ctx, p, next, end) {
+		if next < end && nothingLeft(ctx, s.client, s.watch.cfg.Topic, s.id, p, next, end) {
 			s.mu.Lock()
 			s.next[p] = max(s.next[p], end)
 			s.mu.Unlock()
@@ -135,42 +133,3 @@ func (s *session) ends(ctx context.Context) (map[int32]int64, error) {
 	}
 	return out, nil
 }
-
-// nothingLeft asks the leader of a partition whether there is any record from
-// next on. Compaction can remove the last records before the end, and a
-// consumer that has read over the gap does not tell: without this question a
-// quiet partition would never count as read.
-func (s *session) nothingLeft(ctx context.Context, partition int32, next, end int64) bool {
-	leader, epoch, err := s.client.PartitionLeader(s.watch.cfg.Topic, partition)
-	if err != nil || leader < 0 {
-		return false
-	}
-	req := kmsg.NewPtrFetchRequest()
-	req.MaxBytes, req.IsolationLevel = fetchProbe, 1
-	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID = s.watch.cfg.Topic, s.id
-	part := kmsg.NewFetchRequestTopicPartition()
-	part.Partition, part.FetchOffset, part.PartitionMaxBytes, part.CurrentLeaderEpoch = partition, next, fetchProbe, epoch
-	topic.Partitions = append(topic.Partitions, part)
-	req.Topics = append(req.Topics, topic)
-
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	answer, err := s.client.Broker(int(leader)).RetriableRequest(ctx, req)
-	resp, ok := answer.(*kmsg.FetchResponse)
-	if err != nil || !ok || resp.ErrorCode != 0 || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return false
-	}
-	got, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		KeepControlRecords: true, Offset: next, IsolationLevel: kgo.ReadCommitted(), Topic: s.watch.cfg.Topic, Partition: partition,
-	}, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
-	if got.Err != nil || len(got.Records) > 0 {
-		return false
-	}
-	// Without a single batch there is nothing from here to the end.
-	return after >= end || len(resp.Topics[0].Partitions[0].RecordBatches) == 0
-}
-
-// fetchProbe is how much of a partition nothingLeft asks for, in bytes; Kafka
-// gives the first batch whatever its size.
-const fetchProbe = 64 << 10

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -18,7 +19,8 @@ type topicPartition struct {
 type partition struct {
 	topicPartition
 	route   *Route
-	cluster string           // its id; set when it is opened, as source is
+	cluster string // its id; set when it is opened, as topicID and source are
+	topicID kadm.TopicID
 	source  string           // of its marks
 	marks   map[string]int64 // by channel, the newest offset known to be published
 	prefix  *prefix

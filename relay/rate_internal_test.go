@@ -125,6 +125,23 @@ func TestCatchingUp(t *testing.T) {
 	require.EqualValues(t, 7, s.part.prefix.commit())
 }
 
+// A suspension that is on its way while its partition catches up is not begun
+// again when the others may go.
+func TestCatchingUpBeginsNothingTwice(t *testing.T) {
+	s := newInstant(true, nil)
+	s.part.catching = true
+	s.push(0, "a", true)
+	start, _ := s.lanes.next(s.now)
+	require.Len(t, start, 1)
+	s.push(1, "a", false)
+	s.lanes.catchUp(s.part, s.now)
+	again, _ := s.lanes.next(s.now.Add(time.Second))
+	require.Empty(t, again, "one in flight for a channel")
+	s.lanes.settle(start[0], Answer{Verdict: Accepted}, s.now)
+	s.run()
+	require.EqualValues(t, 2, s.part.prefix.commit())
+}
+
 // Channels come and go; what is remembered of them does not grow for ever.
 func TestIdleChannelsAreForgotten(t *testing.T) {
 	s := newInstant(true, nil)

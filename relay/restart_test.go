@@ -102,6 +102,18 @@ func TestProgressOutlivesAblysMemory(t *testing.T) {
 	require.InDelta(t, 50, f.metric("bugle_relay_records_total", "known"), 0)
 }
 
+// What is done is committed before a partition is given away, however long ago the
+// last commit was: whoever gets it begins behind that.
+func TestWhatIsDoneIsCommittedAtTheEnd(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	f := w.feed(func(cfg *relay.FeedConfig) { cfg.CommitEvery = time.Hour })
+	w.produce(record(0, "a", snapshot(0)), record(0, "b", snapshot(1)))
+	w.eventually(f, "published", func() bool { return f.metric("bugle_relay_records_total", "published") == 2 })
+	require.EqualValues(t, -1, w.committed(0))
+	f.stop()
+	require.EqualValues(t, 2, w.committed(0))
+}
+
 // Partitions that go from one relay to another while records come take nothing
 // back, lose nothing, and repeat nothing.
 func TestPartitionsChangeHands(t *testing.T) { kafkatest.OwnBrokers(t, partitionsChangeHands) }

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// quiet is how long a partition that catches up may bring nothing before its end
-// is asked for again. Offsets at the end may have no record that is ever
-// delivered: what an aborted transaction or compaction has left.
+// quiet is how long a partition that catches up may bring nothing before its
+// leader is asked whether there is anything. Offsets at the end may have no record
+// that is ever delivered: what an aborted transaction or compaction has left.
 const quiet = 5 * time.Second
 
 // batch is how many records are prepared at a time.
@@ -109,7 +109,7 @@ func (f *Feed) look(p *partition) error {
 		}
 	}
 	p.source, p.marks, p.end = source, marks, end
-	p.cluster = meta.Cluster
+	p.cluster, p.topicID = meta.Cluster, meta.Topics[p.topic].ID
 	p.catching = p.route.Conflate && end > 0
 	return nil
 }
@@ -130,18 +130,15 @@ func (f *Feed) endOf(ctx context.Context, p *partition) (int64, error) {
 	return end.Offset, nil
 }
 
-// listen ends the catching up of a partition that brings nothing, though the
-// brokers answer.
+// listen ends the catching up of a partition that brings nothing, when its leader
+// says that there is nothing up to the end. Silence is not enough: what is still
+// to come may make old what was read so far.
 func (f *Feed) listen(p *partition) {
 	f.mu.Lock()
-	catching := p.catching && len(p.raw) == 0 && !p.paused
+	next, end := p.prefix.next, p.end
+	catching := p.catching && next >= 0 && len(p.raw) == 0 && !p.paused // before anything is read, nothing waits for this
 	f.mu.Unlock()
-	if !catching {
-		return
-	}
-	ctx, cancel := context.WithTimeout(p.read, lookTimeout)
-	defer cancel()
-	if _, err := f.endOf(ctx, p); err != nil {
+	if !catching || !nothingLeft(p.read, f.client, p.topic, p.topicID, p.partition, next, end) {
 		return
 	}
 	f.mu.Lock()
