@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -251,6 +253,59 @@ func TestNonsenseIsKeptAndAnswered(t *testing.T) {
 	r.receive(t, item("chat:lobby", message("x", "ann", "hi")), map[string]any{"source": "channel.lifecycle", "data": map[string]any{"channelId": anns}})
 	require.InDelta(t, 1, r.value(t, "bugle_bets_ignored_total", "other_channel"), 0)
 	require.InDelta(t, 1, r.value(t, "bugle_bets_ignored_total", "other_source"), 0)
+}
+
+// What one user has published spoils no bet of another in the same webhook, be it
+// nested deeper than parsers go, or without a word in JSON.
+func TestOneUsersMessageSpoilsNoOthers(t *testing.T) {
+	t.Parallel()
+	const depth = 60_000 // 60 kB, which Ably takes
+	h := &codec.MsgpackHandle{WriteExt: true}
+	pack := func(v any) (out []byte) {
+		require.NoError(t, codec.NewEncoderBytes(&out, h).Encode(v))
+		return out
+	}
+	good := func(id string) map[string]any { return item(anns, message(id, "ann", tile)) }
+	whole := func(id string) string {
+		text, err := json.Marshal(good(id))
+		require.NoError(t, err)
+		return string(text)
+	}
+	bobs := `{"source":"channel.message","timestamp":1,"data":{"channelId":"inbound:betting:h:bob","messages":[{"id":"b","extras":%s}]}}`
+	list := func(items ...[]byte) (out []byte) {
+		out = append(out, 0x81)
+		out = append(out, pack("items")...)
+		out = append(out, 0xdc, 0, byte(len(items)))
+		return append(out, bytes.Join(items, nil)...)
+	}
+	strange := msg{"id": "b", "clientId": "bob", "extras": map[string]any{"headers": map[any]any{
+		"nan": math.NaN(), "inf": float32(math.Inf(1)), "late": codec.RawExt{Tag: 0xff, Data: bytes.Repeat([]byte{0x7f}, 12)},
+	}}}
+	deep := slices.Concat([]byte{0x81}, pack("x"), bytes.Repeat([]byte{0x91}, depth), []byte{0xc0})
+	for name, test := range map[string]struct {
+		body  []byte
+		media string
+	}{
+		"JSON": {
+			body: []byte(`{"n":[{"items":[1]}],"items":[` + whole("1") + `,` + fmt.Sprintf(bobs, strings.Repeat("[", depth)+strings.Repeat("]", depth)) + `, ` + whole("2") + ` ]}`),
+		},
+		"MessagePack, deep":    {body: list(pack(good("1")), deep, pack(good("2"))), media: "application/x-msgpack"},
+		"MessagePack, strange": {body: list(pack(good("1")), pack(item("inbound:betting:h:bob", strange)), pack(good("2"))), media: "application/x-msgpack"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReplica(t, sqldbtest.SQLite(t), settings{})
+			d := signed(test.body)
+			d.ContentType = test.media
+			require.NoError(t, r.receiver.Receive(t.Context(), d))
+			var taken []string
+			for _, b := range r.waiting(t, bets.KindBet) {
+				taken = append(taken, b.MessageID)
+			}
+			require.Equal(t, []string{"1", "2"}, taken)
+			require.Len(t, r.waiting(t, bets.KindDead), 1)
+		})
+	}
 }
 
 func TestAnonymousBetsAreMarkedWhereTheyAreAllowed(t *testing.T) {

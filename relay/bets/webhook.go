@@ -80,8 +80,11 @@ func (p policy) parse(body []byte, now time.Time) parsed {
 	out := parsed{ignored: map[string]int{}}
 	var w webhook
 	if err := json.Unmarshal(body, &w); err != nil || w.Items == nil {
-		out.bury("", ReasonWebhook, body, "", len(body))
-		return out
+		var ok bool
+		if w.Items, ok = splitItems(body); !ok {
+			out.bury("", ReasonWebhook, body, "", len(body))
+			return out
+		}
 	}
 	for _, raw := range w.Items {
 		p.item(raw, now, &out)
