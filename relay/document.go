@@ -30,6 +30,9 @@ const (
 // encodingOf tells how data is to be published. Only objects and arrays have the
 // encoding json at Ably; a number or a word is text to it.
 func encodingOf(data []byte) string {
+	if !utf8.Valid(data) { // json.Valid lets it pass inside of texts
+		return EncodingBytes
+	}
 	for _, c := range data {
 		switch c {
 		case ' ', '\t', '\r', '\n':
@@ -41,10 +44,7 @@ func encodingOf(data []byte) string {
 		}
 		break
 	}
-	if utf8.Valid(data) {
-		return EncodingText
-	}
-	return EncodingBytes
+	return EncodingText
 }
 
 // The headers of a message that say which record it is.

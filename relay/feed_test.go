@@ -26,7 +26,8 @@ func TestARecordBecomesAMessage(t *testing.T) {
 		record(0, "event3", "\xff\x00", "kind=odds"),
 		&kgo.Record{Partition: 0, Key: []byte("event1"), Headers: []kgo.RecordHeader{{Key: "kind", Value: []byte("odds")}}}, // a tombstone
 	)
-	w.eventually(f, "all committed", func() bool { return w.committed(0) == 4 })
+	w.produce(record(0, "event4", "[\"\xff\"]", "kind=odds"))
+	w.eventually(f, "all committed", func() bool { return w.committed(0) == 5 })
 	require.Equal(t, []message{{
 		ID: w.cluster + "/odds/0/0", Name: "odds", Data: snapshot(1), Encoding: "json",
 		Extras: struct {
@@ -37,7 +38,9 @@ func TestARecordBecomesAMessage(t *testing.T) {
 	require.Equal(t, []string{"plain", ""}, []string{text.Data, text.Encoding})
 	bytes := w.history("outbound:odds:event3")[0]
 	require.Equal(t, []string{"/wA=", "base64"}, []string{bytes.Data, bytes.Encoding})
-	require.InDelta(t, 3, f.metric("bugle_relay_records_total", "published"), 0)
+	broken := w.history("outbound:odds:event4")[0] // JSON but for a text that is not UTF-8
+	require.Equal(t, []string{"WyL/Il0=", "base64"}, []string{broken.Data, broken.Encoding})
+	require.InDelta(t, 4, f.metric("bugle_relay_records_total", "published"), 0)
 	require.InDelta(t, 1, f.metric("bugle_relay_records_total", "tombstone"), 0)
 	require.Empty(t, w.deadLetters())
 	require.NoError(t, f.Check(t.Context()))

@@ -166,6 +166,7 @@ func TestVerdicts(t *testing.T) {
 			reset(w, r)
 		}, relay.Unknown, 0},
 		"key":             {refuse(401, 40101), relay.Blocked, 40101},
+		"key unreadable":  {refuse(400, 40005), relay.Blocked, 40005},
 		"token expired":   {refuse(401, 40142), relay.Blocked, 40142},
 		"account blocked": {refuse(403, 40112), relay.Blocked, 40112},
 		"401 by a proxy":  {html(401), relay.Blocked, 0},

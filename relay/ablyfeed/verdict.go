@@ -8,6 +8,7 @@ import (
 
 // Codes that are told apart (Ably, "Error codes").
 const (
+	codeCredential      = 40005 // cannot be read, though it came with a 400
 	codeTooLarge        = 40009
 	codeCapability      = 40160 // to 40165
 	codeCapabilityEnd   = 40165
@@ -30,7 +31,7 @@ func verdict(status, code int) relay.Verdict {
 		return relay.Accepted
 	case code >= codeCapability && code <= codeCapabilityEnd:
 		return relay.Denied
-	case family == 401 || status == http.StatusUnauthorized:
+	case family == 401 || code == codeCredential || status == http.StatusUnauthorized:
 		return relay.Blocked // keys, tokens, and accounts that are blocked (40110 to 40115, sent with 403)
 	case code == codeTooLarge || status == http.StatusRequestEntityTooLarge:
 		return relay.Refused

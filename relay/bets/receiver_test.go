@@ -19,6 +19,7 @@ import (
 
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+	"github.com/bugle-push/bugle/relay/ablytoken"
 	"github.com/bugle-push/bugle/relay/bets"
 )
 
@@ -44,6 +45,28 @@ func TestTheSignatureIsThatOfAbly(t *testing.T) {
 	require.InDelta(t, 2, r.value(t, "bugle_bets_webhooks_total", "unknown_key"), 0)
 	require.InDelta(t, 1, r.value(t, "bugle_bets_webhooks_total", "taken"), 0)
 	require.InDelta(t, 0, r.value(t, "bugle_bets_refused_total", ""), 0, "nothing is parsed before")
+}
+
+// A token for Ably is signed with a key of the same kind, in the same way, and given
+// to every user: its parts are no webhook.
+func TestATokenIsNoWebhook(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t, sqldbtest.SQLite(t), settings{})
+	issuer, err := ablytoken.New(ablytoken.Config{Key: "app.k1:s3cret-part"})
+	require.NoError(t, err)
+	token, err := issuer.Token("ann")
+	require.NoError(t, err)
+	at := strings.LastIndexByte(token.JWT, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(token.JWT[at+1:])
+	require.NoError(t, err)
+	for name, d := range map[string]bets.Delivery{
+		"JWT":          {Body: []byte(token.JWT[:at]), Signature: base64.StdEncoding.EncodeToString(signature)},
+		"TokenRequest": signed([]byte("app.k1\n3600000\n{}\nann\n1786000000000\nnonce\n")),
+	} {
+		d.Key = "app.k1"
+		require.Equal(t, fault.Unauthorized, fault.KindOf(r.receiver.Receive(t.Context(), d)), name)
+	}
+	require.Empty(t, r.waiting(t, bets.KindDead))
 }
 
 func TestKeysAreReplacedWithoutAGapAndNeverShown(t *testing.T) {

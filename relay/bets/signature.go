@@ -14,6 +14,12 @@ import (
 // signingKey is "appId.keyId:secret" or "keyId:secret" (Ably: "API keys").
 var signingKey = regexp.MustCompile(`^(?:[A-Za-z0-9_-]+\.)?([A-Za-z0-9_-]+):([^\s:]+)$`)
 
+// otherText begins what the same keys sign elsewhere, by the same HMAC: the two parts
+// of a JSON Web Token (RFC 7515, section 7.1), and a TokenRequest, which begins with
+// the key's name (Ably: "Token requests"). Users are given both, with the signature.
+// No webhook begins so, neither in JSON nor in MessagePack.
+var otherText = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\n|\z)`)
+
 // Keys are the keys that webhooks may be signed with. Several are accepted at
 // once, so that they can be replaced without a gap.
 type Keys struct {
@@ -62,7 +68,7 @@ func (k Keys) Knows(name string) bool { return len(k.byName[strings.TrimSpace(na
 // is the base64 of the HMAC-SHA256 over the raw bytes (Ably: "Webhooks, security").
 func (k Keys) verify(name, signature string, body []byte) bool {
 	shown, err := base64.StdEncoding.DecodeString(strings.TrimSpace(signature))
-	if err != nil {
+	if err != nil || otherText.Match(body) {
 		return false
 	}
 	good := false
