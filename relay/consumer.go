@@ -252,18 +252,30 @@ func (f *Feed) commitLoop(ctx context.Context) {
 			return
 		case <-every.C:
 		}
-		f.mu.Lock()
-		parts := make([]*partition, 0, len(f.parts))
-		for _, p := range f.parts {
-			f.metrics.look(p)
-			if !p.revoked { // release commits these
-				parts = append(parts, p)
-			}
-		}
-		f.mu.Unlock()
+		parts := f.kept()
 		f.commit(ctx, parts)
 		f.forgetMarks(ctx, parts)
 	}
+}
+
+// kept are the partitions that stay here; what is revoked, release commits. When
+// none of them has anything to commit, an error of the last commit is over: it was
+// about a partition that another replica has now, and nobody would try again.
+func (f *Feed) kept() []*partition {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	parts, due := make([]*partition, 0, len(f.parts)), false
+	for _, p := range f.parts {
+		f.metrics.look(p)
+		if !p.revoked {
+			parts = append(parts, p)
+			due = due || p.prefix.commit() > p.committed
+		}
+	}
+	if !due {
+		f.commitErr = nil
+	}
+	return parts
 }
 
 // commitTimeout bounds one commit.

@@ -259,6 +259,11 @@ func (f *Feed) Check(context.Context) error {
 	case f.commitErr != nil:
 		return fmt.Errorf("offsets cannot be committed: %w", f.commitErr)
 	}
+	for _, p := range f.parts {
+		if p.trouble != nil { // of several, one is enough to look for
+			return fmt.Errorf("partition %d of topic %s: %w", p.partition, p.topic, p.trouble)
+		}
+	}
 	return nil
 }
 

@@ -43,6 +43,8 @@ type partition struct {
 	committed       int64
 	forgotten       int64 // marks below this offset have been removed
 
+	trouble error // why its records do not get to their lanes, or nil
+
 	read     context.Context // ends when it is revoked
 	stopRead context.CancelFunc
 	send     context.Context // ends when revoking has waited long enough

@@ -20,12 +20,15 @@ type preparer struct {
 	warn     func(err error)
 }
 
-// prepare makes a record's message; why is set when none can be made of it. The
-// error is that of ctx, which ended first.
-func (pr *preparer) prepare(ctx context.Context, route *Route, id string, r *kgo.Record) (m Message, suspended bool, why *refusal, err error) {
+// prepare makes a record's message; why is set when none can be made of it. While it
+// has to wait it tells waits why, and nil when that is over. The error is that of
+// ctx, which ended first.
+func (pr *preparer) prepare(
+	ctx context.Context, route *Route, id string, r *kgo.Record, waits func(error),
+) (m Message, suspended bool, why *refusal, err error) {
 	d := &document{record: r, data: r.Value}
 	if pr.decoder != nil {
-		if d.data, why, err = pr.decode(ctx, r); why != nil || err != nil {
+		if d.data, why, err = pr.decode(ctx, r, waits); why != nil || err != nil {
 			return Message{}, false, why, err
 		}
 	}
@@ -55,7 +58,13 @@ func (pr *preparer) prepare(ctx context.Context, route *Route, id string, r *kgo
 }
 
 // decode asks the decoder until it knows.
-func (pr *preparer) decode(ctx context.Context, r *kgo.Record) ([]byte, *refusal, error) {
+func (pr *preparer) decode(ctx context.Context, r *kgo.Record, waits func(error)) ([]byte, *refusal, error) {
+	waited := false
+	defer func() {
+		if waited {
+			waits(nil)
+		}
+	}()
 	for n := 1; ; n++ {
 		data, err := pr.decoder.Decode(ctx, r.Topic, r.Value)
 		switch {
@@ -67,6 +76,8 @@ func (pr *preparer) decode(ctx context.Context, r *kgo.Record) ([]byte, *refusal
 		if bad, final := errors.AsType[*UndecodableError](err); final {
 			return nil, &refusal{string(bad.Reason), err.Error()}, nil
 		}
+		waited = true
+		waits(fmt.Errorf("values cannot be decoded: %w", err))
 		if n == 1 {
 			pr.warn(err)
 		}

@@ -360,6 +360,20 @@ func TestTheDatabaseIsAway(t *testing.T) {
 	require.Equal(t, []int64{0, 1, 2}, offsets(w.history("outbound:odds:a")))
 }
 
+// A partition that cannot be opened is told by readiness until it is.
+func TestAPartitionThatCannotBeOpenedIsTold(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	w.progress.set(errors.New("away"))
+	f := w.feed(func(c *relay.FeedConfig) { c.Routes[0].Conflate = false })
+	w.produce(record(0, "a", snapshot(0)))
+	w.eventually(f, "told", func() bool { return f.Check(t.Context()) != nil })
+	require.ErrorContains(t, f.Check(t.Context()), "partition 0 of topic odds")
+	require.Empty(t, w.history("outbound:odds:a"))
+	w.progress.set(nil)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+	require.NoError(t, f.Check(t.Context()))
+}
+
 // decoder knows one encoding: a byte and JSON behind it.
 type decoder struct{ away atomic.Bool }
 
@@ -388,9 +402,11 @@ func TestValuesAreDecoded(t *testing.T) {
 	})
 	w.produce(record(0, "k", "\x00"+`{"channel":"a"}`), record(0, "k", "\x01"), record(0, "k", "\x00"+`{"channel":"a","n":2}`))
 	w.eventually(f, "told", func() bool { return f.has("values cannot be decoded for now") })
+	require.ErrorContains(t, f.Check(t.Context()), "the registry is away")
 	require.Less(t, w.committed(0), int64(1))
 	d.away.Store(false)
 	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
+	require.NoError(t, f.Check(t.Context()))
 	got := w.history("a")
 	require.Equal(t, []int64{0, 2}, offsets(got))
 	require.Equal(t, "\x00"+got[0].Data, "\x00"+`{"channel":"a"}`, "as it was decoded, byte by byte")

@@ -56,11 +56,13 @@ func (f *Feed) open(p *partition) error {
 	for n := 1; ; n++ {
 		err := f.look(p)
 		if err == nil {
+			f.tell(p, nil)
 			return nil
 		}
 		if p.read.Err() != nil {
 			return p.read.Err()
 		}
+		f.tell(p, fmt.Errorf("cannot be opened: %w", err))
 		if n == 1 {
 			f.log.Error().Err(err).Str("topic", p.topic).Int("partition", int(p.partition)).Msg("partition cannot be opened yet")
 		}
@@ -68,6 +70,13 @@ func (f *Feed) open(p *partition) error {
 			return err
 		}
 	}
+}
+
+// tell keeps why a partition waits, for readiness.
+func (f *Feed) tell(p *partition, trouble error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.trouble = trouble
 }
 
 // lookTimeout bounds what is asked when a partition is opened.
@@ -159,12 +168,13 @@ type prepared struct {
 // the partition was revoked.
 func (f *Feed) enqueue(p *partition, raw []*kgo.Record) bool {
 	ready := make([]prepared, 0, len(raw))
+	waits := func(err error) { f.tell(p, err) }
 	for _, r := range raw {
 		it := &item{from: p, record: r, counted: true}
 		var why *refusal
 		if !r.Attrs.IsControl() && r.Value != nil {
 			var err error
-			if it.message, it.suspended, why, err = f.prepare.prepare(p.read, p.route, messageID(p.cluster, r), r); err != nil {
+			if it.message, it.suspended, why, err = f.prepare.prepare(p.read, p.route, messageID(p.cluster, r), r, waits); err != nil {
 				return false
 			}
 		}
