@@ -49,6 +49,7 @@ func CompileRules(sources ...RuleSource) (*RuleSet, error) {
 	for _, c := range compiled {
 		c.follow(byID)
 	}
+	pair(rules)
 	var fields []fault.Field
 	for _, p := range perSource {
 		fields = append(fields, p.fields...)
@@ -250,6 +251,18 @@ func (c *compiler) follow(byID map[string]*compiler) {
 		c.addf(path, "rules follow one another in a circle")
 	default:
 		c.rule.thread = next.yaml.ID
+	}
+}
+
+// pair finds the rules of one thread whose orders can be compared.
+func pair(rules []*Rule) {
+	for _, r := range rules {
+		for _, other := range rules {
+			if other != r && other.thread == r.thread && r.order != "" && other.order == r.order {
+				r.peers = append(r.peers, other.ID)
+			}
+		}
+		slices.Sort(r.peers)
 	}
 }
 

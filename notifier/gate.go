@@ -27,6 +27,8 @@ const (
 	ReasonDeviceReassigned Reason = "device_reassigned"
 	// ReasonNewer: a newer notification of the thread has taken its place.
 	ReasonNewer Reason = "newer"
+	// ReasonUnchanged: what this device was told last in the thread is this very version.
+	ReasonUnchanged Reason = "unchanged"
 	// ReasonNotTold: it follows a notification that this device never got.
 	ReasonNotTold Reason = "not_told"
 	// ReasonMuted: the user does not want the category.
@@ -128,6 +130,8 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 	// Who was told the wrong thing is told the right one, whatever was muted since.
 	correction := v.Told && rule.HasCorrection && rule.Audience.Kind != AudienceFollows
 	switch {
+	case v.Unchanged:
+		return Decision{State: Suppressed, Reason: ReasonUnchanged}
 	case rule.Audience.Kind == AudienceFollows && !v.Told:
 		return Decision{State: Suppressed, Reason: ReasonNotTold}
 	case correction:

@@ -51,6 +51,7 @@ func gateCases() []gateCase {
 		{"account closed", suppressedFor(notifier.ReasonAccountClosed, notifier.SuppressAll), notifier.Suppressed, notifier.ReasonAccountClosed},
 		{"jurisdiction", suppressedFor(notifier.ReasonJurisdiction, notifier.SuppressMarketing), notifier.Suppressed, notifier.ReasonJurisdiction},
 		{"unknown suppression", suppressedFor("affordability", "everything"), notifier.Suppressed, notifier.ReasonSuppressed},
+		{"unchanged", func(v *notifier.View, _ **notifier.Rule) { v.Unchanged = true }, notifier.Suppressed, notifier.ReasonUnchanged},
 		{"not told", rule(func(r *notifier.Rule) { r.Audience.Kind = notifier.AudienceFollows }), notifier.Suppressed, notifier.ReasonNotTold},
 		{"muted", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.Muted = []string{"tips"} }, notifier.Suppressed, notifier.ReasonMuted},
 		{"not opted in", func(v *notifier.View, _ **notifier.Rule) { v.Preferences.OptedIn = nil }, notifier.Suppressed, notifier.ReasonNotOptedIn},

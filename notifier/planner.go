@@ -317,6 +317,7 @@ func (p *Planner) slice(ctx context.Context, run Run, rule *Rule, w Window, tota
 func (r *StageResult) add(o StageResult) {
 	r.New += o.New
 	r.Adopted += o.Adopted
+	r.Renewed += o.Renewed
 	r.Stale += o.Stale
 	r.Swept += o.Swept
 	r.Bad += o.Bad

@@ -58,6 +58,9 @@ type View struct {
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.
 	Told bool
+	// Unchanged says that this version is what the device was told last in the thread, and that
+	// nothing else may have been told since.
+	Unchanged bool
 	// RulesInForce is the generation of the rules in force, empty when that is not known: another
 	// one than this replica's means that others know better what becomes of the delivery.
 	RulesInForce string

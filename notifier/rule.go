@@ -73,6 +73,9 @@ type Rule struct {
 	// HasCorrection says that a changed version has a text of its own for those who saw an older one.
 	HasCorrection bool
 
+	// peers are the other rules of the rule's threads whose order is the same column: which of two
+	// rows of theirs is newer can be told.
+	peers             []string
 	key, version      []string
 	order             string
 	expires, ttlFrom  string
@@ -151,6 +154,11 @@ func (r *Rule) Expiry(d Draft, created time.Time) time.Time {
 func (r *Rule) Thread(key string) string {
 	return shortHash(18, r.thread, key)
 }
+
+// Peers returns the ids of the rules that share this rule's threads and name the
+// same order column, sorted. What they have said later, of an older row, is what
+// a version that is known may have to put right.
+func (r *Rule) Peers() []string { return r.peers }
 
 // Categories returns the categories of the rule's notifications, sorted.
 func (r *Rule) Categories() []string {

@@ -191,6 +191,9 @@ type StageResult struct {
 	New int
 	// Adopted counts versions that a failed run had staged and this run takes over.
 	Adopted int
+	// Renewed counts known versions that are news again, because another rule of the thread has said
+	// something else meanwhile; they are counted as new as well.
+	Renewed int
 	// Stale counts rows that were older than the version that is known.
 	Stale int
 	// Swept counts new versions that arrived before the lookback, so that only the sweep could find them.

@@ -153,6 +153,7 @@ func (l *Ledger) viewQuery() string {
 			JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
 			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
 			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END,
+		CASE WHEN d.follow_up THEN ` + unchanged + ` ELSE FALSE END,
 		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
 			FROM suppressions s WHERE s.user_id = d.user_id),
 		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id))
@@ -163,6 +164,19 @@ func (l *Ledger) viewQuery() string {
 		WHERE d.id = j.id AND n.id = d.notification_id`
 }
 
+// unchanged is true of a delivery d of a notification n whose very version was
+// sent to its device before, with nothing else told or perhaps told in between: an
+// attempt whose outcome is not known leaves open what the user sees.
+const unchanged = `EXISTS (SELECT 1 FROM notifications o
+	JOIN deliveries x ON x.notification_id = o.id AND x.device_id = d.device_id
+	WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id AND x.state = 'sent'
+	  AND o.rule_id = n.rule_id AND o.identity = n.identity AND o.version_hash = n.version_hash
+	  AND NOT EXISTS (SELECT 1 FROM notifications b
+		JOIN deliveries y ON y.notification_id = b.id AND y.device_id = d.device_id
+		WHERE b.thread = n.thread AND b.id > o.id AND b.id < n.id AND y.user_id = d.user_id
+		  AND (y.state IN ('sent', 'unconfirmed') OR y.unknowns > 0)
+		  AND (b.rule_id <> n.rule_id OR b.identity <> n.identity OR b.version_hash <> n.version_hash)))`
+
 func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID]notifier.Row) (notifier.View, error) {
 	v := notifier.View{ReadAt: readAt}
 	var clock, expires, due, created, inForceSince int64
@@ -172,7 +186,7 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &suppressions, &v.Stopped)
+		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &v.Unchanged, &suppressions, &v.Stopped)
 	if err != nil {
 		return v, err
 	}

@@ -66,6 +66,9 @@ func (l *Ledger) Stage(ctx context.Context, run notifier.Run, rule *notifier.Rul
 			return err
 		}
 		plan := stagePlan{run: run, rule: rule, now: now}
+		if plan.spoken, err = l.spoken(ctx, tx, rule, drafts, latest); err != nil {
+			return err
+		}
 		if plan.since, err = l.raisedBound(ctx, tx, run, rule); err != nil {
 			return err
 		}
@@ -116,7 +119,9 @@ type stagePlan struct {
 	now  int64
 	// since is the arrival time before which keys may have been forgotten since the run began;
 	// zero when none have been.
-	since  time.Time
+	since time.Time
+	// spoken is what the rule's peers have said last, by thread.
+	spoken map[string]spoken
 	insert []staged
 	adopt  []notifier.NotificationID
 	// replaced are the versions that are not the latest any more.
@@ -147,6 +152,8 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 		switch {
 		case k.identity != p.rule.Identity:
 			// Its hash and order are of other columns: they say nothing about this row.
+		case k.hash == d.VersionHash && p.spoken[p.rule.Thread(d.Key)].before(d, k):
+			p.result.Renewed++
 		case k.hash == d.VersionHash:
 			if k.state == "staged" && k.run != p.run.ID {
 				p.adopt = append(p.adopt, k.id)
@@ -227,6 +234,63 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 	out := make(map[string]*known, len(found))
 	for _, p := range found {
 		out[p.key] = &p.known
+	}
+	return out, nil
+}
+
+// spoken is the newest notification of a thread that a peer of a rule has
+// released: a race that is on again as it was has been postponed meanwhile.
+type spoken struct {
+	id    notifier.NotificationID
+	order int64
+}
+
+// before tells whether it came after the known version k, and speaks of an older
+// row than d: then k's version is news again. A row that is as old as k's is
+// none, for it may come from a standby that lags behind.
+func (s spoken) before(d notifier.Draft, k *known) bool {
+	return s.id > k.id && d.Order > s.order
+}
+
+// spoken reads what the rule's peers have said of the drafts that are known.
+func (l *Ledger) spoken(
+	ctx context.Context, tx *sql.Tx, rule *notifier.Rule, drafts []notifier.Draft, latest map[string]*known,
+) (map[string]spoken, error) {
+	if len(rule.Peers()) == 0 {
+		return nil, nil
+	}
+	type item struct {
+		Thread string `json:"thread"`
+	}
+	var threads []item
+	for _, d := range drafts {
+		if k := latest[d.Key]; k != nil && k.hash == d.VersionHash && k.identity == rule.Identity {
+			threads = append(threads, item{Thread: rule.Thread(d.Key)})
+		}
+	}
+	if len(threads) == 0 {
+		return nil, nil
+	}
+	param, err := batch(threads)
+	if err != nil {
+		return nil, err
+	}
+	type pair struct {
+		thread, rule string
+		spoken
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT n.thread, n.rule_id, n.id, n.order_value FROM notifications n
+		WHERE n.thread IN (SELECT j.thread FROM `+l.records("thread TEXT")+`) AND n.rule_id <> $2 AND n.state = 'released'
+		  AND (NOT n.shadow OR $3) ORDER BY n.id`, param, rule.ID, rule.Mode == notifier.ModeShadow)
+	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.thread, &p.rule, &p.id, &p.order) })
+	if err != nil {
+		return nil, fmt.Errorf("read what peers have said: %w", err)
+	}
+	out := make(map[string]spoken, len(found))
+	for _, p := range found {
+		if slices.Contains(rule.Peers(), p.rule) {
+			out[p.thread] = p.spoken
+		}
 	}
 	return out, nil
 }
