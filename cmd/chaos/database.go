@@ -85,6 +85,24 @@ func leases(ctx context.Context, db database) (map[string]map[pair]bool, error) 
 	return out, err
 }
 
+// claims returns the bets, and what was refused as one, that each owner is about
+// to bring to Kafka.
+func claims(ctx context.Context, db database) (map[string]map[string]bool, error) {
+	out := map[string]map[string]bool{}
+	err := query(ctx, db, `SELECT owner, message_id FROM bets WHERE state = 'leased'`, nil, func(r *sql.Rows) error {
+		var owner, id string
+		if err := r.Scan(&owner, &id); err != nil {
+			return err
+		}
+		if out[owner] == nil {
+			out[owner] = map[string]bool{}
+		}
+		out[owner][id] = true
+		return nil
+	})
+	return out, err
+}
+
 // openDeliveries counts what has not come to its end.
 func openDeliveries(ctx context.Context, db database) (n int, err error) {
 	err = query(ctx, db, `SELECT COUNT(*) FROM deliveries WHERE state IN ('queued', 'leased')`, nil, func(r *sql.Rows) error { return r.Scan(&n) })

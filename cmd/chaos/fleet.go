@@ -149,6 +149,15 @@ func (f *fleet) running() []*replica {
 	return out
 }
 
+// addresses returns where the replicas listen that have opened and not ended.
+func (f *fleet) addresses() []string {
+	var out []string
+	for _, r := range f.running() {
+		out = append(out, r.api)
+	}
+	return out
+}
+
 // settled waits until the processes that were asked to end have ended, and
 // returns those that did so with an error.
 func (f *fleet) settled(ctx context.Context) (unclean []*replica, err error) {

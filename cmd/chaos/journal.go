@@ -13,8 +13,9 @@ type incident struct {
 	what    string // for people: "kill of replica 2.1"
 	began   time.Time
 	ended   time.Time
-	outage  bool                     // nothing could be sent meanwhile
-	flights map[string]map[pair]bool // what each owner had in flight when it began
+	outage  bool                       // nothing could be sent meanwhile
+	flights map[string]map[pair]bool   // what each owner had in flight when it began
+	bets    map[string]map[string]bool // the bets that each owner had claimed, by id
 }
 
 // inFlight counts what was in flight when it began.
@@ -28,7 +29,7 @@ func (i incident) inFlight() int {
 
 // String returns one line of a history.
 func (i incident) String() string {
-	return fmt.Sprintf("%s–%s round %d: %s, %d in flight", clock(i.began), clock(i.ended), i.round+1, i.what, i.inFlight())
+	return fmt.Sprintf("%s–%s round %d: %s, %d in flight, %d bets", clock(i.began), clock(i.ended), i.round+1, i.what, i.inFlight(), i.betsInFlight())
 }
 
 // clock formats a time for people who read logs.

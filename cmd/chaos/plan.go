@@ -22,6 +22,7 @@ const (
 	faultFCM      faultKind = "fcm"       // FCM's stand-in fails
 	faultAbly     faultKind = "ably"      // Ably's stand-in fails
 	faultKSQLDB   faultKind = "ksqldb"    // ksqlDB's stand-in fails
+	faultKafka    faultKind = "kafka"     // the broker fails
 )
 
 // fault is one planned fault.
@@ -89,6 +90,10 @@ func makePlan(o options) []round {
 		p.process = p.deck(faultStop, faultCrash, faultTerm, faultCut)
 	}
 	p.fcm, p.ably, p.ksqldb = p.deckOf(fcmProfiles), p.deckOf(ablyProfiles), p.deckOf(ksqldbProfiles)
+	// The broker's dice are its own, so that the other faults of a seed are what
+	// they were without it.
+	brokers := &planner{options: o, rng: rand.New(rand.NewPCG(o.seed, 0x6b61666b61))}
+	broker := brokers.deckOf(kafkaProfiles)
 	longAt := -1
 	rounds := make([]round, o.rounds)
 	for i := range rounds {
@@ -97,6 +102,7 @@ func makePlan(o options) []round {
 			longAt = i + p.rng.IntN(roundsPerLongStop)
 		}
 		rounds[i] = p.round(i == longAt && o.rounds > shortRun)
+		rounds[i].add(brokers.broker(rounds[i], broker()))
 	}
 	return rounds
 }
@@ -152,6 +158,23 @@ func (p *planner) round(long bool) round {
 	}
 	slices.SortStableFunc(r.faults, func(a, b fault) int { return int(a.at - b.at) })
 	return r
+}
+
+// broker lets the broker fail around the round's kill, so that bets are on their
+// way when the replica dies: their answers are awaited or lost.
+func (p *planner) broker(r round, profile string) fault {
+	kill := r.faults[slices.IndexFunc(r.faults, func(f fault) bool { return f.kind == faultKill })]
+	f := fault{kind: faultKafka, profile: profile, at: max(0, kill.at-p.between(500*time.Millisecond, 2*time.Second)), lasts: p.between(3*time.Second, 7*time.Second)}
+	if profile == kafkaAway {
+		f.lasts = p.between(500*time.Millisecond, 3*time.Second)
+	}
+	return f
+}
+
+// add adds a fault in its place.
+func (r *round) add(f fault) {
+	r.faults = append(r.faults, f)
+	slices.SortStableFunc(r.faults, func(a, b fault) int { return int(a.at - b.at) })
 }
 
 func (p *planner) provider(kind faultKind, at time.Duration) fault {

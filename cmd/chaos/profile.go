@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bugle-push/bugle/sandbox/ably"
+	"github.com/bugle-push/bugle/sandbox/betting"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 )
@@ -14,7 +15,11 @@ var (
 	fcmProfiles    = []string{"reset_after_accept", "429", "503", "hang_after_accept", "reset", "hang", "503_after_accept"}
 	ablyProfiles   = []string{"reset_after_accept", "429", "503", "hang_after_accept", "reset", "hang", "503_after_accept"}
 	ksqldbProfiles = []string{"cut", "in_stream", "503", "partial"}
+	kafkaProfiles  = []string{"answer_lost", "refused", "answer_lost_and_commit", kafkaAway, "answer_lost_and_fetch"}
 )
+
+// kafkaAway is a broker that nobody reaches.
+const kafkaAway = "away"
 
 // The latency of every answer, of which half passes before acceptance and half
 // after it: so at any moment some messages are accepted and not yet answered,
@@ -61,6 +66,8 @@ func fcmFaults(profile string) (fcm.Faults, error) {
 // ablyFaults returns Ably's faults under a profile, "" for none.
 func ablyFaults(profile string) (ably.Faults, error) {
 	f := ably.Faults{LatencyMin: latencyMin, LatencyMax: latencyMax}
+	// A webhook that is posted again costs nobody anything, if it is recognised.
+	f.Webhooks = ably.WebhookFaults{Twice: 0.1, Repeat: 0.05}
 	rule := func(k ably.Kind, share float64) {
 		f.Rules = append(f.Rules, ably.FaultRule{Kind: k, Probability: share})
 	}
@@ -70,6 +77,8 @@ func ablyFaults(profile string) (ably.Faults, error) {
 		rule(ably.RateRequests, 0.4)
 		rule(ably.RateEdge, 0.2)
 		rule(ably.RateGeneric, 0.1)
+		rule(ably.RateChannel, 0.1) // messages only, as the next
+		rule(ably.RateMessages, 0.1)
 	case "503":
 		rule(ably.Unavailable, 0.4)
 		rule(ably.Internal, 0.1)
@@ -108,4 +117,24 @@ func ksqldbFaults(profile string) (ksqldb.Faults, error) {
 		return f, fmt.Errorf("unknown profile %q of ksqldb", profile)
 	}
 	return f, nil
+}
+
+// kafkaFaults returns the broker's faults under a profile, "" for none. A client
+// tries again after a quarter of a second and more.
+func kafkaFaults(profile string) (betting.BrokerFaults, error) {
+	switch profile {
+	case "":
+		return betting.BrokerFaults{}, nil
+	case "refused":
+		return betting.BrokerFaults{Refused: 0.6}, nil
+	case "answer_lost":
+		return betting.BrokerFaults{AnswerLost: 0.7}, nil
+	case "answer_lost_and_commit":
+		return betting.BrokerFaults{AnswerLost: 0.6, Commit: 0.8}, nil
+	case "answer_lost_and_fetch":
+		return betting.BrokerFaults{AnswerLost: 0.6, Fetch: 0.01}, nil
+	case kafkaAway:
+		return betting.BrokerFaults{Away: true}, nil
+	}
+	return betting.BrokerFaults{}, fmt.Errorf("unknown profile %q of kafka", profile)
 }

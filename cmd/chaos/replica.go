@@ -17,10 +17,11 @@ type replica struct {
 	slot, life int
 	cmd        *exec.Cmd
 	log        *logFile
-	// opened is closed when the service has said that it is open; owner, api and
-	// admin are known from then on.
+	// opened is closed when the service has said that it is open; owner, api, admin
+	// and the number of its rules are known from then on.
 	opened            chan struct{}
 	owner, api, admin string
+	rules             int
 	// ended is closed when the process is gone; err is what it ended with.
 	ended chan struct{}
 	err   error
@@ -118,11 +119,12 @@ func (r *replica) listen(line []byte) bool {
 		Owner   string `json:"owner"`
 		API     string `json:"api"`
 		Admin   string `json:"admin"`
+		Rules   int    `json:"rules"`
 	}
 	if json.Unmarshal(line, &m) != nil || m.Message != "service opened" {
 		return false
 	}
-	r.owner, r.api, r.admin = m.Owner, m.API, m.Admin
+	r.owner, r.api, r.admin, r.rules = m.Owner, m.API, m.Admin, m.Rules
 	close(r.opened)
 	return true
 }

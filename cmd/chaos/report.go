@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/bugle-push/bugle/sandbox/betting"
 )
 
 // report is the line that a run ends with.
@@ -42,6 +44,14 @@ type report struct {
 	LatencyP50  int64             `json:"latency_ms_p50"`
 	LatencyMax  int64             `json:"latency_ms_max"`
 	Seconds     float64           `json:"seconds"`
+
+	// Odds and BetsIn are what went between Ably and Kafka, BetsUnique the bets that
+	// the processor has counted, BetsAtKill those that were on their way to Kafka
+	// when a fault struck their replica or the database.
+	Odds       betting.OddsTally `json:"odds"`
+	BetsIn     betting.BetsTally `json:"bets_in"`
+	BetsUnique int               `json:"bets_unique"`
+	BetsAtKill int               `json:"bets_in_flight_at_kill"`
 }
 
 func newReport(o options, v verdict, f *feed, s *standIns, faults map[faultKind]int, took time.Duration) report {
@@ -74,7 +84,16 @@ func newReport(o options, v verdict, f *feed, s *standIns, faults map[faultKind]
 // what could not be known, whatever else is said of each repeat.
 func (r report) clean() bool {
 	return r.Lost == 0 && r.Late == 0 && r.Unexplained == 0 && r.Wrong == 0 && r.Crashes == 0 && r.Unfinished == 0 &&
-		r.SentTwice <= r.UnknownOutcomes
+		r.SentTwice <= r.UnknownOutcomes &&
+		r.Odds.Clean() && r.BetsIn.Clean() && r.BetsUnique == r.BetsIn.InKafka
+}
+
+// addPassage adds what went between Ably and Kafka.
+func (r *report) addPassage(p passage, l *loop) {
+	r.Odds, r.BetsIn, r.BetsUnique, r.BetsAtKill = p.odds, p.bets, p.counted, p.inFlight
+	for kind, n := range l.kafka.Faults() {
+		r.Struck["kafka_"+kind] = n
+	}
 }
 
 func (r report) write(w io.Writer) error {

@@ -84,6 +84,7 @@ type chaos struct {
 	db       database
 	oracle   *oracle
 	feed     *feed
+	bettor   *bettor
 	standIns *standIns
 	fleet    *fleet
 	journal  *journal
@@ -144,7 +145,21 @@ func (c *chaos) open(ctx, lasting context.Context) (err error) {
 		c.say(fmt.Sprintf("%s is open: process %d, api %s, admin %s", r, r.cmd.Process.Pid, r.api, r.admin))
 	}
 	c.feed.mint(c.standIns.fcm, c.standIns.ably)
-	return c.activate(ctx)
+	if err := c.activate(ctx); err != nil {
+		return err
+	}
+	return c.trade(lasting)
+}
+
+// trade opens the market, which reaches the replicas as the apps and Ably do.
+func (c *chaos) trade(ctx context.Context) error {
+	c.standIns.front.living = c.fleet.addresses
+	client := racing.NewClient(racing.ClientConfig{URL: c.standIns.front.url, Secret: c.secret})
+	if err := c.standIns.loop.open(ctx, c.seed, c.standIns.ably.URL(), c.feed.users, client); err != nil {
+		return err
+	}
+	c.bettor = newBettor(c.standIns.loop, c.seed, c.feed.users)
+	return nil
 }
 
 // activate activates every device through the API of one replica or another, and
@@ -152,11 +167,13 @@ func (c *chaos) open(ctx, lasting context.Context) (err error) {
 func (c *chaos) activate(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(c.seed, 0x61637469))
 	var clients []*racing.Client
+	rules := 0
 	for slot := range c.replicas {
 		r, err := c.fleet.open(ctx, slot)
 		if err != nil {
 			return err
 		}
+		rules = r.rules
 		client := racing.NewClient(racing.ClientConfig{URL: "http://" + r.api, Secret: c.secret})
 		defer client.Close()
 		clients = append(clients, client)
@@ -167,7 +184,9 @@ func (c *chaos) activate(ctx context.Context) error {
 		}
 		c.oracle.activated(d.user, d.Device)
 	}
-	const rules = 3 // the built-in ones
+	const patience = time.Minute
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		n, err := rulesBegun(ctx, c.db)
 		if err != nil {
@@ -189,8 +208,14 @@ func (c *chaos) blow(ctx context.Context) error {
 	feeding, stop := context.WithCancel(ctx)
 	fed := make(chan error, 1)
 	go func() { fed <- c.feed.run(feeding) }()
+	betted := make(chan struct{})
+	go func() {
+		defer close(betted)
+		c.bettor.run(feeding)
+	}()
 	err := c.rounds(ctx)
 	stop()
+	<-betted
 	return errors.Join(err, <-fed)
 }
 
@@ -223,14 +248,14 @@ func (c *chaos) drain(ctx context.Context) (int, error) {
 	}
 	began := time.Now()
 	for {
-		missing := c.oracle.missing()
+		missing, between := c.oracle.missing(), c.standIns.loop.outstanding()
 		left, err := openDeliveries(ctx, c.db)
 		if err != nil {
 			return 0, err
 		}
 		quiet := time.Since(c.oracle.quietSince()) >= drainQuiet && time.Since(began) >= drainQuiet
-		if missing == 0 && left == 0 && quiet || time.Since(began) > drainAtMost {
-			c.say(fmt.Sprintf("drained in %v: %d missing, %d deliveries open", time.Since(began).Round(time.Second), missing, left))
+		if missing == 0 && between == 0 && left == 0 && quiet || time.Since(began) > drainAtMost {
+			c.say(fmt.Sprintf("drained in %v: %d missing, %d deliveries open, %d on their way between Ably and Kafka", time.Since(began).Round(time.Second), missing, left, between))
 			return left, nil
 		}
 		if err := wait(ctx, time.Second); err != nil {
@@ -257,8 +282,19 @@ func (c *chaos) report(ctx context.Context, unfinished int) (*report, error) {
 	if unfinished > 0 {
 		tellUnfinished(ctx, c.stderr, c.db)
 	}
+	if err := c.standIns.loop.end(); err != nil {
+		return nil, err
+	}
+	passage := judgePassage(c.standIns.loop, incidents)
+	for n, p := range passage.problems() {
+		if n == toldProblems {
+			break
+		}
+		tellPassage(c.stderr, p, incidents)
+	}
 	r := newReport(c.options, v, c.feed, c.standIns, c.journal.counts, time.Since(c.began))
 	r.Crashes, r.Unfinished = len(crashes), unfinished
+	r.addPassage(passage, c.standIns.loop)
 	return &r, nil
 }
 

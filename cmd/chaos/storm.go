@@ -62,7 +62,7 @@ func (s *storm) strike(ctx context.Context, n int, f fault) error {
 		return s.term(ctx, n, f)
 	case faultCrash, faultCut:
 		return s.breakDatabase(ctx, n, f)
-	case faultFCM, faultAbly, faultKSQLDB:
+	case faultFCM, faultAbly, faultKSQLDB, faultKafka:
 		if err := s.standIns.fail(f.kind, f.profile); err != nil {
 			return err
 		}
@@ -190,22 +190,25 @@ func (s *storm) breakDatabase(ctx context.Context, n int, f fault) error {
 // stopped process has sent to the database before is carried out meanwhile.
 const settling = 50 * time.Millisecond
 
-// A fault waits for a moment at which it finds so much in flight, but not for
-// long: rules look every second, so there is one in every second or two unless
-// something else keeps the replicas from sending.
+// A fault waits for a moment at which it finds so many pushes in flight, and a
+// bet, but not for long: rules look every second, so there is one in every second
+// or two unless something else keeps the replicas from sending. Bets are on their
+// way for milliseconds only, unless the broker fails: so at last it does without.
 const (
 	worthwhile = 4
-	lurking    = 3 * time.Second
+	lurking    = 4 * time.Second
+	lurkingBet = 2 * time.Second
 )
 
 // lurk waits for that moment.
 func (s *storm) lurk(ctx context.Context, rs []*replica) error {
-	for until := time.Now().Add(lurking); time.Now().Before(until); {
+	began := time.Now()
+	for time.Since(began) < lurking {
 		now, err := s.flights(ctx, rs)
 		if err != nil {
 			return err
 		}
-		if (incident{flights: now}).inFlight() >= worthwhile {
+		if i := (incident{flights: now.pushes, bets: now.bets}); i.inFlight() >= worthwhile && (i.betsInFlight() > 0 || time.Since(began) > lurkingBet) {
 			return nil
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {
@@ -232,9 +235,9 @@ func (s *storm) frozen(ctx context.Context, i incident, rs ...*replica) (over fu
 		if err = wait(ctx, settling); err != nil {
 			break
 		}
-		var now map[string]map[pair]bool
+		var now flights
 		now, err = s.flights(ctx, rs)
-		if maps.EqualFunc(before, now, maps.Equal[map[pair]bool, map[pair]bool]) {
+		if before.equal(now) {
 			break
 		}
 		before = now
@@ -245,21 +248,39 @@ func (s *storm) frozen(ctx context.Context, i incident, rs ...*replica) (over fu
 		}
 		return nil, err
 	}
-	i.flights = before
-	s.say(fmt.Sprintf("  %s, %d in flight", i.what, i.inFlight()))
+	i.flights, i.bets = before.pushes, before.bets
+	s.say(fmt.Sprintf("  %s, %d in flight, %d bets", i.what, i.inFlight(), i.betsInFlight()))
 	return s.journal.add(i), nil
 }
 
+// flights is what replicas hold leases on, by owner.
+type flights struct {
+	pushes map[string]map[pair]bool
+	bets   map[string]map[string]bool
+}
+
+func (f flights) equal(g flights) bool {
+	return maps.EqualFunc(f.pushes, g.pushes, maps.Equal[map[pair]bool, map[pair]bool]) &&
+		maps.EqualFunc(f.bets, g.bets, maps.Equal[map[string]bool, map[string]bool])
+}
+
 // flights reads what the replicas hold leases on.
-func (s *storm) flights(ctx context.Context, rs []*replica) (map[string]map[pair]bool, error) {
-	all, err := leases(ctx, s.db)
+func (s *storm) flights(ctx context.Context, rs []*replica) (flights, error) {
+	pushes, err := leases(ctx, s.db)
 	if err != nil {
-		return nil, err
+		return flights{}, err
 	}
-	out := map[string]map[pair]bool{}
+	bets, err := claims(ctx, s.db)
+	if err != nil {
+		return flights{}, err
+	}
+	out := flights{map[string]map[pair]bool{}, map[string]map[string]bool{}}
 	for _, r := range rs {
-		if held := all[r.owner]; len(held) > 0 {
-			out[r.owner] = held
+		if held := pushes[r.owner]; len(held) > 0 {
+			out.pushes[r.owner] = held
+		}
+		if held := bets[r.owner]; len(held) > 0 {
+			out.bets[r.owner] = held
 		}
 	}
 	return out, nil

@@ -29,6 +29,8 @@ type standIns struct {
 	fcm    *fcm.Server
 	ably   *ably.Server
 	ksqldb *ksqldb.Server
+	loop   *loop
+	front  *front // of the replicas
 }
 
 func startStandIns(ctx context.Context, seed uint64, o *oracle, f *feed) (s *standIns, err error) {
@@ -47,12 +49,24 @@ func startStandIns(ctx context.Context, seed uint64, o *oracle, f *feed) (s *sta
 	if s.fcm, err = fcm.Start(ctx, fcm.Config{Seed: seed, Faults: calmFCM, OnAccept: o.acceptedByFCM}); err != nil {
 		return s, fmt.Errorf("start FCM stand-in: %w", err)
 	}
+	if s.loop, err = newLoop(seed); err != nil {
+		return s, err
+	}
+	if s.front, err = startFront(ctx); err != nil {
+		return s, err
+	}
 	calmAbly, err := ablyFaults("")
 	if err != nil {
 		return s, err
 	}
 	s.ably, err = ably.Start(ctx, ably.Config{
-		Seed: seed, Faults: calmAbly, OnAccept: o.acceptedByAbly, PushRate: ably.StandardRequestRate, RequestRate: ably.StandardRequestRate,
+		Seed: seed, Faults: calmAbly, OnAccept: o.acceptedByAbly, OnMessage: s.loop.accepted,
+		// The pushes of Ably's Standard plan; the users' own requests need the plan above it.
+		PushRate: ably.StandardRequestRate, RequestRate: ably.ProRequestRate,
+		Webhooks: []ably.Webhook{{
+			URL: s.front.hook(), Channels: "^inbound:betting:", SigningKey: hookKey, Interval: hookEvery, Timeout: hookTimeout,
+			Sources: []string{ably.SourceMessage, ably.SourcePresence},
+		}},
 	})
 	if err != nil {
 		return s, fmt.Errorf("start Ably stand-in: %w", err)
@@ -90,6 +104,12 @@ func (s *standIns) fail(kind faultKind, profile string) error {
 		}
 		s.ksqldb.SetFaults(f)
 		return nil
+	case faultKafka:
+		f, err := kafkaFaults(profile)
+		if err != nil {
+			return err
+		}
+		return s.loop.kafka.SetFaults(f)
 	default:
 		return fmt.Errorf("no stand-in fails by %q", kind)
 	}
@@ -104,7 +124,8 @@ func (s *standIns) configure(replicas int, database string, secret []byte) func(
 			Rate: 1000, InFlight: places(replicas),
 		},
 		// Below what the stand-in takes, which is what Ably's Standard plan takes. The replicas share it.
-		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key(), Rate: 300, InFlight: places(replicas)},
+		Ably:  setup.Ably{URL: s.ably.URL(), Key: s.ably.Key(), Rate: 300, InFlight: places(replicas)},
+		Kafka: s.loop.kafka.Broker(), DefaultStake: defaultStake, MaxAge: oddsMaxAge,
 	}
 	return func(dir string) (string, error) {
 		file, _, err := setup.Write(dir, b)
@@ -116,6 +137,9 @@ func (s *standIns) configure(replicas int, database string, secret []byte) func(
 func (s *standIns) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	if s.loop != nil {
+		_ = s.loop.end() // its users speak to Ably; whoever wants to know has ended it before
+	}
 	if s.ksqldb != nil {
 		s.ksqldb.Close()
 	}
@@ -124,5 +148,11 @@ func (s *standIns) close(ctx context.Context) {
 	}
 	if s.ably != nil {
 		_ = s.ably.Shutdown(ctx)
+	}
+	if s.front != nil {
+		_ = s.front.close()
+	}
+	if s.loop != nil {
+		_ = s.loop.close()
 	}
 }

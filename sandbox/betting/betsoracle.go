@@ -195,10 +195,10 @@ type BetsTally struct {
 	// Rejected are those in the dead letters, and those that Ably refused.
 	Rejected int `json:"rejected"`
 	// Repeats are records of a bet that was in the topic before, read while the
-	// service had just been killed.
+	// service had just been killed, or excused by [BetsOracle.Judge]'s caller.
 	Repeats int `json:"repeats"`
 	// Unexpected are records of bets that nobody placed or that say something
-	// else than what was placed, bets in the topic that should have been
+	// else than what was placed or than the record before it, bets in the topic that should have been
 	// refused or the other way round, and dead letters without a reason.
 	Unexpected int `json:"unexpected"`
 
@@ -210,23 +210,34 @@ type BetsTally struct {
 func (t *BetsTally) Clean() bool { return t.Lost == 0 && t.Duplicates == 0 && t.Unexpected == 0 }
 
 // Tally judges everything so far.
-func (o *BetsOracle) Tally() BetsTally {
+func (o *BetsOracle) Tally() BetsTally { return o.Judge(nil) }
+
+// Judge is Tally with somebody who knows excuses: excused is asked about each
+// record of a bet whose record before it says the same, outside of the times that
+// Killed told of. It must not call the oracle; nil knows none.
+func (o *BetsOracle) Judge(excused func(before, again TopicBet) bool) BetsTally {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var f findings
 	t := BetsTally{Placed: len(o.placed), Rejected: o.refusals}
-	seen := map[string]bool{}
+	seen := map[string]TopicBet{}
 	for _, b := range o.topic {
 		problem := func(name, detail string) { f.add(Problem{Name: name, At: b.At, Subject: b.ID, Detail: detail}) }
-		if seen[b.ID] {
-			if slices.ContainsFunc(o.deaths, func(s span) bool { return !b.At.Before(s.from) && !b.At.After(s.to) }) {
+		before, again := seen[b.ID]
+		seen[b.ID] = b
+		if again {
+			switch {
+			case before.Wish != b.Wish:
+				// The view that takes the one back and counts the other would not be what it was.
+				problem("bet_changed", fmt.Sprintf("%+v became %+v", before.Wish, b.Wish))
+			case slices.ContainsFunc(o.deaths, func(s span) bool { return !b.At.Before(s.from) && !b.At.After(s.to) }),
+				excused != nil && excused(before, b):
 				t.Repeats++
-			} else {
-				problem("bet_duplicate", "")
+			default:
+				problem("bet_duplicate", fmt.Sprintf("was read before at %s", before.At.Format("15:04:05.000")))
 			}
 			continue
 		}
-		seen[b.ID] = true
 		p := o.byID[b.ID]
 		if p == nil {
 			problem("bet_never_placed", "")
@@ -250,12 +261,12 @@ func (o *BetsOracle) Tally() BetsTally {
 			f.add(Problem{Name: "letter_without_reason", At: p.At, Subject: id})
 		case p.want == Taken:
 			f.add(Problem{Name: "bet_wrongly_refused", At: p.At, Subject: id, Detail: reason})
-		case seen[id]:
+		case has(seen, id):
 			f.add(Problem{Name: "bet_taken_and_refused", At: p.At, Subject: id, Detail: reason})
 		}
 	}
 	for _, p := range o.placed {
-		if _, buried := o.letters[p.ID]; !buried && !seen[p.ID] {
+		if !has(o.letters, p.ID) && !has(seen, p.ID) {
 			f.add(Problem{Name: "bet_lost", At: p.At, Subject: p.ID, Detail: string(p.Data)})
 		}
 	}
@@ -268,6 +279,8 @@ func (o *BetsOracle) Tally() BetsTally {
 	t.Reasons, t.Problems = f.reasons, f.problems
 	return t
 }
+
+func has[V any](m map[string]V, key string) bool { _, ok := m[key]; return ok }
 
 // is reports whether the record says what was wished, where that is known.
 func (w Wish) is(got Wish) bool {

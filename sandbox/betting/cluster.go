@@ -45,6 +45,11 @@ type BrokerFaults struct {
 	AnswerLost float64
 	// Fetch requests that fail.
 	Fetch float64
+	// Commit requests of consumer groups that fail; nothing was committed.
+	Commit float64
+	// Away is a broker that nobody reaches: whoever asks it anything loses the
+	// connection.
+	Away bool
 }
 
 // ClusterConfig configures a Cluster.
@@ -65,13 +70,20 @@ type Cluster struct {
 	addr  string
 
 	mu     sync.Mutex
+	faults BrokerFaults
 	dice   *rand.Rand
 	counts map[string]uint64
 }
 
+// errAway ends the connections of an absent broker.
+var errAway = errors.New("the broker is away")
+
 // StartCluster starts a cluster with the topics of the loop. Close it.
 func StartCluster(cfg ClusterConfig) (*Cluster, error) {
-	c := &Cluster{dice: rand.New(rand.NewPCG(cfg.Seed, 0x6b61666b61)), counts: map[string]uint64{}}
+	if err := cfg.Faults.validate(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{faults: cfg.Faults, dice: rand.New(rand.NewPCG(cfg.Seed, 0x6b61666b61)), counts: map[string]uint64{}}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.ClusterID("bugle-sandbox"), kfake.DefaultNumPartitions(Partitions),
 		kfake.SeedTopics(Partitions, TopicBets, TopicOdds, TopicSettlements, TopicRaces, TopicRunners, TopicResults),
@@ -88,22 +100,61 @@ func StartCluster(cfg ClusterConfig) (*Cluster, error) {
 		return nil, fmt.Errorf("start Kafka: %w", err)
 	}
 	c.kafka, c.addr = kafka, kafka.ListenAddrs()[0]
-	f := cfg.Faults
-	c.fault("produce_refused", f.Refused, kmsg.Produce, kerr.NotEnoughReplicas)
-	c.fault("produce_answer_lost", f.AnswerLost, kmsg.Produce, kerr.RequestTimedOut)
-	c.fault("fetch", f.Fetch, kmsg.Fetch, kerr.NotLeaderForPartition)
+	c.fault("produce_refused", func(f BrokerFaults) float64 { return f.Refused }, kmsg.Produce, kerr.NotEnoughReplicas)
+	c.fault("produce_answer_lost", func(f BrokerFaults) float64 { return f.AnswerLost }, kmsg.Produce, kerr.RequestTimedOut)
+	c.fault("fetch", func(f BrokerFaults) float64 { return f.Fetch }, kmsg.Fetch, kerr.NotLeaderForPartition)
+	c.fault("commit", func(f BrokerFaults) float64 { return f.Commit }, kmsg.OffsetCommit, kerr.CoordinatorNotAvailable)
+	kafka.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+		if !c.away() {
+			return nil, nil, false
+		}
+		kafka.KeepControl()
+		return nil, errAway, true
+	})
 	return c, nil
 }
 
-// fault makes a share of a kind of requests fail.
-func (c *Cluster) fault(name string, share float64, key kmsg.Key, err *kerr.Error) {
-	if share <= 0 {
-		return
+// validate refuses shares that are none.
+func (f BrokerFaults) validate() error {
+	for _, share := range []float64{f.Refused, f.AnswerLost, f.Fetch, f.Commit} {
+		if !(share >= 0 && share <= 1) {
+			return fmt.Errorf("faults of the broker: %v is no share", share)
+		}
 	}
+	return nil
+}
+
+// SetFaults replaces the faults, from the next request on.
+func (c *Cluster) SetFaults(f BrokerFaults) error {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.faults = f
+	return nil
+}
+
+// away tells whether the broker is away, and counts those who ask.
+func (c *Cluster) away() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.faults.Away {
+		c.counts["away"]++
+	}
+	return c.faults.Away
+}
+
+// fault makes a share of a kind of requests fail.
+func (c *Cluster) fault(name string, share func(BrokerFaults) float64, key kmsg.Key, err *kerr.Error) {
 	c.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: -1, When: func(kmsg.Request) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		struck := c.dice.Float64() < share
+		p := share(c.faults)
+		if p <= 0 {
+			return false
+		}
+		struck := c.dice.Float64() < p
 		if struck {
 			c.counts[name]++
 		}

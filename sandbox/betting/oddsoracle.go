@@ -205,6 +205,9 @@ type OddsTally struct {
 	Conflated int `json:"conflated"`
 	// OutOfOrder are messages older than one before them on the channel.
 	OutOfOrder int `json:"out_of_order"`
+	// Excused are those of them that the caller of [OddsOracle.Judge] excused; they
+	// are not in OutOfOrder.
+	Excused int `json:"excused,omitempty"`
 	// Duplicates are messages whose record the channel had accepted before.
 	Duplicates int `json:"duplicates"`
 	// Stale are messages whose record was too old when they were accepted.
@@ -212,8 +215,8 @@ type OddsTally struct {
 	// Missing are the events whose newest snapshot was not published.
 	Missing int `json:"missing"`
 	// Unexpected are messages that are no record of the topic or not what stands
-	// there, or are on another event's channel, and records marked suspended
-	// that were not published.
+	// there, or are on another event's channel, records marked suspended that were
+	// not published, and channels that end with an excused message.
 	Unexpected int `json:"unexpected"`
 	// Moved are the events whose odds changed.
 	Moved int `json:"moved"`
@@ -227,18 +230,34 @@ func (t *OddsTally) Clean() bool {
 	return t.OutOfOrder == 0 && t.Duplicates == 0 && t.Stale == 0 && t.Missing == 0 && t.Unexpected == 0
 }
 
+// Regress is a message that is older than one before it on the channel.
+type Regress struct {
+	// Message is what came too late, Record what stands in the topic at its place.
+	Message Message
+	Record  Snapshot
+	// Overtaken is when the channel had accepted the first message that is newer.
+	Overtaken time.Time
+}
+
 // Tally judges everything so far.
-func (o *OddsOracle) Tally() OddsTally {
+func (o *OddsOracle) Tally() OddsTally { return o.Judge(nil) }
+
+// Judge is Tally with somebody who knows excuses: excused is asked about each
+// message that is older than one before it on its channel. It must not call the
+// oracle; nil knows none.
+func (o *OddsOracle) Judge(excused func(Regress) bool) OddsTally {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var f findings
 	type channel struct {
 		last  int64 // greatest offset accepted, by partition of the event
-		begun bool
+		shown []showing
+		old   string // what an excused message says that is older than last, while it is the newest
 	}
 	channels := map[string]*channel{}
 	reached := map[string]int64{} // by event: the greatest offset published
 	taken := map[Place]bool{}
+	excusedCount := 0
 	for _, m := range o.messages {
 		at, ok := placeOf(o.cfg.Topic, m.ID)
 		rec := o.records[at]
@@ -261,8 +280,14 @@ func (o *OddsOracle) Tally() OddsTally {
 			ch = &channel{}
 			channels[m.Channel] = ch
 		}
-		if ch.begun && at.Offset < ch.last {
-			problem("odds_out_of_order", fmt.Sprintf(" after %d", ch.last))
+		ch.old = ""
+		if newer := slices.IndexFunc(ch.shown, func(s showing) bool { return s.offset > at.Offset }); newer >= 0 {
+			if excused != nil && excused(Regress{Message: m, Record: *rec, Overtaken: ch.shown[newer].at}) {
+				excusedCount++
+				ch.old = at.String()
+			} else {
+				problem("odds_out_of_order", fmt.Sprintf(" after %d, which came at %s", ch.last, ch.shown[newer].at.Format("15:04:05.000")))
+			}
 		}
 		if taken[at] {
 			problem("odds_duplicate", "")
@@ -271,10 +296,16 @@ func (o *OddsOracle) Tally() OddsTally {
 			problem("odds_stale", fmt.Sprintf(" is %v old", age.Round(time.Millisecond)))
 		}
 		taken[at] = true
-		ch.last, ch.begun = max(ch.last, at.Offset), true
+		ch.last = max(ch.last, at.Offset)
+		ch.shown = append(ch.shown, showing{at.Offset, m.At})
 		reached[rec.Event] = max(reached[rec.Event], at.Offset+1)
 	}
-	t := OddsTally{Updates: len(o.records), Published: len(taken)}
+	for name, ch := range channels {
+		if ch.old != "" { // whatever its excuse, nothing has put it right
+			f.add(Problem{Name: "odds_left_old", Subject: name, Detail: fmt.Sprintf("%s is the last message, %d was there before", ch.old, ch.last)})
+		}
+	}
+	t := OddsTally{Updates: len(o.records), Published: len(taken), Excused: excusedCount}
 	first := map[string]*Snapshot{}
 	moved := map[string]bool{}
 	for _, rec := range o.inOrder() {
@@ -301,7 +332,7 @@ func (o *OddsOracle) Tally() OddsTally {
 	t.Moved = len(moved)
 	t.OutOfOrder, t.Duplicates = f.reasons["odds_out_of_order"], f.reasons["odds_duplicate"]
 	t.Stale, t.Missing = f.reasons["odds_stale"], f.reasons["odds_missing"]
-	for _, name := range []string{"odds_unknown_record", "odds_other_channel", "odds_other_content", "odds_suspended_dropped"} {
+	for _, name := range []string{"odds_unknown_record", "odds_other_channel", "odds_other_content", "odds_suspended_dropped", "odds_left_old"} {
 		t.Unexpected += f.reasons[name]
 	}
 	t.Reasons, t.Problems = f.reasons, f.problems

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ type Backends struct {
 	Kafka string
 	// DefaultStake is what a bet without a stake is taken for, "2.00".
 	DefaultStake string
+	// MaxAge is how old odds may be when they are published; zero means OddsMaxAge.
+	MaxAge time.Duration
 	// Secret signs the users' tokens; see NewSecret.
 	Secret []byte
 	// AdminTokens is what the file of the operators' tokens holds.
@@ -153,7 +156,7 @@ func Write(dir string, b Backends) (name, text string, err error) {
 		c.Kafka = &kafkaYAML{Brokers: []string{b.Kafka}}
 		c.Bets = &betsYAML{Enabled: true, DefaultStake: b.DefaultStake}
 		c.Relay = []relayYAML{{
-			Topic: OddsTopic, Channel: OddsChannel, MaxAge: OddsMaxAge.String(), Suspended: OddsSuspended, DeadLetter: OddsDeadLetters,
+			Topic: OddsTopic, Channel: OddsChannel, MaxAge: cmp.Or(b.MaxAge, OddsMaxAge).String(), Suspended: OddsSuspended, DeadLetter: OddsDeadLetters,
 		}}
 	}
 	c.RulesFile = path("rules.yaml")
