@@ -58,7 +58,7 @@ func TestPlanKeepsItsBounds(t *testing.T) {
 			}
 			require.LessOrEqual(t, met[faultLongStop], most)
 			if o.rounds == 20 {
-				for _, k := range []faultKind{faultStop, faultTerm, faultFCM, faultAbly, faultKSQLDB} {
+				for _, k := range []faultKind{faultStop, faultTerm, faultFCM, faultAbly, faultKSQLDB, faultKafka} {
 					require.Positive(t, met[k], k)
 				}
 			}
@@ -77,7 +77,7 @@ func TestEveryProfileIsOne(t *testing.T) {
 	s, err := startStandIns(t.Context(), 1, newOracle(), newFeed(newOracle(), 1, 1))
 	require.NoError(t, err)
 	defer s.close(t.Context())
-	for kind, names := range map[faultKind][]string{faultFCM: fcmProfiles, faultAbly: ablyProfiles, faultKSQLDB: ksqldbProfiles} {
+	for kind, names := range map[faultKind][]string{faultFCM: fcmProfiles, faultAbly: ablyProfiles, faultKSQLDB: ksqldbProfiles, faultKafka: kafkaProfiles} {
 		for _, name := range append(names, "") {
 			require.NoError(t, s.fail(kind, name), "%s %s", kind, name)
 		}

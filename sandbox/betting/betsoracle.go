@@ -3,7 +3,6 @@ package betting
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -82,11 +81,7 @@ type BetsOracle struct {
 	topic    []TopicBet
 	inTopic  map[string]bool
 	letters  map[string]string // reason by id
-	deaths   []span
 }
-
-// span is a time in which the service was dead or had just come back.
-type span struct{ from, to time.Time }
 
 // NewBetsOracle returns an oracle that knows nothing yet.
 func NewBetsOracle(cfg BetsConfig) *BetsOracle {
@@ -108,14 +103,6 @@ func (o *BetsOracle) AblyRefused() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.refusals++
-}
-
-// Killed says that the service was killed, and could have produced again what it
-// had produced before until the time to.
-func (o *BetsOracle) Killed(from, to time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.deaths = append(o.deaths, span{from, to})
 }
 
 // Accepted takes what any channel accepted, in order; what is not on a betting
@@ -194,8 +181,8 @@ type BetsTally struct {
 	Duplicates int `json:"duplicates"`
 	// Rejected are those in the dead letters, and those that Ably refused.
 	Rejected int `json:"rejected"`
-	// Repeats are records of a bet that was in the topic before, read while the
-	// service had just been killed, or excused by [BetsOracle.Judge]'s caller.
+	// Repeats are records of a bet that was in the topic before, and that the
+	// caller of [BetsOracle.Judge] excused: the service was killed, for instance.
 	Repeats int `json:"repeats"`
 	// Unexpected are records of bets that nobody placed or that say something
 	// else than what was placed or than the record before it, bets in the topic that should have been
@@ -213,8 +200,8 @@ func (t *BetsTally) Clean() bool { return t.Lost == 0 && t.Duplicates == 0 && t.
 func (o *BetsOracle) Tally() BetsTally { return o.Judge(nil) }
 
 // Judge is Tally with somebody who knows excuses: excused is asked about each
-// record of a bet whose record before it says the same, outside of the times that
-// Killed told of. It must not call the oracle; nil knows none.
+// record of a bet whose record before it says the same. It must not call the
+// oracle; nil knows none.
 func (o *BetsOracle) Judge(excused func(before, again TopicBet) bool) BetsTally {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -230,8 +217,7 @@ func (o *BetsOracle) Judge(excused func(before, again TopicBet) bool) BetsTally 
 			case before.Wish != b.Wish:
 				// The view that takes the one back and counts the other would not be what it was.
 				problem("bet_changed", fmt.Sprintf("%+v became %+v", before.Wish, b.Wish))
-			case slices.ContainsFunc(o.deaths, func(s span) bool { return !b.At.Before(s.from) && !b.At.After(s.to) }),
-				excused != nil && excused(before, b):
+			case excused != nil && excused(before, b):
 				t.Repeats++
 			default:
 				problem("bet_duplicate", fmt.Sprintf("was read before at %s", before.At.Format("15:04:05.000")))

@@ -42,3 +42,34 @@ func TestPortOf(t *testing.T) {
 		require.Error(t, err)
 	}
 }
+
+// A broker that is away takes nothing, and one that is back has what was promised.
+func TestClusterFailsWhenTold(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, betting.BrokerFaults{})
+	require.Error(t, c.SetFaults(betting.BrokerFaults{Refused: 2}))
+	require.Error(t, c.SetFaults(betting.BrokerFaults{Commit: -1}))
+	produce(t, c.Broker(), betRecord("m1", "Car 1", "2", 1))
+	require.Empty(t, c.Faults())
+
+	require.NoError(t, c.SetFaults(betting.BrokerFaults{Away: true}))
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Broker()), kgo.MetadataMinAge(100*time.Millisecond))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	done := make(chan error, 1)
+	client.Produce(t.Context(), betRecord("m2", "Car 1", "2", 1), func(_ *kgo.Record, err error) { done <- err })
+	require.Eventually(t, func() bool { return c.Faults()["away"] > 1 }, 20*time.Second, 10*time.Millisecond)
+	require.Empty(t, done, "the broker is away")
+
+	require.NoError(t, c.SetFaults(betting.BrokerFaults{AnswerLost: 1}))
+	require.Eventually(t, func() bool { return c.Faults()["produce_answer_lost"] > 0 }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, c.SetFaults(betting.BrokerFaults{}))
+	require.NoError(t, <-done)
+	got := collect(t, c.Broker(), betting.TopicBets)
+	require.Eventually(t, func() bool { return len(got.all()) >= 2 }, 20*time.Second, 10*time.Millisecond)
+	ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), betting.TopicBets)
+	require.NoError(t, err)
+	var records int64
+	ends.Each(func(o kadm.ListedOffset) { records += o.Offset })
+	require.Equal(t, int64(2), records, "written twice")
+}

@@ -14,6 +14,8 @@ import (
 type oddsBench struct {
 	*betting.OddsOracle
 	now time.Time
+	// excused is what the judge is asked with; nil is nobody.
+	excused func(betting.Regress) bool
 }
 
 func newOddsBench() *oddsBench {
@@ -77,6 +79,29 @@ func TestOddsOracle(t *testing.T) {
 			do:      func(b *oddsBench) { b.one(1); b.one(0); b.one(2); b.other() },
 			want:    betting.OddsTally{Updates: 4, Published: 4, Moved: 1, OutOfOrder: 1},
 			reasons: map[string]int{"odds_out_of_order": 1},
+		},
+		"back in time with an excuse": {
+			do: func(b *oddsBench) {
+				b.one(1)
+				b.one(0)
+				b.one(2)
+				b.other()
+				b.excused = func(r betting.Regress) bool {
+					return r.Record.Offset == 0 && r.Message.Channel == "outbound:odds:race-1" && r.Overtaken.Equal(b.now.Add(time.Second))
+				}
+			},
+			want: betting.OddsTally{Updates: 4, Published: 4, Moved: 1, Excused: 1},
+		},
+		"back in time with an excuse, and left there": {
+			do: func(b *oddsBench) {
+				b.one(0)
+				b.one(2)
+				b.one(1)
+				b.other()
+				b.excused = func(betting.Regress) bool { return true }
+			},
+			want:    betting.OddsTally{Updates: 4, Published: 4, Moved: 1, Excused: 1, Unexpected: 1},
+			reasons: map[string]int{"odds_left_old": 1},
 		},
 		"the same one twice": {
 			do:      func(b *oddsBench) { b.all(); b.one(2) },
@@ -158,7 +183,7 @@ func TestOddsOracle(t *testing.T) {
 			t.Parallel()
 			b := newOddsBench()
 			tt.do(b)
-			got := b.Tally()
+			got := b.Judge(b.excused)
 			require.Equal(t, tt.reasons, got.Reasons, "%v", got.Problems)
 			require.Equal(t, len(tt.reasons) == 0, got.Clean())
 			require.Len(t, got.Problems, sum(tt.reasons))
