@@ -277,7 +277,11 @@ func (f *Feed) onHold(h hold) {
 		f.log.Info().Msg("publishing goes on")
 		return
 	}
-	f.log.Error().Str("reason", h.reason).Str("state", h.cause).Msg("publishing is held")
+	event := f.log.Error()
+	if h.cause == holdAccount { // it is over with the second that was too full
+		event = f.log.Warn()
+	}
+	event.Str("reason", h.reason).Str("state", h.cause).Msg("publishing is held")
 }
 
 // wake makes dispatch look again.

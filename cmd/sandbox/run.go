@@ -164,7 +164,7 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 	began := time.Now()
 	err = s.world.Run(living, client)
 	life := time.Since(began)
-	s.story.tell("the world stands still; draining")
+	s.story.tell(fmt.Sprintf("the world stands still; draining, for at most %.0f s", drainAtMost.Seconds()))
 	drained := s.drain(lasting, served)
 	died, deathErr := s.world.Deaths(lasting)
 	if err == nil { // else there may be nobody left to ask
