@@ -30,8 +30,9 @@ const (
 	// hookMemory bounds what all webhooks hold that are being read or taken. Anybody can begin
 	// one: its signature can be checked only when all of it is there.
 	hookMemory = 2 * DefaultHookLimit
-	// hookChunk is how much is read at once.
-	hookChunk = 64 << 10
+	// hookChunk is how much is read at once, and so what one holds that sends nothing: so little
+	// that thousands of them leave room for Ably's.
+	hookChunk = 4 << 10
 )
 
 // Hook takes the webhooks of Ably.

@@ -142,6 +142,40 @@ func TestAWebhookIsBounded(t *testing.T) {
 	require.Len(t, h.taken, 1)
 }
 
+// Whoever knows the name of a key, which stands in every token for Ably, can begin
+// webhooks that never end. Those do not keep Ably's out.
+func TestSilentWebhooksLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	h := &hook{}
+	w := newWorld(t, func(c *api.Config) { c.Hook, c.IPLimit = h, -1 })
+	begun, release := make(chan struct{}), make(chan struct{})
+	const silent = 3000
+	var g sync.WaitGroup
+	for range silent {
+		g.Go(func() {
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/hooks/ably", &silence{begun: begun, release: release})
+			req.Header.Set("X-Ably-Key", "known")
+			w.handler.ServeHTTP(httptest.NewRecorder(), req)
+		})
+	}
+	for range silent {
+		<-begun
+	}
+	rec := w.do(t, call{method: "POST", path: "/v1/hooks/ably", body: "{}", header: http.Header{"X-Ably-Key": {"known"}}})
+	close(release)
+	g.Wait()
+	require.Equal(t, 204, rec.Code, rec.Body)
+}
+
+// silence is a body of which nothing comes before it is released.
+type silence struct{ begun, release chan struct{} }
+
+func (s *silence) Read([]byte) (int, error) {
+	s.begun <- struct{}{}
+	<-s.release
+	return 0, io.ErrUnexpectedEOF
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }

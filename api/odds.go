@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"os"
 	"reflect"
 	"sync"
@@ -15,8 +16,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/httprate"
 
-	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/relay"
 )
@@ -42,6 +43,10 @@ const (
 	DefaultStreamAge = time.Hour
 	// DefaultStreamsPerUser is how many streams one user may have open on a replica.
 	DefaultStreamsPerUser = 20
+	// DefaultStreamsPerAddress is how many streams one address may have open on a replica when odds
+	// are public: a tenth of relay.DefaultMaxStreams, since a carrier puts thousands of phones
+	// behind one (RFC 6269, section 5).
+	DefaultStreamsPerAddress = relay.DefaultMaxStreams / 10
 )
 
 // OddsConfig is how odds are served.
@@ -61,25 +66,31 @@ type OddsConfig struct {
 	// PerUser is how many streams one user may have open; 0 means
 	// DefaultStreamsPerUser. It does not count when Public.
 	PerUser int
+	// PerAddress is the same for an address (of IPv6, its /64), when Public; 0 means
+	// DefaultStreamsPerAddress.
+	PerAddress int
 }
 
 // odds serves them.
 type odds struct {
 	OddsConfig
 
+	proxies []netip.Prefix // see Config.TrustedProxies
+
 	mu   sync.Mutex
-	open map[devices.UserID]int // streams that are open, by user
+	open map[string]int // streams that are open, by user, or by address when Public
 }
 
-func newOdds(cfg OddsConfig) (*odds, error) {
-	if cfg.Heartbeat < 0 || cfg.WriteTimeout < 0 || cfg.MaxAge < 0 || cfg.PerUser < 0 {
-		return nil, fault.New(fault.Invalid, "api: Heartbeat, WriteTimeout, MaxAge and PerUser of odds must not be negative")
+func newOdds(cfg OddsConfig, proxies []netip.Prefix) (*odds, error) {
+	if cfg.Heartbeat < 0 || cfg.WriteTimeout < 0 || cfg.MaxAge < 0 || cfg.PerUser < 0 || cfg.PerAddress < 0 {
+		return nil, fault.New(fault.Invalid, "api: Heartbeat, WriteTimeout, MaxAge, PerUser and PerAddress of odds must not be negative")
 	}
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, DefaultHeartbeat)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultStreamWriteTimeout)
 	cfg.MaxAge = cmp.Or(cfg.MaxAge, DefaultStreamAge)
 	cfg.PerUser = cmp.Or(cfg.PerUser, DefaultStreamsPerUser)
-	return &odds{OddsConfig: cfg, open: map[devices.UserID]int{}}, nil
+	cfg.PerAddress = cmp.Or(cfg.PerAddress, DefaultStreamsPerAddress)
+	return &odds{OddsConfig: cfg, proxies: proxies, open: map[string]int{}}, nil
 }
 
 // OddsSnapshot is the newest that is known of an event.
@@ -117,7 +128,8 @@ func (s *server) registerOdds(api huma.API) {
 	}, s.getOdds, oddsExamples()...)
 	handle(s, api, huma.Operation{
 		OperationID: "stream-odds", Method: http.MethodGet, Path: streamRoute, Tags: tags, Security: security,
-		Summary: "Follow the odds of an event",
+		Middlewares: huma.Middlewares{s.odds.locate},
+		Summary:     "Follow the odds of an event",
 		Description: "Server-sent events: odds with the newest snapshot, at once and at each change, and removed when there are none any more. " +
 			"Each replaces what came before; a client that is slow gets the newest only. A comment comes when nothing else does. " +
 			"Reconnect when the stream ends, with the id of the last event in Last-Event-ID, after the time that retry says.",
@@ -161,23 +173,37 @@ func (s *server) streamOdds(ctx context.Context, in *oddsStreamInput) (*huma.Str
 	}}, nil
 }
 
-// enter counts a stream of the user, until the returned function is called.
+// addressKey is the context's key of a stream's address.
+type addressKey struct{}
+
+// locate keeps the address that a stream is asked for from.
+func (o *odds) locate(hctx huma.Context, next func(huma.Context)) {
+	r, _ := humachi.Unwrap(hctx)
+	next(huma.WithValue(hctx, addressKey{}, httprate.CanonicalizeIP(clientIP(r, o.proxies))))
+}
+
+// enter counts a stream of the user, or of the address, until the returned function
+// is called.
 func (o *odds) enter(ctx context.Context) (leave func(), err error) {
+	var who, whose string
+	most := o.PerUser
 	if o.Public {
-		return func() {}, nil
+		who, _ = ctx.Value(addressKey{}).(string)
+		whose, most = "an address", o.PerAddress
+	} else {
+		who, whose = string(userOf(ctx)), "a user"
 	}
-	user := userOf(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.open[user] >= o.PerUser {
-		return nil, fault.Newf(fault.RateLimited, "a user may have %d streams open", o.PerUser)
+	if o.open[who] >= most {
+		return nil, fault.Newf(fault.RateLimited, "%s may have %d streams open", whose, most)
 	}
-	o.open[user]++
+	o.open[who]++
 	return func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if o.open[user]--; o.open[user] == 0 {
-			delete(o.open, user)
+		if o.open[who]--; o.open[who] == 0 {
+			delete(o.open, who)
 		}
 	}, nil
 }

@@ -254,6 +254,20 @@ func TestAUserMayHaveSomeStreams(t *testing.T) {
 	o.follow(t, "e1", "").require(t, "0-1", "[1]")
 }
 
+// Without tokens it is an address that may have some of them, not all.
+func TestAnAddressMayHaveSomePublicStreams(t *testing.T) {
+	t.Parallel()
+	o := newOddsWorld(t, func(cfg *api.Config, _ *relay.BoardConfig) { cfg.Odds.Public, cfg.Odds.PerAddress = true, 2 })
+	o.put(t, "e1", "[1]")
+	first := o.follow(t, "e1", "")
+	first.require(t, "0-1", "[1]")
+	o.follow(t, "e1", "").require(t, "0-1", "[1]")
+	require.Equal(t, 429, o.follow(t, "e1", "").resp.StatusCode)
+	require.NoError(t, first.resp.Body.Close())
+	o.requireEnded(t, relay.EndClient, 1)
+	o.follow(t, "e1", "").require(t, "0-1", "[1]")
+}
+
 func TestAStreamEndsWhenItIsOldSoThatItsTokenIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	o := newOddsWorld(t, func(cfg *api.Config, _ *relay.BoardConfig) { cfg.Odds.MaxAge = 300 * time.Millisecond })

@@ -106,7 +106,7 @@ func New(cfg Config) (http.Handler, error) {
 		timeout:     cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout),
 	}
 	var err error
-	if s.odds, err = newOdds(cfg.Odds); err != nil {
+	if s.odds, err = newOdds(cfg.Odds, cfg.TrustedProxies); err != nil {
 		return nil, err
 	}
 	m, err := newMetrics(cfg.Registerer)

@@ -51,5 +51,6 @@ func (a *App) odds(cfg config.Config, decoder relay.Decoder, metrics prometheus.
 		return api.OddsConfig{}, nil, fmt.Errorf("make watch of odds: %w", err)
 	}
 	a.beside["odds"] = watch.Run
-	return api.OddsConfig{Board: a.board, Public: cfg.Odds.Public}, []api.Check{{Name: "odds", Do: watch.Check}}, nil
+	perAddress := max(api.DefaultStreamsPerAddress, cfg.Odds.MaxStreams/10)
+	return api.OddsConfig{Board: a.board, Public: cfg.Odds.Public, PerAddress: perAddress}, []api.Check{{Name: "odds", Do: watch.Check}}, nil
 }

@@ -65,6 +65,8 @@ func (r *reader) ablyTokens(c *Config) {
 	}
 	if a.TokenOdds == "" || strings.HasPrefix(a.TokenOdds, "[") || a.TokenOdds == "*" || strings.HasPrefix(a.TokenOdds, "*:") {
 		r.addf("ably.token_odds", "wants channels such as outbound:odds:*, not all of them")
+	} else if a.TokenOdds == "inbound:*" || strings.HasPrefix(a.TokenOdds, "inbound:*:") || strings.HasPrefix(a.TokenOdds, bets.ChannelPrefix) {
+		r.addf("ably.token_odds", "covers betting channels: every user could read the bets of all")
 	}
 }
 
