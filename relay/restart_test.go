@@ -457,6 +457,25 @@ func TestTransactionsAreReadToTheirEnd(t *testing.T) {
 	require.Equal(t, snapshot(1), got[0].Data)
 }
 
+// What a mark says of offsets that the partition does not have is about other
+// records: the log has lost its end, or brokers without topic ids made it anew.
+func TestMarksBeyondTheEndAreOfOtherRecords(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	meta, err := w.admin.Metadata(t.Context(), odds)
+	require.NoError(t, err)
+	source := fmt.Sprintf("%s/%s/%s/0", meta.Cluster, odds, meta.Topics[odds].ID)
+	w.produce(record(0, "b", snapshot(0)), record(0, "b", snapshot(1)))
+	require.NoError(t, w.progress.Save(t.Context(), []relay.Mark{
+		{Source: source, Channel: "outbound:odds:a", Offset: 7}, {Source: source, Channel: "outbound:odds:b", Offset: 0},
+	}))
+	f := w.feed(func(cfg *relay.FeedConfig) { cfg.Routes[0].Conflate = false })
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+	w.produce(record(0, "a", snapshot(2)))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
+	require.Equal(t, []int64{2}, offsets(w.history("outbound:odds:a")))
+	require.Equal(t, []int64{1}, offsets(w.history("outbound:odds:b")), "what a mark knows is not published again")
+}
+
 // A topic that is made anew counts from 0 again, and is not taken for what was
 // published before.
 func TestATopicIsMadeAnew(t *testing.T) {
