@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -127,7 +128,7 @@ func (s *seed) check(t *testing.T, args ...string) (code int, stdout, stderr str
 		environ = append(environ, name+"="+value)
 	}
 	code, stdout, stderr = command(t, environ, append([]string{"serve", "--check"}, args...)...)
-	for _, secret := range []string{"hunter2", "PRIVATE KEY", strings.SplitN(s.ablyServer.Key(), ":", 2)[1], s.ksql.Password} {
+	for _, secret := range []string{"hunter2", "PRIVATE KEY", strings.SplitN(s.ablyServer.Key(), ":", 2)[1], s.ksql.Password, "the-password-of-kafka"} {
 		require.NotContains(t, stdout+stderr, secret)
 	}
 	return code, stdout, stderr
@@ -147,7 +148,7 @@ func TestServeCheckOfAGoodConfigurationFindsNothing(t *testing.T) {
 	code, stdout, stderr := s.check(t)
 	require.Equal(t, exitOK, code, stdout+stderr)
 	require.Contains(t, stdout, "0 errors, 0 warnings")
-	for _, name := range []string{"rules", "database", "ksqldb", "auth", "admin tokens", "fcm", "ably", "clock"} {
+	for _, name := range []string{"rules", "database", "ksqldb", "auth", "admin tokens", "fcm", "ably", "ably tokens", "kafka", "schema registry", "clock"} {
 		require.Regexp(t, `(?m)^`+name+` +ok `, stdout)
 	}
 	require.Empty(t, s.fcmServer.Accepted(), "nothing is sent")
@@ -166,7 +167,7 @@ func TestServeCheckOfAGoodConfigurationFindsNothing(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(stdout), &report))
 	require.True(t, report.OK)
-	require.Len(t, report.Checks, 8)
+	require.Len(t, report.Checks, 11)
 }
 
 // jwks serves a key set.
@@ -407,6 +408,64 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 			[]string{"admin.tokens_file", "no such file"},
 			1,
 		},
+		"kafka password": {
+			func(t *testing.T, s *seed) { useKafka(t, s); s.environ["BUGLE_KAFKA_PASSWORD"] = "hunter2" },
+			[]string{"kafka.username: the cluster refuses our credentials", "API key of the Kafka cluster"},
+			1,
+		},
+		"kafka topics": {
+			func(t *testing.T, s *seed) {
+				useKafka(t, s)
+				s.environ["BUGLE_RELAY"] = `[{topic: odd, channel: "outbound:odds:#{key}", dead_letter: dead-odds}]`
+				s.environ["BUGLE_ODDS_TOPIC"] = "ods"
+				s.environ["BUGLE_BETS_TOPIC"] = "bet"
+				s.environ["BUGLE_BETS_DEAD_LETTER_TOPIC"] = "dead-bets"
+			},
+			[]string{
+				"relay[0].topic: the topic odd does not exist", "relay[0].dead_letter: the topic dead-odds", "odds.topic: the topic ods",
+				"bets.topic: the topic bet does not exist", "bets.dead_letter_topic: the topic dead-bets", "confluent kafka topic create dead-bets",
+				"5 errors, 0 warnings",
+			},
+			1,
+		},
+		"ably publish": {
+			func(t *testing.T, s *seed) {
+				useKafka(t, s)
+				s.ably.Keys[0].Capability = map[string][]string{"*": {"subscribe", "history", "presence", "push-admin"}, "[meta]log:push": {"*"}, "inbound:betting:*": {"publish"}}
+			},
+			[]string{"ably.key: the key lacks the capability publish on outbound:odds:*, so that Bugle cannot relay the topic odds", "1 error, 0 warnings"},
+			1,
+		},
+		"ably publish somewhere": {
+			func(t *testing.T, s *seed) {
+				useKafka(t, s)
+				s.ably.Keys[0].Capability = map[string][]string{"*": {"subscribe", "history", "presence", "push-admin"}, "[meta]log:push": {"*"}, "*:*": {"publish"}, "outbound:odds:cars:*": {"publish"}}
+				s.ably.Keys[0].Capability["inbound:betting:*"] = []string{"publish"}
+				delete(s.ably.Keys[0].Capability, "*:*")
+			},
+			[]string{"WARNING: ably.key: the key has no more than publish on outbound:odds:cars:* of outbound:odds:*"},
+			0,
+		},
+		"ably tokens": {
+			func(t *testing.T, s *seed) {
+				useKafka(t, s)
+				s.ably.Keys = append(s.ably.Keys, ably.Key{ID: "apps", Capability: map[string][]string{"outbound:odds:*": {"subscribe"}, "inbound:betting:*": {"*"}}})
+				s.late = func(_ *testing.T, s *seed) {
+					s.environ["BUGLE_ABLY_TOKEN_KEY"] = s.ablyServer.AppID() + ".apps:hunter2"
+				}
+			},
+			[]string{"ably.token_key: Ably refuses the key", "1 error, 0 warnings"},
+			1,
+		},
+		"schema registry": {
+			func(t *testing.T, s *seed) {
+				useKafka(t, s)
+				s.environ["BUGLE_KAFKA_SCHEMA_REGISTRY_URL"] = "http://" + closedPort(t)
+			},
+			[]string{"kafka.schema_registry.url: the Schema Registry cannot be reached"},
+			1,
+		},
+		"kafka is fine": {useKafka, []string{"0 errors, 0 warnings"}, 0},
 		"clock fast": {func(_ *testing.T, s *seed) {
 			s.late = func(t *testing.T, s *seed) {
 				s.environ["BUGLE_KSQLDB_URL"] = dated(t, s.ksqlServer.URL(), -time.Minute)
@@ -434,6 +493,22 @@ func TestServeCheckNamesEveryMisconfiguration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// useKafka starts a Kafka with all that the relay, bets and local odds want.
+func useKafka(t *testing.T, s *seed) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "KEY", "the-password-of-kafka"),
+		kfake.SeedTopics(2, "odds", "odds-dead-letters", "bets", "bets-dead-letters"))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	s.environ["BUGLE_KAFKA_BROKERS"] = "[" + strings.Join(cluster.ListenAddrs(), ", ") + "]"
+	s.environ["BUGLE_KAFKA_TLS"] = "false"
+	s.environ["BUGLE_KAFKA_SASL"] = "PLAIN"
+	s.environ["BUGLE_KAFKA_USERNAME"] = "KEY"
+	s.environ["BUGLE_KAFKA_PASSWORD"] = "the-password-of-kafka"
+	s.environ["BUGLE_RELAY"] = `[{topic: odds, channel: "outbound:odds:#{key}", dead_letter: odds-dead-letters}]`
+	s.environ["BUGLE_ODDS_TOPIC"] = "odds"
+	s.environ["BUGLE_BETS_ENABLED"] = "true"
 }
 
 // migrated returns a database whose newest version has another number; 0 takes it away.

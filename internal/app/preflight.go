@@ -33,7 +33,8 @@ func Preflight(ctx context.Context, cfg config.Config, now func() time.Time) pre
 	f := &flight{cfg: cfg, now: now}
 	defer f.close(ctx)
 	return preflight.Run(ctx, []preflight.Check{
-		f.rules(), preflight.Database(cfg.Database.URL, databaseOptions(cfg)), f.ksqldb(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.clock(),
+		f.rules(), preflight.Database(cfg.Database.URL, databaseOptions(cfg)), f.ksqldb(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.ablyTokens(),
+		f.kafka(), f.schemaRegistry(), f.clock(),
 	})
 }
 
@@ -150,12 +151,8 @@ func (f *flight) ably() preflight.Check {
 	if !f.cfg.Ably.Enabled() {
 		return found("ably") // nothing is sent through it
 	}
-	path := "ably.key"
-	if f.cfg.Ably.KeyFile != "" {
-		path = "ably.key_file"
-	}
 	return preflight.Ably(preflight.AblyConfig{
-		Key: f.cfg.Ably.Key.Reveal(), KeyPath: path, URL: f.ablyURL(), Transport: f.transport(nil),
+		Key: f.cfg.Ably.Key.Reveal(), KeyPath: f.ablyKeyPath(), URL: f.ablyURL(), Transport: f.transport(nil), Uses: relayUses(f.cfg),
 	})
 }
 

@@ -26,6 +26,19 @@ type AblyConfig struct {
 	URL string
 	// Transport makes the requests; nil means http.DefaultTransport.
 	Transport http.RoundTripper
+	// Uses are what the key is used for beside pushes.
+	Uses []AblyUse
+}
+
+// AblyUse is something that the service, or an app with a token of its, does on
+// channels.
+type AblyUse struct {
+	// Resource is the channels, as in a capability: "outbound:odds:*".
+	Resource string
+	// Operations are Ably's: "publish".
+	Operations []string
+	// Purpose ends the sentence "so that Bugle cannot …".
+	Purpose string
 }
 
 // pushLog is where Ably reports failed pushes (Ably: "Metadata subscriptions").
@@ -40,61 +53,118 @@ const (
 )
 
 // Ably checks that the key is taken and may do what is asked of it: push-admin,
-// and subscribe and history on the push log.
+// subscribe and history on the push log, and its other uses.
 func Ably(c AblyConfig) Check {
 	return Check{Name: "ably", Do: func(ctx context.Context) []Finding {
 		// Nothing of a list with one device is looked at: being allowed to list shows push-admin.
 		err := c.ask(ctx, http.MethodGet, "/push/deviceRegistrations?limit=1", nil, nil)
 		f, refused := c.finding(err, "push-admin", "send pushes")
+		uses := append([]AblyUse{{Resource: pushLog, Operations: []string{"subscribe", "history"}, Purpose: "learn of dead devices"}}, c.Uses...)
 		switch {
 		case err != nil && !refused:
 			return []Finding{f} // what follows would fail alike
 		case refused:
-			return append([]Finding{f}, c.pushLog(ctx)...)
+			return append([]Finding{f}, c.uses(ctx, uses)...)
 		}
-		return c.pushLog(ctx)
+		return c.uses(ctx, uses)
 	}}
 }
 
-// pushLog asks for a token that may use the push log: Ably gives what both the
-// request and the key permit (Ably: "Token request spec"). The token is thrown
-// away, and lives for a second.
-func (c AblyConfig) pushLog(ctx context.Context) []Finding {
+// AblyTokens checks that the key which signs the apps' tokens is taken, and has
+// what these tokens give: Ably gives a token no more than its key has.
+func AblyTokens(c AblyConfig) Check {
+	return Check{Name: "ably tokens", Do: func(ctx context.Context) []Finding { return c.uses(ctx, c.Uses) }}
+}
+
+// uses asks for one use after the other, until one cannot be asked for.
+func (c AblyConfig) uses(ctx context.Context, uses []AblyUse) []Finding {
+	var found []Finding
+	for _, u := range uses {
+		f, goOn := c.use(ctx, u)
+		found = append(found, f...)
+		if !goOn {
+			break
+		}
+	}
+	return found
+}
+
+// use asks for a token for one use: Ably gives what both the request and the
+// key permit (Ably: "Token request spec"). The token is thrown away, and lives
+// for a second. goOn is false when other uses would fail alike.
+func (c AblyConfig) use(ctx context.Context, u AblyUse) (found []Finding, goOn bool) {
 	name, _, _ := strings.Cut(c.Key, ":")
-	asked, err := json.Marshal(map[string]any{
-		"keyName": name, "ttl": 1000, "timestamp": time.Now().UnixMilli(),
-		"capability": fmt.Sprintf(`{%q:["history","subscribe"]}`, pushLog),
-	})
+	want, err := json.Marshal(map[string][]string{u.Resource: slices.Sorted(slices.Values(u.Operations))})
 	if err != nil {
-		return []Finding{errorf(c.KeyPath, "", "the request cannot be made")}
+		return []Finding{errorf(c.KeyPath, "", "the request cannot be made")}, false
+	}
+	asked, err := json.Marshal(map[string]any{"keyName": name, "ttl": 1000, "timestamp": time.Now().UnixMilli(), "capability": string(want)})
+	if err != nil {
+		return []Finding{errorf(c.KeyPath, "", "the request cannot be made")}, false
 	}
 	var given struct {
 		Capability string `json:"capability"`
 	}
+	does := strings.Join(u.Operations, " and ")
 	err = c.ask(ctx, http.MethodPost, "/keys/"+url.PathEscape(name)+"/requestToken", asked, &given)
 	if err != nil {
-		f, refused := c.finding(err, "subscribe and history on "+pushLog, "learn of dead devices")
-		if !refused {
+		f, refused := c.finding(err, does+" on "+u.Resource, u.Purpose)
+		if e, ok := errors.AsType[*ablyError](err); !refused && (!ok || !e.badKey()) {
 			f.Severity = Warning
-			f.What = "whether the key may read " + pushLog + " could not be found out: " + err.Error()
+			f.What = "whether the key may " + does + " on " + u.Resource + " could not be found out: " + err.Error()
 		}
-		return []Finding{f}
+		return []Finding{f}, refused
 	}
 	var capability map[string][]string
 	if err := json.Unmarshal([]byte(given.Capability), &capability); err != nil {
-		return []Finding{warningf(c.KeyPath, "look at the key's capabilities in Ably's dashboard", "whether the key may read %s could not be found out: the answer is not understood", pushLog)}
+		return []Finding{warningf(c.KeyPath, "look at the key's capabilities in Ably's dashboard", "whether the key may %s on %s could not be found out: the answer is not understood", does, u.Resource)}, false
 	}
-	var lacking []string
-	for _, op := range []string{"subscribe", "history"} {
-		if ops := capability[pushLog]; !slices.Contains(ops, op) && !slices.Contains(ops, "*") {
-			lacking = append(lacking, op)
+	return c.lacking(u, capability), true
+}
+
+// lacking compares what was given with what is needed.
+func (c AblyConfig) lacking(u AblyUse, given map[string][]string) []Finding {
+	var lacks, narrow []string
+	for _, op := range u.Operations {
+		all, some := false, []string{}
+		for resource, ops := range given {
+			switch {
+			case !slices.Contains(ops, op) && !slices.Contains(ops, "*"):
+			case covers(resource, u.Resource):
+				all = true
+			default:
+				some = append(some, resource)
+			}
+		}
+		switch {
+		case all:
+		case len(some) == 0:
+			lacks = append(lacks, op)
+		default:
+			slices.Sort(some)
+			narrow = append(narrow, op+" on "+strings.Join(some, ", "))
 		}
 	}
-	if len(lacking) == 0 {
-		return nil
+	var found []Finding
+	if len(lacks) > 0 {
+		f, _ := c.finding(&ablyError{status: http.StatusUnauthorized, code: codeCapability}, strings.Join(lacks, " and ")+" on "+u.Resource, u.Purpose)
+		found = append(found, f)
 	}
-	f, _ := c.finding(&ablyError{status: http.StatusUnauthorized, code: codeCapability}, strings.Join(lacking, " and ")+" on "+pushLog, "learn of dead devices")
-	return []Finding{f}
+	if len(narrow) > 0 {
+		found = append(found, warningf(c.KeyPath, "see that this is enough, or give the key the capability on "+u.Resource,
+			"the key has no more than %s of %s", strings.Join(narrow, " and "), u.Resource))
+	}
+	return found
+}
+
+// covers tells whether a resource of a capability has all of another: "*" at the
+// end stands for whatever follows (Ably: "Capabilities").
+func covers(resource, other string) bool {
+	if resource == other || resource == "*" && !strings.HasPrefix(other, "[") {
+		return true
+	}
+	prefix, wild := strings.CutSuffix(resource, ":*")
+	return wild && strings.HasPrefix(other, prefix+":")
 }
 
 // finding explains an answer; refused says that it is the capability that lacks.
@@ -112,7 +182,7 @@ func (c AblyConfig) finding(err error, capability, purpose string) (_ Finding, r
 			"the key lacks the capability %s, so that Bugle cannot %s (code %d)", capability, purpose, e.code), true
 	case e.code >= 40110 && e.code <= 40120:
 		return errorf(c.KeyPath, "look at the account in Ably's dashboard", "Ably has blocked the account or the app, or a limit is used up (code %d)", e.code), false
-	case e.status == http.StatusUnauthorized || e.code/100 == 401 || e.code == 40400:
+	case e.badKey():
 		return errorf(c.KeyPath, "copy the whole key from the API keys tab of the app in Ably's dashboard; a revoked key is refused as well",
 			"Ably refuses the key (status %d, code %d)", e.status, e.code), false
 	case e.status == http.StatusTooManyRequests || e.status >= 500:
@@ -123,6 +193,11 @@ func (c AblyConfig) finding(err error, capability, purpose string) (_ Finding, r
 
 // ablyError is a refusal, by numbers: Ably's texts may quote what was sent.
 type ablyError struct{ status, code int }
+
+// badKey tells whether it is about the key as a whole.
+func (e *ablyError) badKey() bool {
+	return e.status == http.StatusUnauthorized || e.code/100 == 401 || e.code == 40400
+}
 
 // Error names the numbers.
 func (e *ablyError) Error() string { return fmt.Sprintf("status %d, code %d", e.status, e.code) }
