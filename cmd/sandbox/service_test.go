@@ -32,6 +32,8 @@ func TestConfigurationIsWhatServeTakes(t *testing.T) {
 	require.Equal(t, betting.TopicOdds, cfg.Relay[0].Topic)
 	require.Equal(t, betting.TopicDeadOdds, cfg.Relay[0].DeadLetter)
 	require.Equal(t, setup.OddsMaxAge, time.Duration(cfg.Relay[0].MaxAge))
+	require.Equal(t, betting.TopicOdds, cfg.Odds.Topic)
+	require.False(t, cfg.Odds.Public)
 	require.True(t, cfg.Bets.Enabled)
 	require.Equal(t, betting.TopicBets, cfg.Bets.Topic)
 	require.Equal(t, betting.TopicDeadBets, cfg.Bets.DeadLetterTopic)

@@ -52,8 +52,8 @@ type Ably struct {
 
 // What a sandbox says about the way between Ably and Kafka.
 const (
-	// OddsTopic is relayed to the channels OddsChannel, and what cannot be to
-	// OddsDeadLetters.
+	// OddsTopic is served by the API, and relayed to the channels OddsChannel; what
+	// cannot be goes to OddsDeadLetters.
 	OddsTopic       = "odds"
 	OddsChannel     = "outbound:odds:#{key}"
 	OddsDeadLetters = "odds-dead-letters"
@@ -77,6 +77,11 @@ type relayYAML struct {
 type betsYAML struct {
 	Enabled      bool   `yaml:"enabled"`
 	DefaultStake string `yaml:"default_stake"`
+}
+
+// oddsYAML is where local odds are read from.
+type oddsYAML struct {
+	Topic string `yaml:"topic"`
 }
 
 // kafkaYAML is how Kafka is reached.
@@ -118,6 +123,7 @@ type serviceYAML struct {
 	} `yaml:"ably"`
 	Kafka     *kafkaYAML  `yaml:"kafka,omitempty"`
 	Relay     []relayYAML `yaml:"relay,omitempty"`
+	Odds      *oddsYAML   `yaml:"odds,omitempty"`
 	Bets      *betsYAML   `yaml:"bets,omitempty"`
 	RulesFile string      `yaml:"rules_file"`
 }
@@ -154,6 +160,7 @@ func Write(dir string, b Backends) (name, text string, err error) {
 	c.Ably.Rate, c.Ably.InFlight = b.Ably.Rate, b.Ably.InFlight
 	if b.Kafka != "" {
 		c.Kafka = &kafkaYAML{Brokers: []string{b.Kafka}}
+		c.Odds = &oddsYAML{Topic: OddsTopic}
 		c.Bets = &betsYAML{Enabled: true, DefaultStake: b.DefaultStake}
 		c.Relay = []relayYAML{{
 			Topic: OddsTopic, Channel: OddsChannel, MaxAge: cmp.Or(b.MaxAge, OddsMaxAge).String(), Suspended: OddsSuspended, DeadLetter: OddsDeadLetters,
