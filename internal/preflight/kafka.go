@@ -37,6 +37,8 @@ const (
 	dialTimeout = 5 * time.Second
 	// kafkaTimeout bounds one question to the cluster.
 	kafkaTimeout = 10 * time.Second
+	// groupPause is between two questions about a group.
+	groupPause = 250 * time.Millisecond
 )
 
 // KafkaTopic is a topic that the service uses.
@@ -58,7 +60,7 @@ type KafkaConfig struct {
 // Kafka checks that the brokers can be reached as they are configured, those too
 // that the cluster itself names; that it takes our credentials; that the topics
 // are there and, as far as the cluster tells, that we may use them and the group.
-// It joins no group, writes nothing, and no topic comes to be by being asked for.
+// It joins no group, writes nothing, and no topic of ours comes to be by being asked for.
 func Kafka(c KafkaConfig) Check {
 	return Check{Name: "kafka", Do: func(ctx context.Context) []Finding {
 		var found []Finding
@@ -330,10 +332,7 @@ func (c KafkaConfig) group(ctx context.Context, client *kgo.Client) []Finding {
 	grant := fmt.Sprintf("kafka-acls --bootstrap-server BROKER --add --allow-principal User:%s --operation READ --group %s", c.Cluster.Username, c.Group)
 	ctx, cancel := context.WithTimeout(ctx, kafkaTimeout)
 	defer cancel()
-	described, err := kadm.NewClient(client).DescribeGroups(ctx, c.Group)
-	if err == nil {
-		err = described[c.Group].Err
-	}
+	described, err := describe(ctx, client, c.Group)
 	switch {
 	case err == nil, errors.Is(err, kerr.GroupIDNotFound):
 	case errors.Is(err, kerr.GroupAuthorizationFailed):
@@ -349,6 +348,25 @@ func (c KafkaConfig) group(ctx context.Context, client *kgo.Client) []Finding {
 		return []Finding{errorf(pathGroup, "choose a name that nobody else uses", "the group %s is used by something that is no consumer", c.Group)}
 	}
 	return nil
+}
+
+// describe asks about a group. A cluster that has never had one needs some
+// seconds for its books, which it makes when it is first asked.
+func describe(ctx context.Context, client *kgo.Client, group string) (kadm.DescribedGroups, error) {
+	for {
+		described, err := kadm.NewClient(client).DescribeGroups(ctx, group)
+		if err == nil {
+			err = described[group].Err
+		}
+		if !kerr.IsRetriable(err) {
+			return described, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(groupPause):
+		}
+	}
 }
 
 // kafkaName is the protocol's own word for an error, or what it says.
