@@ -15,7 +15,7 @@ const (
 	// it has claimed: the claim lasts 30 s and is renewed every 10 s.
 	betLapse = 19 * time.Second
 	// partitionLapse is how long a replica must at least be stopped to lose its
-	// partitions: the session lasts 10 s, and a heartbeat comes every 3 s.
+	// partitions: the session lasts 10 s, and a heartbeat comes every 2.5 s.
 	partitionLapse = 6 * time.Second
 	// continued is how long after a stop a message may be accepted whose publish had
 	// begun before it.
