@@ -277,11 +277,11 @@ func (f *Feed) onHold(h hold) {
 		f.log.Info().Msg("publishing goes on")
 		return
 	}
-	event := f.log.Error()
+	level := zerolog.ErrorLevel
 	if h.cause == holdAccount { // it is over with the second that was too full
-		event = f.log.Warn()
+		level = zerolog.WarnLevel
 	}
-	event.Str("reason", h.reason).Str("state", h.cause).Msg("publishing is held")
+	f.log.WithLevel(level).Str("reason", h.reason).Str("state", h.cause).Msg("publishing is held")
 }
 
 // wake makes dispatch look again.
