@@ -256,6 +256,29 @@ func TestWhatIsNoBetIsADeadLetterWithTheReason(t *testing.T) {
 	require.Len(t, r.waiting(t, bets.KindDead), n+1, "what has no id is kept once too")
 }
 
+// The age of an item counts as well as that of the message in it, and its time is
+// the message's where that has none.
+func TestTheTimeOfAnItemCounts(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t, sqldbtest.SQLite(t), settings{})
+	timeless := message("2", "ann", tile)
+	delete(timeless, "timestamp")
+	for _, m := range []msg{message("1", "ann", tile), timeless} {
+		old := item(anns, m)
+		old["timestamp"] = time.Now().Add(-61 * time.Minute).UnixMilli()
+		r.receive(t, old)
+	}
+	fresh := message("3", "ann", tile)
+	delete(fresh, "timestamp")
+	r.receive(t, item(anns, fresh))
+	dead := r.waiting(t, bets.KindDead)
+	require.Len(t, dead, 2)
+	for _, l := range dead {
+		require.Equal(t, bets.ReasonOld, l.Reason)
+	}
+	require.Len(t, r.waiting(t, bets.KindBet), 1)
+}
+
 // A signed body that is nonsense is taken: an error would hold up what is behind it.
 func TestNonsenseIsKeptAndAnswered(t *testing.T) {
 	t.Parallel()
