@@ -32,8 +32,12 @@ const (
 	// leastPause and mostPause bound the pause after a failure.
 	leastPause = 100 * time.Millisecond
 	mostPause  = 15 * time.Second
-	// endTimeout is how long an end waits for what is in flight and its note.
+	// endTimeout is how long an end waits for the note of what was produced.
 	endTimeout = 5 * time.Second
+	// flightTimeout is how long it waits before that for what is in flight, which may be in
+	// Kafka later and then is repeated: longer than the client's longest pause after a broker
+	// was away for a moment (5 s and a reconnect), and with the note within a stop of the service.
+	flightTimeout = 12 * time.Second
 	// storeTimeout bounds one word with the database.
 	storeTimeout = 10 * time.Second
 	// measureEvery is how often the backlog is measured.

@@ -163,7 +163,7 @@ func (l *lane) forward(ctx context.Context, claims []Claimed) error {
 			l.renew(hold)
 		case <-end:
 			end = nil
-			giveUp = time.After(endTimeout)
+			giveUp = time.After(flightTimeout)
 		case <-giveUp:
 			open = 0
 			failure = errEnding
