@@ -24,7 +24,9 @@ type AdminNotification struct {
 	Category   string           `json:"category"`
 	Class      string           `json:"class"`
 	Urgency    string           `json:"urgency"`
-	State      string           `json:"state" enum:"staged,passed,baseline,released,held,discarded,superseded"`
+	State      string           `json:"state" enum:"staged,passed,baseline,provisional,released,held,discarded,superseded"`
+	HeldUntil  *time.Time       `json:"held_until" doc:"When the hold of a provisional version ends or ended; null for one that never was provisional. Superseded and never confirmed: it was replaced while it was held, and nobody was told."`
+	Confirmed  *time.Time       `json:"confirmed_at" doc:"When a row confirmed it."`
 	Run        int64            `json:"run"`
 	SourceRow  map[string]any   `json:"source_row" nullable:"false" doc:"The row that it was made of."`
 	DueAt      *time.Time       `json:"due_at" doc:"When the event happened, where the rule says."`
@@ -86,6 +88,7 @@ func (a *adminServer) getNotification(ctx context.Context, in *adminNotification
 		Audience: string(n.Audience), User: string(n.User), Variant: n.Variant, Category: n.Category, Class: string(n.Class),
 		Urgency: string(n.Urgency), State: n.State, Run: int64(n.Run), SourceRow: n.Row,
 		DueAt: optionalTime(n.DueAt), ExpiresAt: n.ExpiresAt, CreatedAt: n.CreatedAt,
+		HeldUntil: optionalTime(n.HeldUntil), Confirmed: optionalTime(n.ConfirmedAt),
 		ReleasedAt: optionalTime(n.ReleasedAt), FannedOut: optionalTime(n.FannedOut), Deliveries: byName(n.Deliveries),
 	}}, nil
 }

@@ -71,7 +71,7 @@ type AdminPreview struct {
 	Baseline      bool                       `json:"baseline" doc:"The rule's key, version or order has changed: its next run takes what it reads as known and announces nothing."`
 	Rows          int                        `json:"rows" doc:"How many rows were read."`
 	Truncated     bool                       `json:"truncated" doc:"There are more rows than a preview reads."`
-	News          map[string]int             `json:"news" nullable:"false" doc:"How many would be new, changed, known or stale. Only new and changed ones would be announced."`
+	News          map[string]int             `json:"news" nullable:"false" doc:"How many would be new, changed, confirmed (held as provisional until now), known or stale. Known and stale ones would not be announced."`
 	Expired       int                        `json:"expired" doc:"How many are worth nothing any more."`
 	BadRows       int                        `json:"bad_rows" doc:"How many rows no notification can be made of."`
 	Bad           []AdminPreviewBadRow       `json:"bad" nullable:"false" doc:"The first of them."`
@@ -87,11 +87,12 @@ type AdminPreviewBadRow struct {
 // AdminPreviewNotification is one notification as it would be shown.
 type AdminPreviewNotification struct {
 	Key       string               `json:"key"`
-	News      string               `json:"news" enum:"new,changed,known,stale"`
+	News      string               `json:"news" enum:"new,changed,confirmed,known,stale"`
 	User      string               `json:"user" doc:"Empty when it is not for one user."`
 	Variant   string               `json:"variant"`
 	Category  string               `json:"category"`
 	ExpiresAt time.Time            `json:"expires_at"`
+	HeldUntil *time.Time           `json:"held_until" doc:"Its row is provisional: it would be announced then, or when a row confirms it."`
 	Devices   int                  `json:"devices" doc:"How many active devices would get it, mutes and opt-ins considered."`
 	Texts     map[string]AdminText `json:"texts" nullable:"false" doc:"By locale; default is for every other."`
 }
@@ -263,7 +264,7 @@ func adminPreviewNotifications(found []notifier.PreviewNotification) []AdminPrev
 	for _, n := range found {
 		shown := AdminPreviewNotification{
 			Key: n.Key, News: string(n.News), User: string(n.User), Variant: n.Variant, Category: n.Category,
-			ExpiresAt: n.ExpiresAt, Devices: n.Devices, Texts: make(map[string]AdminText, len(n.Texts)),
+			ExpiresAt: n.ExpiresAt, HeldUntil: optionalTime(n.HeldUntil), Devices: n.Devices, Texts: make(map[string]AdminText, len(n.Texts)),
 		}
 		for locale, t := range n.Texts {
 			if locale == "" {

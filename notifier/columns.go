@@ -57,6 +57,9 @@ func (r *Rule) Columns() []ColumnUse {
 		add("audience.user", r.Audience.Column, NeedScalar)
 	}
 	add("variant", r.variantColumn, NeedScalar)
+	if r.Provisional != nil {
+		add("provisional.column", r.Provisional.Column, NeedScalar)
+	}
 	add("expires", r.expires, NeedTime)
 	add("ttl.from", r.ttlFrom, NeedTime)
 	return append(uses, r.texts.columns()...)

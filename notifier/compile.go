@@ -89,6 +89,7 @@ func (c *compiler) compile(z *zones) {
 	c.audience()
 	c.columns()
 	c.lifetime()
+	c.provisional()
 	c.arrival()
 	c.query()
 	c.rule.texts = newTextSet(y.ID, z)

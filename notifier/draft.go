@@ -39,6 +39,9 @@ func (r *Rule) Draft(row Row) (Draft, error) {
 	if d.Variant, err = r.draftVariant(row); err != nil {
 		return Draft{}, err
 	}
+	if d.Provisional, err = r.draftProvisional(row); err != nil {
+		return Draft{}, err
+	}
 	d.Category = r.variants[d.Variant].category
 	if err := r.draftTimes(row, &d); err != nil {
 		return Draft{}, err

@@ -9,8 +9,9 @@ import (
 
 // FanLedger turns released notifications into deliveries.
 type FanLedger interface {
-	// FanOut does one bounded step in one transaction: it makes the deliveries of a batch of
-	// notifications for single users, and of at most limit devices of one broad notification.
+	// FanOut does one bounded step: it releases a batch of notifications that were provisional and
+	// have been confirmed or held long enough, makes the deliveries of a batch of
+	// notifications for single users, and those of at most limit devices of one broad notification.
 	// It reports how many deliveries it made and whether there is more to do.
 	FanOut(ctx context.Context, limit int) (made int, more bool, err error)
 }

@@ -114,10 +114,14 @@ type NotificationRecord struct {
 	Audience AudienceKind
 	// Latest says that no newer version of the key is known.
 	Latest bool
-	// State is staged, passed, baseline, released, held, discarded or superseded.
-	State                 string
-	Run                   RunID
-	ReleasedAt, FannedOut time.Time
+	// State is staged, passed, baseline, provisional, released, held, discarded or superseded.
+	State string
+	// HeldUntil is when the hold of a provisional version ends or ended, zero for others; ConfirmedAt
+	// is when a row ended it, zero while none has. Superseded without a confirmation: it was
+	// replaced while it was held, and nobody was told.
+	HeldUntil, ConfirmedAt time.Time
+	Run                    RunID
+	ReleasedAt, FannedOut  time.Time
 	// Deliveries counts the deliveries by state.
 	Deliveries map[DeliveryState]int64
 }

@@ -53,7 +53,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "bugle_rows_total", Help: "Rows read from the source, known ones included.",
 		}, []string{"rule"}),
 		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "bugle_notifications_total", Help: "Rows that were news, by what was done: new, adopted (from a failed run), renewed (known, and news again because another rule of the thread has said something else), swept (found by the sweep only), stale (older than what is known).",
+			Name: "bugle_notifications_total", Help: "Rows that were news, by what was done: new, adopted (from a failed run), renewed (known, and news again because another rule of the thread has said something else), provisional (held), confirmed (by a row, while it was held), withdrawn (a newer version came while it was held), swept (found by the sweep only), stale (older than what is known).",
 		}, []string{"rule", "outcome"}),
 		badRows: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bugle_bad_rows_total", Help: "Readings of rows that no notification could be made of.",
@@ -153,6 +153,9 @@ func (m *Metrics) staged(rule string, r StageResult) {
 	add("new", r.New)
 	add("adopted", r.Adopted)
 	add("renewed", r.Renewed)
+	add("provisional", r.Provisional)
+	add("confirmed", r.Confirmed)
+	add("withdrawn", r.Withdrawn)
 	add("swept", r.Swept)
 	add("stale", r.Stale)
 	if r.Bad > 0 {

@@ -75,7 +75,9 @@ type Draft struct {
 	Arrival time.Time
 	// DueAt is when the event that is announced happened, where the rule says so (ttl.from), else zero.
 	DueAt time.Time
-	Row   Row
+	// Provisional says that the row is not final: see Rule.HeldUntil.
+	Provisional bool
+	Row         Row
 }
 
 // Notification is one event for one audience: a version of a rule's key.

@@ -231,6 +231,8 @@ func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total Stage
 	level := zerolog.DebugLevel
 	if rel.Notifications > 0 {
 		level = zerolog.InfoLevel
+	}
+	if rel.Notifications > 0 || total.Confirmed > 0 {
 		p.released()
 	}
 	switch {
@@ -240,7 +242,7 @@ func (p *Planner) finished(log zerolog.Logger, run Run, rel Release, total Stage
 	case total.Bad > 0:
 		log.Warn().Int("count", total.Bad).Msg("bad rows set aside")
 	}
-	log.WithLevel(level).Int("count", rel.Notifications).Int("stale", total.Stale).Int("swept", total.Swept).
+	log.WithLevel(level).Int("count", rel.Notifications).Int("provisional", rel.Provisional).Int("stale", total.Stale).Int("swept", total.Swept).
 		Bool("baseline", run.Baseline).Int64("took_ms", took.Milliseconds()).Msg("run released")
 }
 
@@ -318,6 +320,9 @@ func (r *StageResult) add(o StageResult) {
 	r.New += o.New
 	r.Adopted += o.Adopted
 	r.Renewed += o.Renewed
+	r.Provisional += o.Provisional
+	r.Confirmed += o.Confirmed
+	r.Withdrawn += o.Withdrawn
 	r.Stale += o.Stale
 	r.Swept += o.Swept
 	r.Bad += o.Bad

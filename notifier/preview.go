@@ -39,6 +39,8 @@ type KnownVersion struct {
 	VersionHash string
 	Order       int64
 	State       string
+	// Held says that it waits to be confirmed.
+	Held bool
 }
 
 // ReachQuery asks how many devices would get a notification.
@@ -64,6 +66,8 @@ const (
 	NewsChanged News = "changed"
 	// NewsKnown: this version is on record; nothing would be announced.
 	NewsKnown News = "known"
+	// NewsConfirmed: this version is on record and was held as provisional; now it would be announced.
+	NewsConfirmed News = "confirmed"
 	// NewsStale: a newer version is on record; nothing would be announced.
 	NewsStale News = "stale"
 )
@@ -101,6 +105,9 @@ type PreviewNotification struct {
 	Draft
 	News      News
 	ExpiresAt time.Time
+	// HeldUntil is when it would be announced by itself, because its row is provisional; zero when
+	// it would be at once, or not at all.
+	HeldUntil time.Time
 	// Texts are by locale; "" is the default text.
 	Texts map[string]Text
 	// Devices is how many active devices would get it, mutes and opt-ins considered.
@@ -197,7 +204,7 @@ func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []
 	// What would be announced is shown first.
 	for _, wanted := range []bool{true, false} {
 		for i, d := range drafts {
-			announced := news[i] == NewsNew || news[i] == NewsChanged
+			announced := news[i] == NewsNew || news[i] == NewsChanged || news[i] == NewsConfirmed
 			if announced != wanted {
 				continue
 			}
@@ -215,6 +222,9 @@ func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []
 				return err
 			}
 			n.ExpiresAt = expires
+			if held := rule.HeldUntil(d, p.Window.Now); announced && held.After(p.Window.Now) {
+				n.HeldUntil = held
+			}
 			p.Notifications = append(p.Notifications, n)
 		}
 	}
@@ -244,6 +254,8 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 		return NewsChanged
 	case k.VersionHash == d.VersionHash && (k.State == "staged" || k.State == "passed"):
 		return NewsNew // staged by a run that failed: the next one announces it
+	case k.VersionHash == d.VersionHash && k.Held && !d.Provisional && (d.Order >= k.Order || !r.Ordered()):
+		return NewsConfirmed
 	case k.VersionHash == d.VersionHash:
 		return NewsKnown
 	case r.Ordered() && d.Order <= k.Order:

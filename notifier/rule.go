@@ -59,6 +59,8 @@ type Rule struct {
 	MaxDeliveries int
 	// MaxGrowth bounds a run by those before it; nil does not.
 	MaxGrowth *Growth
+	// Provisional says which notifications wait to be confirmed; nil holds none.
+	Provisional *Provisional
 	// ForgetAfter is how long a key must be remembered after it was last seen; 0 where the
 	// watermark or the expiry bounds it already.
 	ForgetAfter time.Duration

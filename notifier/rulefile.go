@@ -58,6 +58,12 @@ type (
 		ForgetAfter   string              `mapstructure:"forget_after"`
 		MaxDeliveries int                 `mapstructure:"max_deliveries"`
 		MaxGrowth     *growthYAML         `mapstructure:"max_growth" json:",omitempty"`
+		Provisional   *provisionalYAML    `mapstructure:"provisional" json:",omitempty"`
+	}
+	provisionalYAML struct {
+		Column string   `mapstructure:"column"`
+		Values []string `mapstructure:"values"`
+		Hold   string   `mapstructure:"hold"`
 	}
 	growthYAML struct {
 		Times int `mapstructure:"times"`

@@ -194,6 +194,13 @@ type StageResult struct {
 	// Renewed counts known versions that are news again, because another rule of the thread has said
 	// something else meanwhile; they are counted as new as well.
 	Renewed int
+	// Provisional counts new versions that are held until they are confirmed; they are counted as new
+	// as well.
+	Provisional int
+	// Confirmed counts versions that were held and whose hold a row has ended.
+	Confirmed int
+	// Withdrawn counts versions that were held when a newer one took their place: nobody was told.
+	Withdrawn int
 	// Stale counts rows that were older than the version that is known.
 	Stale int
 	// Swept counts new versions that arrived before the lookback, so that only the sweep could find them.
@@ -207,6 +214,8 @@ type Release struct {
 	State RunState
 	// Notifications counts what was released or held.
 	Notifications int
+	// Provisional counts those of them that wait to be confirmed.
+	Provisional int
 	// Planned counts the deliveries that the run would make, up to one more than the rule's limit:
 	// a held run would make at least so many. It is 0 when the rule has no limit.
 	Planned int

@@ -125,6 +125,9 @@ func (c *cli) printPreview(rule *notifier.Rule, p notifier.Preview) {
 			variant = " " + n.Variant
 		}
 		fmt.Fprintf(c.stdout, "%s%s (%s, %s) to %s, until %s\n", n.Key, variant, n.Category, n.News, to, n.ExpiresAt.UTC().Format(time.DateTime+" MST"))
+		if !n.HeldUntil.IsZero() {
+			fmt.Fprintf(c.stdout, "    provisional: held until a row confirms it, or %s\n", n.HeldUntil.UTC().Format(time.DateTime+" MST"))
+		}
 		text := n.Texts[""]
 		fmt.Fprintf(c.stdout, "    %s\n    %s\n", text.Title, text.Body)
 		if text.Link != "" {

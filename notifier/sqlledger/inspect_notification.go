@@ -33,7 +33,7 @@ func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (
 
 const selectNotification = `SELECT id, rule_id, key, version, version_hash, order_value, latest, thread,
 	audience, user_id, variant, category, class, urgency, state, run_id, source_row, due_at, expires_at, created_at,
-	released_at, fanned_at FROM notifications`
+	released_at, fanned_at, hold_until, confirmed_at FROM notifications`
 
 // Held implements notifier.ControlLedger.
 func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]notifier.NotificationRecord, error) {
@@ -46,15 +46,16 @@ func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]noti
 }
 
 func scanNotification(r *sql.Rows) (n notifier.NotificationRecord, err error) {
-	var due, expires, created, released, fanned int64
+	var due, expires, created, released, fanned, hold, confirmed int64
 	var row string
 	err = r.Scan(&n.ID, &n.Rule, &n.Key, &n.Version, &n.VersionHash, &n.Order, &n.Latest, &n.Thread,
 		&n.Audience, &n.User, &n.Variant, &n.Category, &n.Class, &n.Urgency, &n.State, &n.Run, &row, &due, &expires, &created,
-		&released, &fanned)
+		&released, &fanned, &hold, &confirmed)
 	if err != nil {
 		return n, err
 	}
 	n.DueAt, n.ExpiresAt, n.CreatedAt = sqldb.Time(due), sqldb.Time(expires), sqldb.Time(created)
+	n.HeldUntil, n.ConfirmedAt = sqldb.Time(hold), sqldb.Time(confirmed)
 	n.ReleasedAt, n.FannedOut = sqldb.Time(released), sqldb.Time(fanned)
 	n.Row, err = decodeRow(row)
 	return n, err
@@ -124,10 +125,11 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 		key string
 		notifier.KnownVersion
 	}
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state FROM notifications
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state,
+		hold_until > 0 AND confirmed_at = 0 AND state IN ('staged', 'passed', 'held', 'provisional') FROM notifications
 		WHERE rule_id = $2 AND latest AND key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State)
+		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State, &p.Held)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)

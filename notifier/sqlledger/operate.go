@@ -119,12 +119,18 @@ func (l *Ledger) endHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID, sta
 	if err != nil {
 		return 0, err
 	}
+	provisional := 0
+	if state == notifier.RunReleased {
+		if provisional, err = l.setProvisional(ctx, tx, id, "held", now); err != nil {
+			return 0, err
+		}
+	}
 	n, err = exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'held'`,
 		state, now, id)
 	if err != nil {
 		return 0, fmt.Errorf("move held notifications: %w", err)
 	}
-	return n, nil
+	return provisional + n, nil
 }
 
 // ReleaseHeld releases what a held run holds, without an operator. It returns

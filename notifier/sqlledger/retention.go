@@ -62,7 +62,7 @@ func deleteBadRows(lock string) string {
 
 // settled is true of a notification n from which no delivery is made any more:
 // neither waits it for a run or an operator to release it, nor for the fan-out.
-const settled = `n.state NOT IN ('passed', 'held') AND (n.state <> 'released' OR n.fanned_at > 0)`
+const settled = `n.state NOT IN ('passed', 'held', 'provisional') AND (n.state <> 'released' OR n.fanned_at > 0)`
 
 // undelivered is true of a notification n that has no delivery (left).
 const undelivered = `NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id)`

@@ -267,9 +267,15 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 		if err != nil {
 			return err
 		}
+		if rel.State == notifier.RunReleased {
+			if rel.Provisional, err = l.setProvisional(ctx, tx, run.ID, "staged", now); err != nil {
+				return err
+			}
+		}
 		if rel.Notifications, err = l.setStaged(ctx, tx, run.ID, rel.State, now); err != nil {
 			return err
 		}
+		rel.Notifications += rel.Provisional
 		if _, err := tx.ExecContext(ctx, `UPDATE runs SET state = $1, planned = $2, planned_limit = $5, finished_at = $3 WHERE id = $4`,
 			rel.State, rel.Planned, now, run.ID, rel.Limit); err != nil {
 			return fmt.Errorf("finish run: %w", err)

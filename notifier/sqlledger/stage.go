@@ -25,6 +25,13 @@ type known struct {
 	state    string
 	run      notifier.RunID
 	seen     int64
+	// hold is when its hold ends or ended; 0 when it never was provisional.
+	hold, confirmed int64
+}
+
+// held tells whether it waits to be confirmed, whatever else it waits for.
+func (k *known) held() bool {
+	return k.hold > 0 && k.confirmed == 0 && (k.state == "staged" || k.state == "passed" || k.state == "held" || k.state == notifier.NotificationProvisional)
 }
 
 // seenEvery is how old the note of when a key was last seen may become before it
@@ -47,6 +54,7 @@ type staged struct {
 	DueAt     int64  `json:"due_at"`
 	ExpiresAt int64  `json:"expires_at"`
 	State     string `json:"state"`
+	Hold      int64  `json:"hold_until"`
 }
 
 // Stage implements notifier.RunLedger.
@@ -127,9 +135,11 @@ type stagePlan struct {
 	// replaced are the versions that are not the latest any more.
 	replaced []notifier.NotificationID
 	newer    []newerOrder
-	seen     []notifier.NotificationID
-	bad      []notifier.BadRowRead
-	result   notifier.StageResult
+	// confirm are those whose hold a row has ended.
+	confirm []notifier.NotificationID
+	seen    []notifier.NotificationID
+	bad     []notifier.BadRowRead
+	result  notifier.StageResult
 }
 
 // newerOrder notes that an unchanged version was seen with a newer order, so
@@ -159,6 +169,11 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 				p.adopt = append(p.adopt, k.id)
 				p.result.Adopted++
 			}
+			// A confirmation that is older than what is held is none: something has been provisional since.
+			if !d.Provisional && k.held() && (d.Order >= k.order || !p.rule.Ordered()) {
+				p.confirm = append(p.confirm, k.id)
+				p.result.Confirmed++
+			}
 			if d.Order > k.order {
 				p.newer = append(p.newer, newerOrder{ID: int64(k.id), Order: d.Order})
 			}
@@ -183,21 +198,28 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 	}
 	if k != nil {
 		p.replaced = append(p.replaced, k.id)
+		if k.held() {
+			p.result.Withdrawn++
+		}
 	}
 	if w := p.rule.Watermark; w != nil && p.run.Sweep && !d.Arrival.IsZero() && d.Arrival.Before(p.run.Position.Add(-w.Lookback)) {
 		p.result.Swept++
 	}
 	p.result.New++
 	state := "staged"
-	undecided := k != nil && (k.state == "staged" || k.state == "passed")
+	undecided := k != nil && (k.state == "staged" || k.state == "passed" || k.state == notifier.NotificationProvisional)
 	if p.run.Baseline && d.Arrival.Before(p.run.Position) && !undecided {
 		// Read before, by other columns. What has arrived since is news by any, and so is what a run
 		// has read that did not come to releasing it.
 		state = "baseline"
 	}
+	hold := sqldb.Micros(p.rule.HeldUntil(d, sqldb.Time(p.now)))
+	if hold > 0 && state == "staged" {
+		p.result.Provisional++
+	}
 	p.insert = append(p.insert, staged{
-		State: state,
-		Key:   d.Key, Version: version, Hash: d.VersionHash, Order: d.Order, Thread: p.rule.Thread(d.Key), User: string(d.User),
+		State: state, Hold: hold,
+		Key: d.Key, Version: version, Hash: d.VersionHash, Order: d.Order, Thread: p.rule.Thread(d.Key), User: string(d.User),
 		Variant: d.Variant, Category: d.Category, Row: string(row), DueAt: sqldb.Micros(d.DueAt),
 		ExpiresAt: sqldb.Micros(p.rule.Expiry(d, sqldb.Time(p.now))),
 	})
@@ -222,11 +244,12 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 		key string
 		known
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id, n.seen_at
+	rows, err := tx.QueryContext(ctx, `SELECT n.key, n.id, n.identity, n.version, n.version_hash, n.order_value, n.state, n.run_id, n.seen_at,
+		n.hold_until, n.confirmed_at
 		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`+
 		l.db.Dialect().ForUpdate, param, rule)
 	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run, &p.seen)
+		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run, &p.seen, &p.hold, &p.confirmed)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)
@@ -331,10 +354,17 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 			return fmt.Errorf("adopt notifications: %w", err)
 		}
 	}
+	if len(p.confirm) > 0 {
+		if err := l.onIDs(ctx, tx, p.confirm, `UPDATE notifications SET confirmed_at = $2,
+			hold_until = CASE WHEN hold_until > $2 THEN $2 ELSE hold_until END WHERE id IN `, p.now); err != nil {
+			return fmt.Errorf("confirm notifications: %w", err)
+		}
+	}
 	if len(p.replaced) > 0 {
-		// A version that a failed run staged and nobody adopted has been overtaken unsent.
+		// A version that a failed run staged and nobody adopted has been overtaken unsent, and so has one
+		// that waited to be confirmed, whether or not its run is held too.
 		if err := l.onIDs(ctx, tx, p.replaced, `UPDATE notifications SET latest = FALSE,
-			state = CASE WHEN state IN ('staged', 'passed') THEN 'superseded' ELSE state END WHERE id IN `); err != nil {
+			state = CASE WHEN state IN ('staged', 'passed', 'provisional') OR state = 'held' AND hold_until > 0 AND confirmed_at = 0 THEN 'superseded' ELSE state END WHERE id IN `); err != nil {
 			return fmt.Errorf("replace versions: %w", err)
 		}
 	}
@@ -350,11 +380,11 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO notifications
 		(rule_id, identity, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, variant, category,
-		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at, seen_at)
+		 class, urgency, shadow, state, run_id, source_row, due_at, expires_at, created_at, seen_at, hold_until)
 		SELECT $2, $9, j.key, j.version, j.hash, j.order_value, TRUE, j.thread, j.follow_up, $3, j.user_id, j.variant,
-		 j.category, $4, $5, $8, j.state, $6, j.source_row, j.due_at, j.expires_at, $7, $7
+		 j.category, $4, $5, $8, j.state, $6, j.source_row, j.due_at, j.expires_at, $7, $7, j.hold_until
 		FROM `+l.records("key TEXT", "version BIGINT", "hash TEXT", "order_value BIGINT", "thread TEXT", "follow_up BOOLEAN", "user_id TEXT",
-		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT", "state TEXT")+` WHERE TRUE`,
+		"variant TEXT", "category TEXT", "source_row TEXT", "due_at BIGINT", "expires_at BIGINT", "state TEXT", "hold_until BIGINT")+` WHERE TRUE`,
 		param, p.rule.ID, p.rule.Audience.Kind, p.rule.Class, p.rule.Urgency, p.run.ID, p.now, p.rule.Mode == notifier.ModeShadow, p.rule.Identity)
 	if err != nil {
 		return fmt.Errorf("insert notifications: %w", err)
