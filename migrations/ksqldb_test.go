@@ -70,7 +70,7 @@ func TestKSQLFilesAreForKsqlMigrations(t *testing.T) {
 func TestKSQLFilesMakeTheViewsOfTheSandbox(t *testing.T) {
 	t.Parallel()
 	made := define(t)
-	for _, view := range []*ksqldb.Table{racing.NewSettledBets(), racing.NewRejectedBets(), racing.NewUpcomingRaces()} {
+	for _, view := range []*ksqldb.Table{racing.NewSettledBets(), racing.NewSettledBetsWithStatus(), racing.NewRejectedBets(), racing.NewUpcomingRaces()} {
 		got, ok := made[view.Name()]
 		require.True(t, ok, view.Name())
 		require.Equal(t, ksqldb.KindTable, got.Kind, "a plain CREATE TABLE cannot be queried")

@@ -59,13 +59,14 @@ func TestAProvisionalResultIsHeldUntilItIsConfirmed(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			w.stage("bet1", "ann", "WON", "PROVISIONAL") // written once more: it is held no longer for that
 			time.Sleep(10 * time.Second)
+			w.device("a2", "ann") // the news is of the time at which it is told
 			w.stage("bet1", "ann", "WON", "FINAL")
 		}()
 		w.runWith(provisionalYAML(t), "replica-1", 20*time.Second)
 		require.Equal(t, []string{"lost bet2→tok-a1"}, w.accepted())
 		require.Equal(t, []string{"WON provisional", "LOST released"}, w.versions())
 		w.runWith(provisionalYAML(t), "replica-2", 2*time.Minute)
-		require.Equal(t, []string{"lost bet2→tok-a1", "won bet1→tok-a1"}, w.accepted())
+		require.Equal(t, []string{"lost bet2→tok-a1", "won bet1→tok-a1", "won bet1→tok-a2"}, w.accepted())
 		at := w.attempts()[1].at.Sub(start)
 		require.Greater(t, at, 22*time.Second)
 		require.Less(t, at, 25*time.Second, "at once")

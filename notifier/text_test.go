@@ -48,6 +48,8 @@ func TestGoldenNotifications(t *testing.T) {
 		{"bet-won-yen", "bet-settled", wonBet("payout", json.Number("1234567"), "currency", "JPY"), false},
 		{"bet-won-big", "bet-settled", wonBet("payout", json.Number("12345678901234567.89"), "currency", "EUR"), false},
 		{"bet-lost", "bet-settled", wonBet("outcome", "LOST", "payout", json.Number("0.00")), false},
+		{"bet-dead-heat", "bet-settled", wonBet("outcome", "DEAD_HEAT"), false},
+		{"bet-corrected-dead-heat", "bet-settled", wonBet("outcome", "DEAD_HEAT"), true},
 		{"bet-void", "bet-settled", wonBet("outcome", "VOID"), false},
 		{"bet-corrected-won", "bet-settled", wonBet("currency", "CHF"), true},
 		{"bet-corrected-lost", "bet-settled", wonBet("outcome", "LOST"), true},
@@ -363,7 +365,7 @@ func TestRenderOfVariantThatIsGone(t *testing.T) {
 	r := builtin(t, "bet-settled")
 	d, err := r.Draft(wonBet())
 	require.NoError(t, err)
-	d.Variant = "DEAD_HEAT"
+	d.Variant = "HALF_WON"
 	_, err = r.Render(d, notifier.RenderContext{})
 	requireBad(t, err, notifier.BadUnknownVariant)
 	requireBad(t, r.Check(d), notifier.BadUnknownVariant)

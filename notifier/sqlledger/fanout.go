@@ -9,6 +9,10 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
+// madeAt is when a notification n was there for the devices of that moment: what
+// was provisional when it was released, what was not when it was made.
+const madeAt = `(CASE WHEN n.hold_until > 0 THEN n.released_at ELSE n.created_at END)`
+
 // fanBatch is how many notifications for single users one transaction fans out.
 const fanBatch = 500
 
@@ -53,7 +57,7 @@ func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) 
 			SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $2, n.expires_at, $2
 			FROM `+l.records("id BIGINT")+` CROSS JOIN notifications n CROSS JOIN devices d
 			WHERE n.id = j.id AND d.user_id = n.user_id
-			  AND d.state = 'active' AND d.activated_at <= n.created_at AND n.expires_at > $2
+			  AND d.state = 'active' AND d.activated_at <= `+madeAt+` AND n.expires_at > $2
 			ON CONFLICT (notification_id, device_id) DO NOTHING`, param, now)
 		if err != nil {
 			return fmt.Errorf("insert deliveries: %w", err)
@@ -186,6 +190,6 @@ func fanQuery(audience notifier.AudienceKind, bounded bool) string {
 		(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 		SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $1, n.expires_at, $1
 		FROM devices d, notifications n
-		WHERE n.id = $2 AND d.id > $3` + bound("d.id") + ` AND d.state = 'active' AND d.activated_at <= n.created_at AND ` + who + `
+		WHERE n.id = $2 AND d.id > $3` + bound("d.id") + ` AND d.state = 'active' AND d.activated_at <= ` + madeAt + ` AND ` + who + `
 		ON CONFLICT (notification_id, device_id) DO NOTHING`
 }

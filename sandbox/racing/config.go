@@ -68,6 +68,9 @@ type Config struct {
 	// Market is where users bet. Nil means in the world itself, at the odds that a
 	// race begins with.
 	Market Market
+	// Provisional makes the results of some races provisional for a few seconds, in
+	// SETTLED_BETS_WITH_STATUS only. False: every result is final.
+	Provisional bool
 	// Tell takes the story, a line at a time. Nil keeps quiet.
 	Tell func(line string)
 }

@@ -23,6 +23,7 @@ type fate int
 const (
 	fateRuns        fate = iota
 	fateEnquiry          // it runs, and the stewards change the result
+	fateDeadHeat         // it runs, and the stewards find that two came first
 	fateNonRunner        // it runs without one runner, whose bets are void
 	fatePostponed        // to another day
 	fateRescheduled      // postponed, and on again today
@@ -45,8 +46,10 @@ type race struct {
 	open             bool // for bets
 	bets             []*bet
 	settled          bool
-	withdrawn        int // index of the runner that did not run, -1 for none
+	decided          bool // who came first
+	withdrawn        int  // index of the runner that did not run, -1 for none
 	winner           int
+	tied             int // index of the runner that came first as well, -1 for none
 }
 
 // Outcome is the outcome column of SETTLED_BETS.
@@ -57,6 +60,8 @@ const (
 	Won  Outcome = "WON"
 	Lost Outcome = "LOST"
 	Void Outcome = "VOID"
+	// DeadHeat is won by half: the first place is shared.
+	DeadHeat Outcome = "DEAD_HEAT"
 )
 
 // bet is one bet of one user; its odds are those it was placed at.
@@ -76,6 +81,8 @@ func (b *bet) settle() (Outcome, Money) {
 	switch {
 	case b.race.status == Abandoned || b.runner == b.race.withdrawn:
 		return Void, b.stake
+	case b.race.tied >= 0 && (b.runner == b.race.winner || b.runner == b.race.tied):
+		return DeadHeat, b.odds.Payout(b.stake) / 2
 	case b.runner == b.race.winner:
 		return Won, b.odds.Payout(b.stake)
 	default:
@@ -105,7 +112,7 @@ func newRace(rng *rand.Rand, n int, name string) *race {
 		name:      name,
 		course:    courses[rng.IntN(len(courses))],
 		status:    Scheduled,
-		withdrawn: -1,
+		withdrawn: -1, tied: -1,
 	}
 	prices := []Odds{125, 250, 500, 750, 1000, 1500, 2000, 2500, 3500, 5000, 10000} // 1/8 … 10/1
 	for i := range 6 {
@@ -120,6 +127,9 @@ func pickFate(rng *rand.Rand, seed uint64, n int) fate {
 	change := []fate{fatePostponed, fateAbandoned}
 	switch n {
 	case 0:
+		if seed%3 == 2 {
+			return fateDeadHeat
+		}
 		return fateEnquiry
 	case 1, 2:
 		return change[(uint64(n)+seed)%2]
@@ -131,8 +141,10 @@ func pickFate(rng *rand.Rand, seed uint64, n int) fate {
 	switch p := rng.IntN(100); {
 	case p < 35:
 		return fateRuns
-	case p < 60:
+	case p < 50:
 		return fateEnquiry
+	case p < 60:
+		return fateDeadHeat
 	case p < 72:
 		return fateNonRunner
 	case p < 80:

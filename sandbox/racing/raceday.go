@@ -16,6 +16,7 @@ const (
 	changeAfter  = 9 * time.Second // after being entered: race-soon has gone out
 	awayFor      = 34 * time.Second
 	firstLead    = 20 * time.Second
+	photoFor     = 3 * time.Second // a result is provisional
 )
 
 // planRace plans the next race. now is the time of the plan.
@@ -127,7 +128,7 @@ func (w *World) planChange(r *race, entered time.Time, to RaceStatus) {
 			w.planReturn(r)
 		case fatePostponed:
 			w.planForget(r)
-		case fateRuns, fateEnquiry, fateNonRunner, fateAbandoned:
+		case fateRuns, fateEnquiry, fateDeadHeat, fateNonRunner, fateAbandoned:
 		}
 		return nil
 	}})
@@ -164,8 +165,13 @@ func (w *World) planOff(r *race) {
 // what the stewards make of it.
 func (w *World) planSettlements(r *race, result time.Time) {
 	w.plan(action{at: result, do: func(_ context.Context, at time.Time) error {
-		if r.status == Off {
+		if r.status == Off && !r.decided {
 			w.decide(r)
+			if w.cfg.Provisional && (r.fate == fateEnquiry || r.fate == fateDeadHeat) && len(r.backed()) > 1 {
+				w.photoFinish(r, at)
+				w.planSettlements(r, at.Add(photoFor))
+				return nil
+			}
 		}
 		r.settled = true
 		w.result(r, at)
@@ -182,7 +188,7 @@ func (w *World) planSettlements(r *race, result time.Time) {
 		if len(r.bets) > 0 {
 			w.tellProgress(at.Add(settleWithin+3*time.Second), "the result of "+r.name, 1, betKeys(r)...)
 		}
-		if r.fate == fateEnquiry && r.status == Off {
+		if (r.fate == fateEnquiry || r.fate == fateDeadHeat) && r.status == Off {
 			w.planEnquiry(r, at.Add(stewardAfter))
 		}
 		return nil
@@ -196,8 +202,26 @@ func (w *World) decide(r *race) {
 		r.withdrawn = r.backed()[0]
 		w.tellf("%s did not come to the start of %s: bets on it are void", r.runners[r.withdrawn].name, r.name)
 	}
-	r.winner = r.backed()[0]
+	r.winner, r.decided = r.backed()[0], true
 	w.tellf("%s wins %s", r.runners[r.winner].name, r.name)
+}
+
+// photoFinish settles every bet provisionally, with another winner: most of it
+// is confirmed by the final result, and what is not must never be told. So the
+// oracle is not told either.
+func (w *World) photoFinish(r *race, at time.Time) {
+	winner := r.winner
+	r.winner = r.backed()[1]
+	w.tellf("a photo finish in %s: %s is first for now", r.name, r.runners[r.winner].name)
+	for _, b := range r.bets {
+		outcome, payout := b.settle()
+		recorded := at.Add(time.Duration(w.rng.Int64N(int64(photoFor / 2))))
+		w.plan(action{at: recorded, do: func(context.Context, time.Time) error {
+			w.stats.Provisional++
+			return w.views.putBet(b, outcome, payout, statusProvisional, recorded, at)
+		}})
+	}
+	r.winner = winner
 }
 
 // planSettlement plans that a bet's settlement, recorded at a time, is seen at
@@ -219,17 +243,22 @@ func (w *World) planSettlement(b *bet, seen, recorded, settledAt time.Time) {
 				Stake: b.stake, Payout: payout, Odds: b.odds, Currency: b.currency, Outcome: outcome, Recorded: recorded, SettledAt: settledAt,
 			})
 		}
-		return w.views.putBet(b, outcome, payout, recorded, settledAt)
+		return w.views.putBet(b, outcome, payout, statusFinal, recorded, settledAt)
 	}})
 }
 
-// planEnquiry plans that the stewards disqualify the winner. Every bet is
+// planEnquiry plans that the stewards disqualify the winner, or find a dead heat. Every bet is
 // settled anew: for most of them the row says what it said before.
 func (w *World) planEnquiry(r *race, at time.Time) {
 	w.plan(action{at: at, do: func(_ context.Context, at time.Time) error {
-		was := r.winner
-		r.winner = r.backed()[1]
-		w.tellf("stewards' enquiry: %s is disqualified, %s wins %s", r.runners[was].name, r.runners[r.winner].name, r.name)
+		was, second := r.winner, r.backed()[1]
+		if r.fate == fateDeadHeat {
+			r.tied = second
+			w.tellf("the stewards find a dead heat of %s and %s in %s", r.runners[was].name, r.runners[second].name, r.name)
+		} else {
+			r.winner = second
+			w.tellf("stewards' enquiry: %s is disqualified, %s wins %s", r.runners[was].name, r.runners[second].name, r.name)
+		}
 		w.result(r, at)
 		for _, b := range r.bets {
 			recorded := at.Add(time.Duration(w.rng.Int64N(int64(time.Second))))

@@ -14,8 +14,8 @@ const kept = 15 * time.Minute
 // views holds the materialised views that the built-in rules read, with the
 // columns and types of migrations/ksqldb, which a test holds them to.
 type views struct {
-	settled, rejected, upcoming *ksqldb.Table
-	rows                        []keptRow // in the order of their ROWTIME, roughly
+	settled, staged, rejected, upcoming *ksqldb.Table
+	rows                                []keptRow // in the order of their ROWTIME, roughly
 }
 
 // keptRow is what is needed to remove a row.
@@ -26,14 +26,30 @@ type keptRow struct {
 }
 
 func newViews() *views {
-	return &views{settled: NewSettledBets(), rejected: NewRejectedBets(), upcoming: NewUpcomingRaces()}
+	return &views{settled: NewSettledBets(), staged: NewSettledBetsWithStatus(), rejected: NewRejectedBets(), upcoming: NewUpcomingRaces()}
 }
 
 // NewSettledBets returns an empty view SETTLED_BETS, of the columns BET_ID,
 // WINDOWSTART, WINDOWEND, USER_ID, EVENT_ID, EVENT_NAME, RUNNER, STAKE, ODDS,
 // PAYOUT, CURRENCY, OUTCOME and SETTLED_AT.
 func NewSettledBets() *ksqldb.Table {
-	return ksqldb.NewTable("SETTLED_BETS",
+	return settledBets("SETTLED_BETS")
+}
+
+// NewSettledBetsWithStatus returns an empty view SETTLED_BETS_WITH_STATUS: that of
+// NewSettledBets with the column STATUS, PROVISIONAL or FINAL.
+func NewSettledBetsWithStatus() *ksqldb.Table {
+	return settledBets("SETTLED_BETS_WITH_STATUS", text("STATUS"))
+}
+
+// The statuses of a settlement.
+const (
+	statusProvisional = "PROVISIONAL"
+	statusFinal       = "FINAL"
+)
+
+func settledBets(name string, more ...ksqldb.Column) *ksqldb.Table {
+	return ksqldb.NewTable(name, append([]ksqldb.Column{
 		ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
 		ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
 		ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
@@ -43,7 +59,7 @@ func NewSettledBets() *ksqldb.Table {
 		ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
 		text("CURRENCY"), text("OUTCOME"),
 		ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
-	)
+	}, more...)...)
 }
 
 // NewRejectedBets returns an empty view REJECTED_BETS, of the columns BET_ID,
@@ -79,16 +95,25 @@ func text(name string) ksqldb.Column { return ksqldb.Column{Name: name, Type: "S
 
 // putBet writes a settlement whose record arrived at rowtime. The view is
 // windowed by day, as the real one.
-func (v *views) putBet(b *bet, outcome Outcome, payout Money, rowtime, settledAt time.Time) error {
+func (v *views) putBet(b *bet, outcome Outcome, payout Money, status string, rowtime, settledAt time.Time) error {
 	const day = 24 * time.Hour
 	from := rowtime.Truncate(day).UnixMilli()
 	to := rowtime.Truncate(day).Add(day).UnixMilli()
-	err := v.settled.Put(rowtime, b.id, from, to, string(b.user.id), b.race.id, b.race.name, b.race.runners[b.runner].name,
-		b.stake.String(), b.odds.Float(), payout.String(), b.currency, string(outcome), settledAt)
-	if err != nil {
-		return fmt.Errorf("put settlement: %w", err)
+	values := []any{
+		b.id, from, to, string(b.user.id), b.race.id, b.race.name, b.race.runners[b.runner].name,
+		b.stake.String(), b.odds.Float(), payout.String(), b.currency, string(outcome), settledAt,
 	}
-	v.rows = append(v.rows, keptRow{v.settled, []any{b.id, from, to}, rowtime.Add(kept)})
+	// SETTLED_BETS has no status, so what is provisional is not for it.
+	if status == statusFinal {
+		if err := v.settled.Put(rowtime, values...); err != nil {
+			return fmt.Errorf("put settlement: %w", err)
+		}
+		v.rows = append(v.rows, keptRow{v.settled, []any{b.id, from, to}, rowtime.Add(kept)})
+	}
+	if err := v.staged.Put(rowtime, append(values, status)...); err != nil {
+		return fmt.Errorf("put settlement with its status: %w", err)
+	}
+	v.rows = append(v.rows, keptRow{v.staged, []any{b.id, from, to}, rowtime.Add(kept)})
 	return nil
 }
 

@@ -25,6 +25,8 @@ type Stats struct {
 	Settlements int
 	// Corrections of settlements became visible.
 	Corrections int
+	// Provisional counts provisional settlements that became visible; none without Config.Provisional.
+	Provisional int
 	// LateRows became visible later than their ROWTIME says.
 	LateRows int
 }
@@ -71,7 +73,7 @@ func New(cfg Config) (*World, error) {
 
 // Views returns the views for a ksqlDB stand-in.
 func (w *World) Views() []ksqldb.View {
-	return []ksqldb.View{w.views.settled, w.views.rejected, w.views.upcoming}
+	return []ksqldb.View{w.views.settled, w.views.staged, w.views.rejected, w.views.upcoming}
 }
 
 // Stats returns the counts. Call it when Run has returned.

@@ -29,6 +29,8 @@ type Backends struct {
 	MaxAge time.Duration
 	// Secret signs the users' tokens; see NewSecret.
 	Secret []byte
+	// Provisional makes bet-settled hold provisional results: see HoldProvisional.
+	Provisional bool
 	// AdminTokens is what the file of the operators' tokens holds.
 	AdminTokens []byte
 }
@@ -137,6 +139,11 @@ func Write(dir string, b Backends) (name, text string, err error) {
 	rules, err := Rules()
 	if err != nil {
 		return "", "", err
+	}
+	if b.Provisional {
+		if rules, err = HoldProvisional(rules); err != nil {
+			return "", "", err
+		}
 	}
 	files := map[string][]byte{"rules.yaml": rules, "firebase.json": b.FCM.Credentials, "auth-secret": b.Secret, "ably-key": []byte(b.Ably.Key), "admin-tokens": b.AdminTokens}
 	for name, text := range files {
