@@ -237,7 +237,8 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	s.world, err = racing.New(racing.Config{
-		Seed: s.seed, Users: s.users, Targets: s.fcm, Ably: s.ably, Oracle: s.oracle, Market: s.loop, Tell: s.story.tell,
+		Provisional: true,
+		Seed:        s.seed, Users: s.users, Targets: s.fcm, Ably: s.ably, Oracle: s.oracle, Market: s.loop, Tell: s.story.tell,
 	})
 	if err != nil {
 		return "", err
@@ -254,7 +255,8 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	}
 	s.admin = admin
 	text, cfg, err := writeConfig(dir, setup.Backends{
-		Listen: addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
+		Provisional: true,
+		Listen:      addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
 		FCM:  setup.FCM{URL: s.fcm.URL(), Project: s.fcm.ProjectID(), Credentials: s.fcm.CredentialsJSON()},
 		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key()}, Kafka: s.loop.kafka.Broker(), DefaultStake: defaultStake, Secret: s.secret, AdminTokens: []byte(entry.Line()),
 	})
@@ -367,7 +369,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Bugle's sandbox: seed %d, faults %s. The service runs with this configuration, which `bugle serve` takes too;\n", s.seed, s.faults)
-	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and those that sweep do it every %s:\n\n", setup.Schedule, setup.SweepEvery)
+	fmt.Fprintf(&b, "rules.yaml holds the built-in rules (`bugle rules`), with schedule %q and no jitter, and those that sweep do it every %s; bet-settled holds provisional results (docs/rules.md):\n\n", setup.Schedule, setup.SweepEvery)
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}

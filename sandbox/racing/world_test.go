@@ -43,7 +43,7 @@ func playIn(t *testing.T, cfg racing.Config, attach func(*racing.World), long ti
 	change(b)
 	var story []string
 	world, err := racing.New(racing.Config{
-		Seed: cfg.Seed, Users: cfg.Users, Targets: b, Ably: b, Oracle: oracle, Market: cfg.Market,
+		Seed: cfg.Seed, Users: cfg.Users, Targets: b, Ably: b, Oracle: oracle, Market: cfg.Market, Provisional: cfg.Provisional,
 		Tell: func(line string) { story = append(story, line) },
 	})
 	require.NoError(t, err)
