@@ -44,6 +44,25 @@ type Attempt struct {
 	Owner      string    `json:"owner" doc:"The replica that made it."`
 }
 
+// AdminRequeue says which deliveries are to be tried again.
+type AdminRequeue struct {
+	Rule     string     `json:"rule,omitempty" maxLength:"64" example:"bet-settled"`
+	Provider string     `json:"provider,omitempty" enum:"fcm,ably"`
+	State    string     `json:"state,omitempty" enum:"gone,rejected,expired,unconfirmed,cancelled" doc:"Without it, any of these."`
+	Reason   string     `json:"reason,omitempty" maxLength:"128" example:"INVALID_ARGUMENT"`
+	Since    *time.Time `json:"since,omitempty" nullable:"true" doc:"Only those made at or after this time."`
+	Until    *time.Time `json:"until,omitempty" nullable:"true" doc:"Only those made before this time."`
+	Limit    int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"The most to requeue, from the oldest on."`
+	DryRun   bool       `json:"dry_run,omitempty" doc:"Count only; nothing is changed."`
+}
+
+// AdminRequeued says what became of that.
+type AdminRequeued struct {
+	Matching int `json:"matching" doc:"What the filter names and has not expired, counted up to 100000."`
+	Expired  int `json:"expired" doc:"What it names and is worth nothing any more: it stays as it is. Counted up to 100000."`
+	Requeued int `json:"requeued" doc:"How many are tried again."`
+}
+
 // AdminDeliveryList is a page of deliveries.
 type AdminDeliveryList struct {
 	Deliveries []AdminDelivery `json:"deliveries" nullable:"false"`
@@ -65,6 +84,8 @@ type (
 		Until        time.Time `query:"until" doc:"Only those made before this time."`
 		After        string    `query:"after" maxLength:"512" doc:"The next of the page before."`
 	}
+	requeueInput     struct{ Body AdminRequeue }
+	requeueOutput    struct{ Body AdminRequeued }
 	deliveryOutput   struct{ Body AdminDelivery }
 	deliveriesOutput struct{ Body AdminDeliveryList }
 )
@@ -85,6 +106,13 @@ func (a *adminServer) registerDeliveries(api huma.API) {
 		Summary:     "Try a delivery again",
 		Description: "For one that is gone, rejected, expired, unconfirmed or cancelled and has not reached its expiry; else 409. The gates decide again, and its attempts are kept. One that is unconfirmed may be shown twice.",
 	}, a.requeueDelivery)
+	handle(a.server, api, lasting(huma.Operation{
+		OperationID: "requeue-deliveries", Method: http.MethodPost, Path: "/admin/v1/deliveries/requeue", Tags: tags,
+		Summary: "Try all deliveries again that a filter names",
+		Description: "Those that are gone, rejected, expired, unconfirmed or cancelled and have not reached their expiry. The gates decide again, and attempts are kept. " +
+			"Name at least a rule, a provider, a state, a reason or since, and look at what a dry_run says first. When more match than the limit, ask again. " +
+			"It is one entry of the audit, with the filter.",
+	}, requeueTimeout), a.requeueDeliveries)
 }
 
 func (a *adminServer) listDeliveries(ctx context.Context, in *deliveriesInput) (*deliveriesOutput, error) {
@@ -117,6 +145,24 @@ func (a *adminServer) listDeliveries(ctx context.Context, in *deliveriesInput) (
 
 func (a *adminServer) getDelivery(ctx context.Context, in *deliveryInput) (*deliveryOutput, error) {
 	return deliveryAnswer(a.Deliveries.Delivery(ctx, notifier.DeliveryID(in.ID)))
+}
+
+func (a *adminServer) requeueDeliveries(ctx context.Context, in *requeueInput) (*requeueOutput, error) {
+	b := in.Body
+	f := notifier.RequeueFilter{
+		Rule: b.Rule, Provider: devices.Provider(b.Provider), State: notifier.DeliveryState(b.State), Reason: b.Reason, Limit: b.Limit, DryRun: b.DryRun,
+	}
+	if b.Since != nil {
+		f.Since = *b.Since
+	}
+	if b.Until != nil {
+		f.Until = *b.Until
+	}
+	r, err := a.Requeue.RequeueAll(ctx, actorOf(ctx), f)
+	if err != nil {
+		return nil, within("body", err)
+	}
+	return &requeueOutput{Body: AdminRequeued{Matching: r.Matching, Expired: r.Expired, Requeued: r.Requeued}}, nil
 }
 
 func (a *adminServer) requeueDelivery(ctx context.Context, in *deliveryInput) (*deliveryOutput, error) {

@@ -119,12 +119,14 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 		Devices: registry, Senders: map[devices.Provider]notifier.Sender{devices.FCM: a.stage}, Audit: a.ledger, Suppressions: a.ledger, Stops: a.ledger, Log: log,
 	})
 	require.NoError(t, err)
+	explainer, err := n.Explainer(a.ledger, registry)
+	require.NoError(t, err)
 	a.token = a.addToken(t, "alice", 0)
 	tokens, err := api.NewAdminTokens(a.tokens, log)
 	require.NoError(t, err)
 	ops := api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
-		Requeue: control, Notifications: a.ledger, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
+		Requeue: control, BadRows: a.ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 		Suppressions: a.ledger, Sending: control,
 		Presence: sqlrelay.NewBets(a.db),
 	}

@@ -55,42 +55,30 @@ type AdminBadRowList struct {
 }
 
 type (
-	adminNotificationInput struct {
-		ID int64 `path:"id" minimum:"1" doc:"The notification's id." example:"41"`
-	}
 	adminBadRowsInput struct {
 		Limit int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"The most entries to answer."`
 		Rule  string `query:"rule" maxLength:"64" doc:"Only this rule's."`
 		After string `query:"after" maxLength:"512" doc:"The next of the page before."`
 	}
-	adminNotificationOutput struct{ Body AdminNotification }
-	adminBadRowsOutput      struct{ Body AdminBadRowList }
+	adminBadRowsOutput struct{ Body AdminBadRowList }
 )
 
 func (a *adminServer) registerNotifications(api huma.API) {
-	handle(a.server, api, huma.Operation{
-		OperationID: "get-notification", Method: http.MethodGet, Path: "/admin/v1/notifications/{id}", Tags: []string{"notifications"},
-		Summary: "Get a notification, its row and its deliveries by state",
-	}, a.getNotification)
 	handle(a.server, api, huma.Operation{
 		OperationID: "list-bad-rows", Method: http.MethodGet, Path: "/admin/v1/bad-rows", Tags: []string{"notifications"},
 		Summary: "List rows that no notification could be made of, those first seen last first",
 	}, a.listBadRows)
 }
 
-func (a *adminServer) getNotification(ctx context.Context, in *adminNotificationInput) (*adminNotificationOutput, error) {
-	n, err := a.Notifications.Notification(ctx, notifier.NotificationID(in.ID))
-	if err != nil {
-		return nil, err
-	}
-	return &adminNotificationOutput{Body: AdminNotification{
+func adminNotificationOf(n notifier.NotificationRecord) AdminNotification {
+	return AdminNotification{
 		ID: int64(n.ID), Rule: n.Rule, Key: n.Key, Version: n.Version, Latest: n.Latest, Thread: n.Thread,
 		Audience: string(n.Audience), User: string(n.User), Variant: n.Variant, Category: n.Category, Class: string(n.Class),
 		Urgency: string(n.Urgency), State: n.State, Run: int64(n.Run), SourceRow: n.Row,
 		DueAt: optionalTime(n.DueAt), ExpiresAt: n.ExpiresAt, CreatedAt: n.CreatedAt,
 		HeldUntil: optionalTime(n.HeldUntil), Confirmed: optionalTime(n.ConfirmedAt),
 		ReleasedAt: optionalTime(n.ReleasedAt), FannedOut: optionalTime(n.FannedOut), Deliveries: byName(n.Deliveries),
-	}}, nil
+	}
 }
 
 func (a *adminServer) listBadRows(ctx context.Context, in *adminBadRowsInput) (*adminBadRowsOutput, error) {
@@ -102,7 +90,7 @@ func (a *adminServer) listBadRows(ctx context.Context, in *adminBadRowsInput) (*
 		}
 		q.After = &notifier.BadRowCursor{FirstSeen: time.UnixMicro(c.FirstSeen).UTC(), Rule: c.Rule, Hash: c.Hash}
 	}
-	found, err := a.Notifications.BadRows(ctx, q)
+	found, err := a.BadRows.BadRows(ctx, q)
 	if err != nil {
 		return nil, err
 	}

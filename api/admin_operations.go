@@ -52,14 +52,15 @@ type DeliveryReader interface {
 	Delivery(ctx context.Context, id notifier.DeliveryID) (notifier.DeliveryRecord, error)
 }
 
-// Requeuer makes a delivery that has ended try again. It is audited.
+// Requeuer makes deliveries that have ended try again. It is audited.
 type Requeuer interface {
+	// RequeueAll requeues all that a filter names, up to a limit, or only counts them.
+	RequeueAll(ctx context.Context, by notifier.Actor, f notifier.RequeueFilter) (notifier.Requeued, error)
 	Requeue(ctx context.Context, by notifier.Actor, id notifier.DeliveryID) (notifier.DeliveryRecord, error)
 }
 
-// NotificationReader shows notifications, and rows that none could be made of.
-type NotificationReader interface {
-	Notification(ctx context.Context, id notifier.NotificationID) (notifier.NotificationRecord, error)
+// BadRowReader shows rows that no notification could be made of.
+type BadRowReader interface {
 	BadRows(ctx context.Context, q notifier.BadRowQuery) ([]notifier.BadRowRecord, error)
 }
 
@@ -90,19 +91,20 @@ type ReplicaReader interface {
 // *notifier.Tester serve them.
 type Operations struct {
 	// Tokens say who may come in.
-	Tokens        *AdminTokens
-	Rules         RuleReader
-	RuleControl   RuleOperator
-	Runs          RunReader
-	RunControl    RunOperator
-	Deliveries    DeliveryReader
-	Requeue       Requeuer
-	Notifications NotificationReader
-	Devices       DeviceReader
-	TestSend      TestSender
-	Audit         AuditReader
-	Replicas      ReplicaReader
-	Sending       SendingOperator
+	Tokens      *AdminTokens
+	Rules       RuleReader
+	RuleControl RuleOperator
+	Runs        RunReader
+	RunControl  RunOperator
+	Deliveries  DeliveryReader
+	Requeue     Requeuer
+	BadRows     BadRowReader
+	Explain     Explainer
+	Devices     DeviceReader
+	TestSend    TestSender
+	Audit       AuditReader
+	Replicas    ReplicaReader
+	Sending     SendingOperator
 	// Suppressions are who must not be sent to; changes of them are audited.
 	Suppressions notifier.Suppressions
 	// Presence is who is in the app; nil leaves its route out.
@@ -111,5 +113,5 @@ type Operations struct {
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.Notifications != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
+		o.Requeue != nil && o.BadRows != nil && o.Explain != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
 }

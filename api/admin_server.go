@@ -23,6 +23,7 @@ const (
 	runTimeout      = 5 * time.Minute
 	previewTimeout  = time.Minute
 	testSendTimeout = 30 * time.Second
+	requeueTimeout  = time.Minute
 	exportTimeout   = 5 * time.Minute
 	importTimeout   = 9 * time.Minute // an answer must follow before the listener's own end of writing
 )
@@ -142,6 +143,7 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	a.registerReplicas(api)
 	a.registerDeliveries(api)
 	a.registerNotifications(api)
+	a.registerExplain(api)
 	a.registerAdminDevices(api)
 	a.registerSending(api)
 	a.registerSuppressions(api)

@@ -90,22 +90,26 @@ func (s *server) registerPreferences(api huma.API) {
 }
 
 func (s *server) getPreferences(ctx context.Context, _ *struct{}) (*preferencesOutput, error) {
-	return preferencesOf(s.preferences.Preferences(ctx, userOf(ctx)))
+	return preferencesAnswer(s.preferences.Preferences(ctx, userOf(ctx)))
 }
 
 func (s *server) putPreferences(ctx context.Context, in *preferencesInput) (*preferencesOutput, error) {
-	out, err := preferencesOf(s.preferences.SetPreferences(ctx, userOf(ctx),
+	out, err := preferencesAnswer(s.preferences.SetPreferences(ctx, userOf(ctx),
 		devices.Preferences{Muted: in.Body.Muted, OptedIn: in.Body.OptedIn, Quiet: in.Body.Quiet.to}))
 	return out, within("body", err)
 }
 
-func preferencesOf(p devices.Preferences, err error) (*preferencesOutput, error) {
+func preferencesAnswer(p devices.Preferences, err error) (*preferencesOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &preferencesOutput{Body: preferencesOf(p)}, nil
+}
+
+func preferencesOf(p devices.Preferences) Preferences {
 	out := Preferences{Muted: p.Muted, OptedIn: p.OptedIn}
 	if q := p.Quiet; q != nil {
 		out.Quiet = &QuietHours{From: q.From.String(), To: q.To.String(), TimeZone: q.TimeZone}
 	}
-	return &preferencesOutput{Body: out}, nil
+	return out
 }

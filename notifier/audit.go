@@ -34,6 +34,8 @@ const (
 	ActionDiscard Action = "discard"
 	// ActionRequeue: a delivery that had ended is tried again.
 	ActionRequeue Action = "requeue"
+	// ActionRequeueAll: deliveries that had ended are tried again, all that a filter names.
+	ActionRequeueAll Action = "requeue_all"
 	// ActionTestSend: one push went to one device outside of the ledger.
 	ActionTestSend Action = "test_send"
 	// ActionSuppress: a user must not be sent to.
@@ -76,8 +78,20 @@ type AuditEntry struct {
 	Before, After json.RawMessage
 }
 
+// AuditFilter chooses entries. Zero values choose any.
+type AuditFilter struct {
+	// Actor is the name of an operator's token.
+	Actor  string
+	Action Action
+	// Subject is what was changed, as in AuditEntry.
+	Subject string
+	// Since and Until bound the time, Since included and Until not.
+	Since, Until time.Time
+}
+
 // AuditQuery asks for a page of the audit.
 type AuditQuery struct {
+	AuditFilter
 	// After asks for the entries with larger ids, oldest first.
 	After int64
 	// Before asks for those with smaller ids, newest first; 0 begins at the newest. It counts unless Forward is set.
@@ -87,6 +101,9 @@ type AuditQuery struct {
 	// Limit is the most entries to return.
 	Limit int
 }
+
+// SubjectDeliveries names deliveries in the audit that a filter chose.
+const SubjectDeliveries = "deliveries"
 
 // SubjectSending names all sending in the audit.
 const SubjectSending = "sending"

@@ -79,6 +79,8 @@ type ControlLedger interface {
 	// Requeue makes a delivery that has ended try again. It returns ErrUnknownDelivery and, when
 	// that cannot be, a Conflict fault that says why.
 	Requeue(ctx context.Context, by Actor, id DeliveryID) (DeliveryRecord, error)
+	// RequeueAll requeues what a filter names, or counts it, in one transaction.
+	RequeueAll(ctx context.Context, by Actor, f RequeueFilter) (Requeued, error)
 }
 
 // ControlConfig is what a Control needs.

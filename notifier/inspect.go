@@ -110,6 +110,12 @@ func (q DeliveryQuery) ByDevice() bool { return q.Notification != 0 && q.Device 
 // NotificationRecord is what is written down of a notification.
 type NotificationRecord struct {
 	Notification
+	// Identity is that of the rule then: of another one, keys and versions say nothing.
+	Identity string
+	// Shadow says that the rule did not send then.
+	Shadow bool
+	// FollowUp says that the thread has an older notification.
+	FollowUp bool
 	Urgency  Urgency
 	Audience AudienceKind
 	// Latest says that no newer version of the key is known.

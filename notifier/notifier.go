@@ -45,6 +45,8 @@ type Notifier struct {
 	rules      *Rules
 	source     Source
 	optIn      map[string]bool
+	gates      Gates
+	retention  Retention
 	planner    *Planner
 	scheduler  *Scheduler
 	fanout     *Fanout
@@ -61,14 +63,18 @@ func New(c Config) (*Notifier, error) {
 		return nil, errors.New("notifier needs rules, a source, a ledger, a retirer and an owner")
 	}
 	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
+	gates := Gates{OptIn: c.OptIn, Loud: c.Loud, Caps: c.Caps}
 	dispatcher, err := NewDispatcher(DispatcherConfig{
-		Queue: c.Ledger, Frequency: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: Gates{OptIn: c.OptIn, Loud: c.Loud, Caps: c.Caps}, Spread: c.Spread,
+		Queue: c.Ledger, Frequency: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: gates, Spread: c.Spread,
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n := &Notifier{rules: rules, source: c.Source, optIn: c.OptIn, dispatcher: dispatcher, released: make(chan struct{}, 1)}
+	n := &Notifier{
+		rules: rules, source: c.Source, optIn: c.OptIn, gates: gates, retention: c.Retention, dispatcher: dispatcher,
+		released: make(chan struct{}, 1),
+	}
 	n.planner = NewPlanner(PlannerConfig{
 		Source: c.Source, Ledger: c.Ledger, Owner: c.Owner, Metrics: metrics, Log: c.Log,
 		Released: n.wakeFanout,
@@ -90,6 +96,11 @@ func (n *Notifier) wakeFanout() {
 
 // Rules returns the rules in force.
 func (n *Notifier) Rules() *RuleSet { return n.rules.Set() }
+
+// Explainer returns an Explainer with the notifier's own rules and gates.
+func (n *Notifier) Explainer(ledger ExplainLedger, directory Directory) (*Explainer, error) {
+	return NewExplainer(ExplainerConfig{Ledger: ledger, Directory: directory, Rules: n.Rules, Gates: n.gates, Retention: n.retention})
+}
 
 // ReplaceRules puts other rules in force, all at once and without a restart; see
 // Rules.Replace. It reports whether anything has changed.

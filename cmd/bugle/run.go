@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,8 @@ type cli struct {
 	stdout, stderr io.Writer
 	configFile     string
 	badConfig      bool
-	started        bool // a command has been chosen and its flags and arguments are right
+	transport      http.RoundTripper // of calls of the admin API; nil is the usual one
+	started        bool              // a command has been chosen and its flags and arguments are right
 }
 
 // run is the whole program; main adds the process around it.
@@ -99,6 +101,7 @@ Without an account at hand, try the sandbox, a whole world on one machine:
   bugle rules > rules.yaml                 a copy of the built-in rules to change
   bugle rules check rules.yaml             everything that is wrong with it
   bugle admin-token --name alice           a token for the admin API
+  bugle explain --user ann --token-file T  what ann was told, and was not, and why
   bugle help config                        every key and environment variable`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -106,7 +109,7 @@ Without an account at hand, try the sandbox, a whole world on one machine:
 		PersistentPreRun:  func(*cobra.Command, []string) { c.started = true },
 	}
 	root.PersistentFlags().StringVarP(&c.configFile, "config", "c", "", "configuration file (BUGLE_CONFIG)")
-	root.AddCommand(c.serve(), c.migrate(), c.rules(), c.adminToken(), c.versionCommand(), &cobra.Command{
+	root.AddCommand(c.serve(), c.migrate(), c.rules(), c.adminToken(), c.explainCommand(), c.versionCommand(), &cobra.Command{
 		Use:   "config",
 		Short: "Every configuration key and environment variable",
 		Long: "Keys stand in the YAML file that --config or BUGLE_CONFIG names; the variable beside\n" +

@@ -32,9 +32,13 @@ func (a *App) operations(
 	if err != nil {
 		return nil, err
 	}
+	explainer, err := a.notifier.Explainer(ledger, registry)
+	if err != nil {
+		return nil, err
+	}
 	return &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
-		Requeue: control, Notifications: ledger, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
+		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control,
 	}, nil
 }

@@ -104,6 +104,12 @@ func TestNoOtherListScansOrSorts(t *testing.T) {
 		"bad rows of a rule, on":  {badRowsStatement(notifier.BadRowQuery{Rule: "r", After: &notifier.BadRowCursor{FirstSeen: time.Now()}, Limit: 5}), "INDEX bad_rows_rule_seen (rule_id=? AND (first_seen,row_hash)<(?,?))"},
 		"bad rows, on":            {badRowsStatement(notifier.BadRowQuery{After: &notifier.BadRowCursor{FirstSeen: time.Now()}, Limit: 5}), "INDEX bad_rows_seen ((first_seen,rule_id,row_hash)<(?,?,?))"},
 		"audit, forward":          {auditStatement(notifier.AuditQuery{Forward: true, After: 3, Limit: 5}), "PRIMARY KEY (rowid>?)"},
+		"audit of a subject":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Subject: "run/1", Actor: "a", Action: "run"}, Limit: 5}), "INDEX audit_subject (subject=?)"},
+		"audit of an actor":       {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Actor: "a", Action: "run"}, Before: 9, Limit: 5}), "INDEX audit_actor (actor=? AND id<?)"},
+		"audit of an action":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Action: "run"}, Forward: true, Limit: 5}), "INDEX audit_action (action=? AND id>?)"},
+		"audit of a time":         {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Since: time.Now(), Until: time.Now()}, Limit: 5}), "INDEX audit_at (at"},
+		"undelivered of a user":   {undeliveredStatement("ann", 9, 5), "INDEX notifications_user (user_id=? AND id<?)"},
+		"a thread":                {threadStatement("th", 5), "INDEX notifications_thread (thread=?)"},
 		"audit, backward":         {auditStatement(notifier.AuditQuery{Before: 3, Limit: 5}), "PRIMARY KEY (rowid<?)"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -31,7 +31,7 @@ func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (
 	return n, nil
 }
 
-const selectNotification = `SELECT id, rule_id, key, version, version_hash, order_value, latest, thread,
+const selectNotification = `SELECT id, rule_id, identity, shadow, follow_up, key, version, version_hash, order_value, latest, thread,
 	audience, user_id, variant, category, class, urgency, state, run_id, source_row, due_at, expires_at, created_at,
 	released_at, fanned_at, hold_until, confirmed_at FROM notifications`
 
@@ -48,7 +48,7 @@ func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]noti
 func scanNotification(r *sql.Rows) (n notifier.NotificationRecord, err error) {
 	var due, expires, created, released, fanned, hold, confirmed int64
 	var row string
-	err = r.Scan(&n.ID, &n.Rule, &n.Key, &n.Version, &n.VersionHash, &n.Order, &n.Latest, &n.Thread,
+	err = r.Scan(&n.ID, &n.Rule, &n.Identity, &n.Shadow, &n.FollowUp, &n.Key, &n.Version, &n.VersionHash, &n.Order, &n.Latest, &n.Thread,
 		&n.Audience, &n.User, &n.Variant, &n.Category, &n.Class, &n.Urgency, &n.State, &n.Run, &row, &due, &expires, &created,
 		&released, &fanned, &hold, &confirmed)
 	if err != nil {

@@ -60,8 +60,8 @@ func runsStatement(q notifier.RunQuery) *statement {
 // statistics a planner cannot know which of two indexes finds less.
 func besideIndex(column string) string { return column + ` || ''` }
 
-// Run implements notifier.ControlLedger.
-func (l *Ledger) Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error) {
+// RunAlone implements notifier.ExplainLedger.
+func (l *Ledger) RunAlone(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error) {
 	var s statement
 	s.text(selectRun)
 	s.and(`id = ?`, id)
@@ -72,7 +72,15 @@ func (l *Ledger) Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord
 	if len(found) == 0 {
 		return notifier.RunRecord{}, notifier.ErrUnknownRun
 	}
-	run := found[0]
+	return found[0], nil
+}
+
+// Run implements notifier.ControlLedger.
+func (l *Ledger) Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error) {
+	run, err := l.RunAlone(ctx, id)
+	if err != nil {
+		return run, err
+	}
 	run.Notifications, err = counts[string](ctx, l, `SELECT state, COUNT(*) FROM notifications WHERE run_id = $1 GROUP BY state`, id)
 	if err != nil {
 		return run, fmt.Errorf("count notifications of run %d: %w", id, err)

@@ -151,15 +151,6 @@ func (l *Ledger) DiscardHeld(ctx context.Context, id notifier.RunID) error {
 	})
 }
 
-// requeueable are the states from which a delivery may be tried again. Sent is
-// not one of them, nor are suppressed and superseded: there somebody did not
-// want it, or something newer took its place.
-func requeueable() []notifier.DeliveryState {
-	return []notifier.DeliveryState{
-		notifier.Gone, notifier.Rejected, notifier.Expired, notifier.Unconfirmed, notifier.Cancelled,
-	}
-}
-
 // Requeue implements notifier.ControlLedger.
 func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.DeliveryID) (notifier.DeliveryRecord, error) {
 	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -178,7 +169,7 @@ func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.Del
 			return err
 		}
 		switch {
-		case !slices.Contains(requeueable(), before.State):
+		case !slices.Contains(notifier.RequeueableStates(), before.State):
 			return fault.Newf(fault.Conflict, "the delivery is %s: only gone, rejected, expired, unconfirmed and cancelled ones can be requeued", before.State)
 		case expires <= now:
 			return fault.Newf(fault.Conflict, "the notification expired at %s: it is worth nothing any more",

@@ -14,7 +14,9 @@ import (
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/internal/sqldb"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
 
 var alice = notifier.Actor{Name: "alice", RequestID: "req-1"}
@@ -378,4 +380,59 @@ func TestBadRowsAndNotificationsCanBeLookedUp(t *testing.T) {
 		_, err = b.ledger.Notification(t.Context(), n.ID+1)
 		require.ErrorIs(t, err, notifier.ErrUnknownNotification)
 	})
+}
+
+func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
+	t.Parallel()
+	for _, kind := range sqldbtest.Databases(t) {
+		t.Run(kind.Name, func(t *testing.T) {
+			t.Parallel()
+			db := kind.Open(t)
+			l := sqlledger.New(db)
+			now := time.Now().UnixMicro()
+			for i, d := range []struct {
+				rule, state, reason string
+				expires             int64
+			}{
+				{"a", "rejected", "X", now + 1e9}, {"a", "rejected", "Y", now + 1e9}, {"a", "rejected", "X", now - 1e9},
+				{"b", "gone", "X", now + 1e9}, {"a", "sent", "", now + 1e9}, {"a", "suppressed", "muted", now + 1e9},
+			} {
+				_, err := db.SQL().ExecContext(t.Context(), `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason,
+					due_at, expires_at, created_at, finished_at) VALUES ($1, 'd', 'u', $2, 'fcm', 'high', FALSE, $3, $4, 1, $5, $6, 1)`, i, d.rule, d.state, d.reason, d.expires, now-1000)
+				require.NoError(t, err)
+			}
+			by := notifier.Actor{Name: "alice"}
+			f := notifier.RequeueFilter{Rule: "a", Reason: "X", Limit: 10, DryRun: true}
+			got, err := l.RequeueAll(t.Context(), by, f)
+			require.NoError(t, err)
+			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1}, got)
+			entries, err := l.Audit(t.Context(), notifier.AuditQuery{Limit: 5})
+			require.NoError(t, err)
+			require.Empty(t, entries, "a look changes nothing")
+			f.DryRun = false
+			got, err = l.RequeueAll(t.Context(), by, f)
+			require.NoError(t, err)
+			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1, Requeued: 1}, got)
+			queued, err := l.Deliveries(t.Context(), notifier.DeliveryQuery{State: notifier.Queued, Limit: 5})
+			require.NoError(t, err)
+			require.Len(t, queued, 1)
+			got, err = l.RequeueAll(t.Context(), by, notifier.RequeueFilter{Since: time.UnixMicro(now - 2000), Limit: 1})
+			require.NoError(t, err)
+			require.Equal(t, notifier.Requeued{Matching: 2, Expired: 1, Requeued: 1}, got)
+			for _, q := range []notifier.AuditFilter{
+				{Actor: "alice"}, {Action: notifier.ActionRequeueAll}, {Subject: notifier.SubjectDeliveries},
+				{Since: time.Now().Add(-time.Minute), Until: time.Now().Add(time.Minute)},
+			} {
+				entries, err = l.Audit(t.Context(), notifier.AuditQuery{AuditFilter: q, Limit: 5})
+				require.NoError(t, err)
+				require.Len(t, entries, 2, "%+v", q)
+			}
+			require.JSONEq(t, `{"rule":"a","reason":"X","matching":1}`, string(entries[1].Before))
+			for _, q := range []notifier.AuditFilter{{Actor: "bob"}, {Action: notifier.ActionPause}, {Subject: "run/1"}, {Since: time.Now().Add(time.Hour)}, {Until: time.Now().Add(-time.Hour)}} {
+				entries, err = l.Audit(t.Context(), notifier.AuditQuery{AuditFilter: q, Limit: 5})
+				require.NoError(t, err)
+				require.Empty(t, entries, "%+v", q)
+			}
+		})
+	}
 }
