@@ -195,7 +195,7 @@ func (c KafkaConfig) metadata(ctx context.Context, client *kgo.Client) (*kmsg.Me
 	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would be all
 	for _, t := range c.Topics {
 		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(t.Name)
+		topic.Topic = new(t.Name)
 		req.Topics = append(req.Topics, topic)
 	}
 	return req.RequestWith(ctx, client)

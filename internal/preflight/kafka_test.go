@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -164,7 +165,7 @@ func TestABrokerThatTheClusterNamesMustBeReached(t *testing.T) {
 	gone := shut(t)
 	host, port, err := net.SplitHostPort(gone)
 	require.NoError(t, err)
-	number, err := net.LookupPort("tcp", port)
+	number, err := strconv.Atoi(port)
 	require.NoError(t, err)
 	cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
