@@ -50,6 +50,7 @@ func decodeCursor(text string, v any) error {
 
 // suppressionCursor is where a page of suppressions ended.
 type suppressionCursor struct {
-	User   string `json:"u"`
-	Reason string `json:"r"`
+	User     string `json:"u"`
+	Reason   string `json:"r"`
+	Imported bool   `json:"i,omitempty"`
 }

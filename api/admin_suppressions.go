@@ -33,8 +33,10 @@ type AdminSuppression struct {
 	Until  *time.Time `json:"until" doc:"When it ends; null: never."`
 	Note   string     `json:"note"`
 	Active bool       `json:"active" doc:"Whether it counts now."`
-	SetBy  string     `json:"set_by" doc:"Who said so last."`
-	SetAt  time.Time  `json:"set_at"`
+	// Imported ones are not taken back here.
+	Imported bool      `json:"imported" doc:"Whether suppressions.import has set it: it is on a list of its own, beside an operator's for the same user and reason, and only an import takes it back."`
+	SetBy    string    `json:"set_by" doc:"Who said so last."`
+	SetAt    time.Time `json:"set_at"`
 }
 
 // AdminSuppressionList is a page of suppressions.
@@ -159,7 +161,7 @@ func (a *adminServer) listSuppressions(ctx context.Context, in *suppressionsInpu
 		if err := decodeCursor(in.After, &c); err != nil {
 			return nil, err
 		}
-		q.After = &notifier.SuppressionKey{User: devices.UserID(c.User), Reason: notifier.Reason(c.Reason)}
+		q.After = &notifier.SuppressionKey{User: devices.UserID(c.User), Reason: notifier.Reason(c.Reason), Imported: c.Imported}
 	}
 	found, err := a.Suppressions.Suppressions(ctx, q)
 	if err != nil {
@@ -172,7 +174,7 @@ func (a *adminServer) listSuppressions(ctx context.Context, in *suppressionsInpu
 	}
 	if more {
 		last := found[len(found)-1]
-		out.Body.Next = encodeCursor(suppressionCursor{User: string(last.User), Reason: string(last.Reason)})
+		out.Body.Next = encodeCursor(suppressionCursor{User: string(last.User), Reason: string(last.Reason), Imported: last.Imported})
 	}
 	return out, nil
 }
@@ -248,8 +250,8 @@ func (a *adminServer) exportSuppressions(ctx context.Context, in *suppressionExp
 			if notifier.WriteSuppressions(hctx.BodyWriter(), format, first, found) != nil || len(found) < exportPage {
 				return // that was all, or the client has gone
 			}
-			last := found[len(found)-1]
-			q.After = &notifier.SuppressionKey{User: last.User, Reason: last.Reason}
+			last := found[len(found)-1].Key()
+			q.After = &last
 			if found, err = a.Suppressions.Suppressions(ctx, q); err != nil {
 				_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
 				panic(http.ErrAbortHandler)    // half an export must not look like a whole one
@@ -261,6 +263,6 @@ func (a *adminServer) exportSuppressions(ctx context.Context, in *suppressionExp
 func adminSuppressionOf(s notifier.Suppression) AdminSuppression {
 	return AdminSuppression{
 		User: string(s.User), Reason: string(s.Reason), Class: string(s.Class), From: optionalTime(s.From), Until: optionalTime(s.Until),
-		Note: s.Note, Active: s.ActiveAt(time.Now()), SetBy: s.SetBy, SetAt: s.SetAt,
+		Note: s.Note, Active: s.ActiveAt(time.Now()), Imported: s.Imported, SetBy: s.SetBy, SetAt: s.SetAt,
 	}
 }

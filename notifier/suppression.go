@@ -48,7 +48,7 @@ func (s SuppressionClass) stops(c Class) bool {
 }
 
 // Suppression says that a user must not be sent to. A user has at most one for
-// each reason.
+// each reason, and at most one that was imported.
 type Suppression struct {
 	User devices.UserID
 	// Reason is one of SuppressionReasons.
@@ -60,6 +60,9 @@ type Suppression struct {
 	Until time.Time
 	// Note is an operator's remark; it may be empty.
 	Note string
+	// Imported says that an import has set it (ImportQuery): it stands on a list of its own, which
+	// only imports change. The ledger says so.
+	Imported bool
 	// SetBy is who said so last, and SetAt when. The ledger writes both.
 	SetBy string
 	SetAt time.Time
@@ -190,15 +193,23 @@ type SuppressionQuery struct {
 	Limit int
 }
 
-// SuppressionKey names a suppression.
+// SuppressionKey names a suppression. Imported ones stand beside an operator's
+// for the same user and reason.
 type SuppressionKey struct {
-	User   devices.UserID
-	Reason Reason
+	User     devices.UserID
+	Reason   Reason
+	Imported bool
+}
+
+// Key returns the name of the suppression.
+func (s Suppression) Key() SuppressionKey {
+	return SuppressionKey{User: s.User, Reason: s.Reason, Imported: s.Imported}
 }
 
 // SuppressionReader shows who must not be sent to.
 type SuppressionReader interface {
-	// Suppressions returns a page of the list, those that have ended or not yet begun included.
+	// Suppressions returns a page of the list, those that have ended or not yet begun included, and
+	// those that were imported.
 	Suppressions(ctx context.Context, q SuppressionQuery) ([]Suppression, error)
 }
 
@@ -216,6 +227,7 @@ type Suppressor interface {
 type Suppressions interface {
 	SuppressionReader
 	Suppressor
-	// Unsuppress takes a suppression back, or returns ErrUnknownSuppression.
+	// Unsuppress takes an operator's suppression back, or returns ErrUnknownSuppression. Imported
+	// ones stay, whatever the key says.
 	Unsuppress(ctx context.Context, by Actor, key SuppressionKey) error
 }

@@ -126,6 +126,10 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 		return nil, fmt.Errorf("make notifier: %w", err)
 	}
 
+	imports, err := a.importer(cfg, source, ledger, owner, metrics, log)
+	if err != nil {
+		return nil, err
+	}
 	a.reloader.replace = a.notifier.ReplaceRules
 	a.beside["rule watcher"] = a.reloader.run
 
@@ -174,7 +178,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	operations.Presence = presence
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
-		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, watched, betting)...),
+		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, watched, betting, imports)...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make admin api: %w", err)

@@ -146,3 +146,30 @@ func frequencyCaps(cfg config.Config) notifier.FrequencyCaps {
 	}
 	return out
 }
+
+// suppressionImport is the import as the notifier knows it; nil when there is none.
+func suppressionImport(cfg config.Config) (*notifier.ImportQuery, error) {
+	c := cfg.Suppressions.Import
+	if !c.Enabled() {
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	q, err := notifier.CompileImport(c.Schedule, c.Query, c.MaxLifted)
+	if err != nil {
+		return nil, fmt.Errorf("suppressions.import: %w", err)
+	}
+	return q, nil
+}
+
+// importer makes what imports suppressions, with its check: operators must see
+// when the list is not kept up to date.
+func (a *App) importer(
+	cfg config.Config, source notifier.Source, ledger notifier.ImportLedger, owner string, metrics prometheus.Registerer, log zerolog.Logger,
+) ([]api.Check, error) {
+	q, err := suppressionImport(cfg)
+	if err != nil || q == nil {
+		return nil, err
+	}
+	i := notifier.NewImporter(q, source, ledger, owner, metrics, log)
+	a.beside["suppression import"] = i.Run
+	return []api.Check{{Name: "suppression import", Do: i.Check}}, nil
+}

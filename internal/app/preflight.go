@@ -33,7 +33,7 @@ func Preflight(ctx context.Context, cfg config.Config, now func() time.Time) pre
 	f := &flight{cfg: cfg, now: now}
 	defer f.close(ctx)
 	return preflight.Run(ctx, []preflight.Check{
-		f.rules(), preflight.Database(cfg.Database.URL, databaseOptions(cfg)), f.ksqldb(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.ablyTokens(),
+		f.rules(), preflight.Database(cfg.Database.URL, databaseOptions(cfg)), f.ksqldb(), f.suppressions(), f.auth(), f.tokens(), f.fcm(ctx), f.ably(), f.ablyTokens(),
 		f.kafka(), f.schemaRegistry(), f.clock(),
 	})
 }
@@ -86,6 +86,23 @@ func (f *flight) ksqldb() preflight.Check {
 	}
 	f.cleanups = append(f.cleanups, func(context.Context) { client.Close() })
 	return preflight.KSQL(client, f.compiled, f.now())
+}
+
+// suppressions looks at the query that suppressions are imported from.
+func (f *flight) suppressions() preflight.Check {
+	q, err := suppressionImport(f.cfg)
+	if err != nil {
+		return failed("suppressions", "suppressions.import", "see docs/operations.md", err)
+	}
+	if q == nil {
+		return found("suppressions")
+	}
+	client, err := NewKSQLClient(f.cfg)
+	if err != nil {
+		return found("suppressions") // the check of ksqldb says it
+	}
+	f.cleanups = append(f.cleanups, func(context.Context) { client.Close() })
+	return preflight.SuppressionImport(client, q)
 }
 
 func (f *flight) auth() preflight.Check {

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/relay"
 )
@@ -76,6 +78,7 @@ func (r *reader) check(c *Config, needs []Need) {
 	r.schemaRegistry(c)
 	r.odds(c)
 	r.retention(c)
+	r.suppressions(c)
 	r.quietHours(c)
 	r.frequencyCaps(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Categories)) {
@@ -372,6 +375,27 @@ func (r *reader) quietHours(c *Config) {
 	}
 	if s := c.QuietHours.Spread; s < 0 || s > Duration(time.Hour) {
 		r.addf("quiet_hours.spread", "wants 0s to 1h")
+	}
+}
+
+func (r *reader) suppressions(c *Config) {
+	const path = "suppressions.import."
+	i := c.Suppressions.Import
+	if !i.Enabled() {
+		if i.Schedule != "" {
+			r.addf(path+"query", "is missing: there is a schedule")
+		}
+		return
+	}
+	if i.Schedule == "" {
+		r.addf(path+"schedule", "is missing: there is a query")
+		return
+	}
+	_, err := notifier.CompileImport(i.Schedule, i.Query, i.MaxLifted)
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		for _, field := range f.Fields {
+			r.addf(path+field.Path, "%s", field.Message)
+		}
 	}
 }
 

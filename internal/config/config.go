@@ -46,6 +46,7 @@ type Config struct {
 	Categories    map[string]Category `yaml:"categories,omitempty" doc:"what is known of a category of notifications, by name: opt_in: true keeps it off until a user chooses it"`
 	QuietHours    QuietHours          `yaml:"quiet_hours"`
 	FrequencyCaps []FrequencyCap      `yaml:"frequency_caps,omitempty" doc:"how often a user may be told something, all devices together: each cap has category (empty: all of them together), classes (empty: marketing and service), limit, per (1s to 28d) and over (drop, or delay until there is room). A notification must find room in each cap that counts it; corrections need none"`
+	Suppressions  Suppressions        `yaml:"suppressions"`
 	RulesFile     string              `yaml:"rules_file,omitempty" doc:"file with the rules to run instead of the built-in ones"`
 	Rules         []any               `yaml:"rules,omitempty" doc:"the rules themselves, instead of rules_file"`
 	Retention     Retention           `yaml:"retention"`
@@ -238,6 +239,22 @@ type QuietHours struct {
 	Spread Duration `yaml:"spread" doc:"within which time after the end of their quiet hours notifications come that have waited for it, so that not all come at once; 0s to 1h"`
 }
 
+// Suppressions are where the list of who must not be sent to comes from, beside
+// what operators say.
+type Suppressions struct {
+	Import SuppressionImport `yaml:"import"`
+}
+
+// SuppressionImport is a query whose result says who must not be sent to.
+type SuppressionImport struct {
+	Schedule  string `yaml:"schedule,omitempty" example:"\"@every 5m\"" doc:"when the query is read: \"@every 5m\", or a cron spec as in a rule"`
+	Query     string `yaml:"query,omitempty" example:"SELECT user_id, reason FROM exclusions;" doc:"pull query for all of the list, with the columns user_id and reason, and where wanted class, from and until; without it nothing is imported. See operations.md"`
+	MaxLifted int    `yaml:"max_lifted" doc:"most suppressions that one import takes off the list because they are not in the result any more; when there are more, it takes none and fails. 0 takes none ever"`
+}
+
+// Enabled tells whether there is an import.
+func (s SuppressionImport) Enabled() bool { return s.Query != "" }
+
 // FrequencyCap bounds how many notifications a user gets within a sliding window.
 type FrequencyCap struct {
 	Category string   `yaml:"category,omitempty" doc:"the category that is counted; empty for all of them together"`
@@ -279,10 +296,11 @@ func Default() Config {
 		Odds: Odds{
 			MaxEvents: relay.DefaultMaxEvents, MaxStreams: relay.DefaultMaxStreams, ExpireAfter: Duration(relay.DefaultExpireAfter),
 		},
-		Bets:       Bets{Topic: "bets", DeadLetterTopic: "bets-dead-letters", DefaultStake: "1"},
-		Retention:  Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
-		QuietHours: QuietHours{Spread: Duration(notifier.DefaultSpread)},
-		Log:        Log{Level: zerolog.InfoLevel, Format: FormatJSON},
+		Bets:         Bets{Topic: "bets", DeadLetterTopic: "bets-dead-letters", DefaultStake: "1"},
+		Retention:    Retention{Deliveries: Duration(notifier.DefaultRetention), Runs: Duration(notifier.DefaultRetention)},
+		Suppressions: Suppressions{Import: SuppressionImport{MaxLifted: notifier.DefaultMaxLifted}},
+		QuietHours:   QuietHours{Spread: Duration(notifier.DefaultSpread)},
+		Log:          Log{Level: zerolog.InfoLevel, Format: FormatJSON},
 	}
 }
 

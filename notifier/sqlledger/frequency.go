@@ -105,11 +105,15 @@ func (l *Ledger) reserve(
 	return out, err
 }
 
-// frequencyQuery reads by user: a user has few.
+// frequencyQuery reads what was decided about the requests, and what counts for their users since
+// $2. Of what was refused, and of what counts no more, a user may have much: it is not read.
 func (l *Ledger) frequencyQuery() string {
-	return `SELECT f.user_id, f.notification_id, f.category, f.class, f.verdict, f.at
-		FROM (SELECT DISTINCT j.user_id FROM ` + l.records("user_id TEXT") + `) u
-		CROSS JOIN frequency f WHERE f.user_id = u.user_id`
+	records := l.records("user_id TEXT", "notification_id BIGINT")
+	const columns = `f.user_id, f.notification_id, f.category, f.class, f.verdict, f.at`
+	return `SELECT ` + columns + ` FROM ` + records + ` CROSS JOIN frequency f
+		WHERE f.user_id = j.user_id AND f.notification_id = j.notification_id
+		UNION SELECT ` + columns + ` FROM (SELECT DISTINCT j.user_id FROM ` + records + `) u CROSS JOIN frequency f
+		WHERE f.user_id = u.user_id AND f.verdict = 'admitted' AND f.at > $2`
 }
 
 // frequencyOf returns what was decided about the requests, and what each of their users was told since.
@@ -120,13 +124,13 @@ func (l *Ledger) frequencyOf(
 	keys := make([]frequencyRow, len(requests))
 	for i, r := range requests {
 		wanted[notifier.FrequencyKey{User: r.User, Notification: r.Notification}] = true
-		keys[i].User = r.User
+		keys[i].User, keys[i].Notification = r.User, r.Notification
 	}
 	param, err := batch(keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := tx.QueryContext(ctx, l.frequencyQuery(), param)
+	rows, err := tx.QueryContext(ctx, l.frequencyQuery(), param, since)
 	found, err := collect(rows, err, func(r *sql.Rows) (f frequencyRow, err error) {
 		return f, r.Scan(&f.User, &f.Notification, &f.Category, &f.Class, &f.Verdict, &f.At)
 	})
@@ -172,7 +176,7 @@ func verdictOf(name string) notifier.FrequencyVerdict {
 // told after all, may have been, or still can be. It goes by the user, who has few deliveries; the
 // notification may have millions.
 func (l *Ledger) giveBackQuery() string {
-	return `DELETE FROM frequency WHERE verdict = 'admitted'
+	return `DELETE FROM frequency WHERE ` + besideIndex("verdict") + ` = 'admitted'
 		AND (user_id, notification_id) IN (SELECT j.user_id, j.notification_id FROM ` + l.records("user_id TEXT", "notification_id BIGINT") + `)
 		AND NOT EXISTS (SELECT 1 FROM deliveries x WHERE x.user_id = frequency.user_id AND x.notification_id + 0 = frequency.notification_id
 			AND (x.unknowns > 0 OR x.state IN ('queued', 'leased', 'sent', 'unconfirmed')))`

@@ -46,6 +46,8 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		`INSERT INTO preferences (user_id, updated_at) SELECT 'u' || i, 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 		`INSERT INTO suppressions (user_id, reason, class, set_by, set_at)
 			SELECT 'u' || i, 'cool_off', 'service', 'x', 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
+		`INSERT INTO imported_suppressions (user_id, reason, class, set_by, set_at)
+			SELECT 'u' || i, 'cool_off', 'service', 'x', 1 FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 		`INSERT INTO frequency (user_id, notification_id, category, class, verdict, at)
 			SELECT 'u' || i, i, 'race', 'marketing', 'admitted', i FROM generate_series(CAST($1 AS BIGINT), $2) i`,
 		`INSERT INTO runs (rule_id, tick_at, state, baseline, since_at, until_at, generation, owner, lease_until, started_at, planned)
@@ -68,9 +70,9 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		want  []string
 	}{
 		"claim":             {l.claimQuery(), []any{"me", 1, "fcm", "high", "r", 5000, 250}, []string{"using deliveries_queue", "using deliveries_pkey"}},
-		"view":              {l.viewQuery(), []any{viewIDs()}, []string{"suppressions_pkey", "deliveries_pkey", "notifications_pkey", "devices_pkey", "preferences_pkey"}},
+		"view":              {l.viewQuery(), []any{viewIDs()}, []string{"suppressions_pkey", "imported_suppressions_pkey", "deliveries_pkey", "notifications_pkey", "devices_pkey", "preferences_pkey"}},
 		"record":            {l.recordQuery(), []any{`[{"id":1,"no":1,"state":"sent"}]`, 1, "me"}, []string{"using deliveries_pkey"}},
-		"frequency":         {l.frequencyQuery(), []any{`[{"user_id":"u1"},{"user_id":"u2"}]`}, []string{"frequency_pkey"}},
+		"frequency":         {l.frequencyQuery(), []any{`[{"user_id":"u1","notification_id":1},{"user_id":"u2","notification_id":2}]`, 1000}, []string{"frequency_pkey", "frequency_admitted"}},
 		"give back":         {l.giveBackQuery(), []any{`[{"user_id":"u1","notification_id":1}]`}, []string{"frequency_pkey", "Index Cond: (user_id = frequency.user_id)"}},
 		"old verdicts":      {oldFrequency + skip, []any{1000, 500}, []string{"frequency_at"}},
 		"reclaim":           {l.reclaimQuery(), []any{5, 1000}, []string{"using deliveries_leased"}},
@@ -95,7 +97,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 				return errUndo
 			}), errUndo)
 			t.Log(plan)
-			require.NotRegexp(t, `Seq Scan on (deliveries|devices|notifications|suppressions|preferences|frequency)`, plan, plan)
+			require.NotRegexp(t, `Seq Scan on (deliveries|devices|notifications|suppressions|imported_suppressions|preferences|frequency)`, plan, plan)
 			if name != "expire" {
 				require.NotContains(t, plan, "deliveries_expiry", plan)
 			}

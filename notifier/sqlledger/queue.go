@@ -155,7 +155,8 @@ func (l *Ledger) viewQuery() string {
 			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END,
 		CASE WHEN d.follow_up THEN ` + unchanged + ` ELSE FALSE END,
 		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
-			FROM suppressions s WHERE s.user_id = d.user_id),
+			FROM (SELECT o.reason, o.class, o.from_at, o.until_at, o.set_by, o.set_at FROM suppressions o WHERE o.user_id = d.user_id
+				UNION ALL SELECT i.reason, i.class, i.from_at, i.until_at, i.set_by, i.set_at FROM imported_suppressions i WHERE i.user_id = d.user_id) s),
 		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id))
 		FROM ` + l.records("id BIGINT") + ` CROSS JOIN deliveries d
 		CROSS JOIN notifications n

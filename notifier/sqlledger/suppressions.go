@@ -1,11 +1,13 @@
 package sqlledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bugle-push/bugle/devices"
@@ -52,7 +54,17 @@ func suppressionsOf(user devices.UserID, text string) ([]notifier.Suppression, e
 	return out, nil
 }
 
-const selectSuppressions = `SELECT s.user_id, s.reason, s.class, s.from_at, s.until_at, s.note, s.set_by, s.set_at FROM suppressions s`
+// suppressionList is one of the two lists: the operators', or that of the imports. Gates read both.
+type suppressionList string
+
+const (
+	listOperators suppressionList = "suppressions"
+	listImported  suppressionList = "imported_suppressions"
+)
+
+func (t suppressionList) from() string {
+	return `SELECT s.user_id, s.reason, s.class, s.from_at, s.until_at, s.note, s.set_by, s.set_at FROM ` + string(t) + ` s`
+}
 
 func scanSuppression(r *sql.Rows) (notifier.Suppression, error) {
 	var s suppressionRow
@@ -60,39 +72,57 @@ func scanSuppression(r *sql.Rows) (notifier.Suppression, error) {
 	return s.suppression(), err
 }
 
-// Suppressions implements notifier.Suppressions.
+// Suppressions implements notifier.Suppressions: a page of each list, put together.
 func (l *Ledger) Suppressions(ctx context.Context, q notifier.SuppressionQuery) ([]notifier.Suppression, error) {
-	out, err := list(ctx, l, suppressionStatement(q), scanSuppression)
+	out, err := list(ctx, l, suppressionsIn(listOperators, q), scanSuppression)
 	if err != nil {
 		return nil, fmt.Errorf("list suppressions: %w", err)
 	}
-	return out, nil
+	imported, err := list(ctx, l, suppressionsIn(listImported, q), scanSuppression)
+	if err != nil {
+		return nil, fmt.Errorf("list imported suppressions: %w", err)
+	}
+	for i := range imported {
+		imported[i].Imported = true
+	}
+	out = append(out, imported...)
+	slices.SortStableFunc(out, func(a, b notifier.Suppression) int { return compareKeys(a.Key(), b.Key()) })
+	return out[:min(len(out), q.Limit)], nil
 }
 
-func suppressionStatement(q notifier.SuppressionQuery) *statement {
+// compareKeys orders as both databases do, byte by byte; what is imported comes after the operators' own.
+func compareKeys(a, b notifier.SuppressionKey) int {
+	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Reason, b.Reason), bit(a.Imported)-bit(b.Imported))
+}
+
+func suppressionsIn(t suppressionList, q notifier.SuppressionQuery) *statement {
 	var s statement
-	s.text(selectSuppressions + ` WHERE TRUE`)
+	s.text(t.from() + ` WHERE TRUE`)
 	if q.User != "" {
 		s.and(`s.user_id = ?`, string(q.User))
 	}
 	if q.Reason != "" {
 		s.and(`s.reason = ?`, string(q.Reason))
 	}
-	if q.After != nil {
+	switch {
+	case q.After == nil:
+	case t == listImported && !q.After.Imported:
+		s.and(`(s.user_id, s.reason) >= (?, ?)`, string(q.After.User), string(q.After.Reason)) // it comes after the operators' own
+	default:
 		s.and(`(s.user_id, s.reason) > (?, ?)`, string(q.After.User), string(q.After.Reason))
 	}
 	s.text(` ORDER BY s.user_id, s.reason`)
 	return s.limit(q.Limit)
 }
 
-// Suppress implements notifier.Suppressions.
-func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier.Suppression) (changed int, err error) {
+// normalized returns suppressions by their keys, and the keys in order; of two with the same key the last one counts.
+func normalized(set []notifier.Suppression) (map[notifier.SuppressionKey]notifier.Suppression, []notifier.SuppressionKey, error) {
 	wanted := make(map[notifier.SuppressionKey]notifier.Suppression, len(set))
 	var keys []notifier.SuppressionKey
 	for _, s := range set {
 		s, err := s.Normalize()
 		if err != nil {
-			return 0, err
+			return nil, nil, err
 		}
 		key := notifier.SuppressionKey{User: s.User, Reason: s.Reason}
 		if _, twice := wanted[key]; !twice {
@@ -100,52 +130,18 @@ func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier
 		}
 		wanted[key] = s
 	}
-	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		changed = 0
-		known, err := l.lockSuppressions(ctx, tx, keys)
-		if err != nil {
-			return err
-		}
-		now, err := l.now(ctx, tx)
-		if err != nil {
-			return err
-		}
-		var rows []suppressionRow
-		var notes []note
-		for _, key := range keys {
-			s, before := wanted[key], any(nil)
-			if k, ok := known[key]; ok {
-				if k.Same(s) {
-					continue // the first one to say it stays on record
-				}
-				before = suppressionStateOf(k)
-			}
-			n, err := noteOf(notifier.ActionSuppress, notifier.SubjectSuppression(key), before, suppressionStateOf(s))
-			if err != nil {
-				return err
-			}
-			notes = append(notes, n)
-			rows = append(rows, suppressionRow{
-				User: s.User, Reason: s.Reason, Class: s.Class, From: sqldb.Micros(s.From), Until: sqldb.Micros(s.Until), Note: s.Note,
-			})
-		}
-		if len(rows) == 0 {
-			return nil
-		}
-		changed = len(rows)
-		param, err := batch(rows)
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO suppressions (user_id, reason, class, from_at, until_at, note, set_by, set_at)
-			SELECT j.user_id, j.reason, j.class, j.from_at, j.until_at, j.note, $2, $3
-			FROM `+l.records("user_id TEXT", "reason TEXT", "class TEXT", "from_at BIGINT", "until_at BIGINT", "note TEXT")+` WHERE TRUE
-			ON CONFLICT (user_id, reason) DO UPDATE SET class = excluded.class, from_at = excluded.from_at, until_at = excluded.until_at,
-				note = excluded.note, set_by = excluded.set_by, set_at = excluded.set_at`, param, by.Name, now)
-		if err != nil {
-			return fmt.Errorf("write suppressions: %w", err)
-		}
-		return l.noteAll(ctx, tx, by, notes)
+	return wanted, keys, nil
+}
+
+// Suppress implements notifier.Suppressions.
+func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier.Suppression) (changed int, err error) {
+	wanted, keys, err := normalized(set)
+	if err != nil {
+		return 0, err
+	}
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+		changed, err = l.setSuppressions(ctx, tx, listOperators, by, wanted, keys)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("suppress: %w", err)
@@ -153,23 +149,69 @@ func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier
 	return changed, nil
 }
 
+// setSuppressions writes what is not in the list as it is wanted, and returns how much that was.
+func (l *Ledger) setSuppressions(
+	ctx context.Context, tx *sql.Tx, t suppressionList, by notifier.Actor,
+	wanted map[notifier.SuppressionKey]notifier.Suppression, keys []notifier.SuppressionKey,
+) (int, error) {
+	known, err := l.lockSuppressions(ctx, tx, t, keys)
+	if err != nil {
+		return 0, err
+	}
+	now, err := l.now(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	var rows []suppressionRow
+	var notes []note
+	for _, key := range keys {
+		s, before := wanted[key], any(nil)
+		if k, ok := known[key]; ok {
+			if k.Same(s) {
+				continue // the first one to say it stays on record
+			}
+			before = suppressionStateOf(k)
+		}
+		n, err := noteOf(notifier.ActionSuppress, notifier.SubjectSuppression(key), before, suppressionStateOf(s))
+		if err != nil {
+			return 0, err
+		}
+		notes = append(notes, n)
+		rows = append(rows, suppressionRow{
+			User: s.User, Reason: s.Reason, Class: s.Class, From: sqldb.Micros(s.From), Until: sqldb.Micros(s.Until), Note: s.Note,
+		})
+	}
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	param, err := batch(rows)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO `+string(t)+` (user_id, reason, class, from_at, until_at, note, set_by, set_at)
+		SELECT j.user_id, j.reason, j.class, j.from_at, j.until_at, j.note, $2, $3
+		FROM `+l.records("user_id TEXT", "reason TEXT", "class TEXT", "from_at BIGINT", "until_at BIGINT", "note TEXT")+` WHERE TRUE
+		ON CONFLICT (user_id, reason) DO UPDATE SET class = excluded.class, from_at = excluded.from_at, until_at = excluded.until_at,
+			note = excluded.note, set_by = excluded.set_by, set_at = excluded.set_at`, param, by.Name, now)
+	if err != nil {
+		return 0, fmt.Errorf("write suppressions: %w", err)
+	}
+	return len(rows), l.noteAll(ctx, tx, by, notes)
+}
+
 // lockSuppressions returns what is known of the keys. Whoever changes the list waits here for the
 // others: what was before a change, in the audit, is what was.
 func (l *Ledger) lockSuppressions(
-	ctx context.Context, tx *sql.Tx, keys []notifier.SuppressionKey,
+	ctx context.Context, tx *sql.Tx, t suppressionList, keys []notifier.SuppressionKey,
 ) (map[notifier.SuppressionKey]notifier.Suppression, error) {
 	if err := l.db.Lock(ctx, tx, "suppressions"); err != nil {
 		return nil, err
 	}
-	rows := make([]suppressionRow, len(keys))
-	for i, k := range keys {
-		rows[i] = suppressionRow{User: k.User, Reason: k.Reason}
-	}
-	param, err := batch(rows)
+	param, err := keyBatch(keys)
 	if err != nil {
 		return nil, err
 	}
-	found, err := tx.QueryContext(ctx, selectSuppressions+` JOIN `+l.records("user_id TEXT", "reason TEXT")+
+	found, err := tx.QueryContext(ctx, t.from()+` JOIN `+l.records("user_id TEXT", "reason TEXT")+
 		` ON s.user_id = j.user_id AND s.reason = j.reason`, param)
 	known, err := collect(found, err, scanSuppression)
 	if err != nil {
@@ -182,10 +224,19 @@ func (l *Ledger) lockSuppressions(
 	return out, nil
 }
 
+// keyBatch is keys as the parameter of a statement.
+func keyBatch(keys []notifier.SuppressionKey) (string, error) {
+	rows := make([]suppressionRow, len(keys))
+	for i, k := range keys {
+		rows[i] = suppressionRow{User: k.User, Reason: k.Reason}
+	}
+	return batch(rows)
+}
+
 // Unsuppress implements notifier.Suppressions.
 func (l *Ledger) Unsuppress(ctx context.Context, by notifier.Actor, key notifier.SuppressionKey) error {
 	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		known, err := l.lockSuppressions(ctx, tx, []notifier.SuppressionKey{key})
+		known, err := l.lockSuppressions(ctx, tx, listOperators, []notifier.SuppressionKey{key})
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
 
 func (b *books) suppressions(q notifier.SuppressionQuery) []notifier.Suppression {
@@ -192,4 +194,85 @@ func TestWhatASuppressionStopsIsAudited(t *testing.T) {
 			return err
 		}))
 	})
+}
+
+// Whoever has lost the turn to import changes nothing more, though it be late in coming.
+func TestAnImportThatWasTakenOverLiftsNobody(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			l, ctx := sqlledger.New(d.Open(t)), t.Context()
+			due := func(notifier.ImportState) bool { return true }
+			first, ok, err := l.BeginImport(ctx, "a", time.Hour, due)
+			require.NoError(t, err)
+			require.True(t, ok)
+			_, ok, err = l.BeginImport(ctx, "b", time.Hour, due)
+			require.NoError(t, err)
+			require.False(t, ok, "one at a time")
+			one := []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion}}
+			n, err := l.SetImported(ctx, first, time.Microsecond, one)
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			var second notifier.ImportTurn
+			require.Eventually(t, func() bool {
+				second, ok, err = l.BeginImport(ctx, "b", time.Hour, due)
+				return err == nil && ok
+			}, 10*time.Second, time.Millisecond)
+			keys := []notifier.SuppressionKey{{User: "ann", Reason: notifier.ReasonSelfExclusion}}
+			_, err = l.LiftImported(ctx, first, time.Hour, keys)
+			require.ErrorIs(t, err, notifier.ErrImportLost)
+			_, err = l.SetImported(ctx, first, time.Hour, one)
+			require.ErrorIs(t, err, notifier.ErrImportLost)
+			require.NoError(t, l.EndImport(ctx, first, true, 0))
+			state, err := l.ImportState(ctx)
+			require.NoError(t, err)
+			require.Zero(t, state.SucceededAt, "it was not whole")
+
+			n, err = l.LiftImported(ctx, second, time.Hour, keys)
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			require.NoError(t, l.EndImport(ctx, second, true, 0))
+			state, err = l.ImportState(ctx)
+			require.NoError(t, err)
+			require.Equal(t, second.BegunAt, state.SucceededAt)
+		})
+	}
+}
+
+// A page ends where it may, between an operator's and an imported one of the same user and reason too.
+func TestPagesHoldBothListsOnce(t *testing.T) {
+	t.Parallel()
+	for _, d := range sqldbtest.Databases(t) {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			l, ctx := sqlledger.New(d.Open(t)), t.Context()
+			var both []notifier.Suppression
+			for _, user := range []devices.UserID{"B", "a", "b", "é"} {
+				both = append(both, notifier.Suppression{User: user, Reason: notifier.ReasonCoolOff})
+			}
+			_, err := l.Suppress(ctx, notifier.Actor{Name: "alice"}, both[:3])
+			require.NoError(t, err)
+			turn, _, err := l.BeginImport(ctx, "a", time.Hour, func(notifier.ImportState) bool { return true })
+			require.NoError(t, err)
+			_, err = l.SetImported(ctx, turn, time.Hour, both[1:])
+			require.NoError(t, err)
+			for limit := 1; limit <= 7; limit++ {
+				var got []string
+				for q := (notifier.SuppressionQuery{Limit: limit}); ; {
+					page, err := l.Suppressions(ctx, q)
+					require.NoError(t, err)
+					for _, s := range page {
+						got = append(got, fmt.Sprint(s.User, " ", s.Imported))
+						key := s.Key()
+						q.After = &key
+					}
+					if len(page) < limit {
+						break
+					}
+				}
+				require.Equal(t, []string{"B false", "a false", "a true", "b false", "b true", "é true"}, got, limit)
+			}
+		})
+	}
 }

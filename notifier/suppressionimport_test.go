@@ -1,0 +1,211 @@
+package notifier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/sqlledger"
+)
+
+// exclusions is a source with the rows of one list; err cuts it after them.
+type exclusions struct {
+	rows  []notifier.Row
+	err   error
+	reads int
+}
+
+func (e *exclusions) Read(context.Context, string, map[string]any) iter.Seq2[notifier.Row, error] {
+	e.reads++
+	return func(yield func(notifier.Row, error) bool) {
+		for _, row := range e.rows {
+			if !yield(row, nil) {
+				return
+			}
+		}
+		if e.err != nil {
+			yield(nil, e.err)
+		}
+	}
+}
+
+func excluded(user string) notifier.Row {
+	return notifier.Row{"user_id": user, "reason": "self_exclusion", "class": nil}
+}
+
+// importing runs an import every minute over a list, on a ledger of its own, and gives the test what it
+// needs: next waits for the next import.
+func importing(t *testing.T, maxLifted int, test func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func())) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := sqlledger.New(sqldbtest.SQLite(t))
+		e := &exclusions{}
+		q, err := notifier.CompileImport("@every 1m", "SELECT user_id, reason, class FROM exclusions;", maxLifted)
+		require.NoError(t, err)
+		i := notifier.NewImporter(q, e, l, "replica-1", nil, zerolog.Nop())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- i.Run(ctx) }()
+		test(t, l, e, i, func() { time.Sleep(70 * time.Second) })
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func listed(t *testing.T, l *sqlledger.Ledger) (out []string) {
+	t.Helper()
+	list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 1000})
+	require.NoError(t, err)
+	for _, s := range list {
+		out = append(out, fmt.Sprintf("%s %s %s %t", s.User, s.Reason, s.Class, s.Imported))
+	}
+	return out
+}
+
+func TestAnImportSetsWhatTheQuerySaysAndLiftsWhatHasDisappeared(t *testing.T) {
+	t.Parallel()
+	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
+		_, err := l.Suppress(t.Context(), operator, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
+		require.NoError(t, err)
+		e.rows = []notifier.Row{excluded("ann"), excluded("bob")}
+		next()
+		require.Equal(t, []string{"ann self_exclusion all false", "ann self_exclusion service true", "bob self_exclusion service true"}, listed(t, l))
+		require.NoError(t, i.Check(t.Context()))
+
+		e.rows = []notifier.Row{excluded("bob")}
+		next()
+		require.Equal(t, []string{"ann self_exclusion all false", "bob self_exclusion service true"}, listed(t, l), "an operator's stays")
+		key := notifier.SuppressionKey{User: "bob", Reason: notifier.ReasonSelfExclusion, Imported: true}
+		require.ErrorIs(t, l.Unsuppress(t.Context(), operator, key), notifier.ErrUnknownSuppression, "an import's is not an operator's to lift")
+
+		audit, err := l.Audit(t.Context(), notifier.AuditQuery{Forward: true, Limit: 100})
+		require.NoError(t, err)
+		var by []string
+		for _, a := range audit {
+			by = append(by, a.Actor.Name+" "+string(a.Action)+" "+a.Subject)
+		}
+		require.Equal(t, operator.Name+" suppress suppression/self_exclusion/ann", by[0])
+		require.ElementsMatch(t, []string{
+			"import suppress suppression/self_exclusion/ann", "import suppress suppression/self_exclusion/bob",
+			"import unsuppress suppression/self_exclusion/ann",
+		}, by[1:], "what says the same again is no change")
+	})
+}
+
+// Whatever is wrong with the result, nobody is taken off the list, and whoever it names is put on it.
+func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
+	t.Parallel()
+	var many []notifier.Row
+	for n := range 20 {
+		many = append(many, excluded(fmt.Sprintf("u%02d", n)))
+	}
+	for name, c := range map[string]struct {
+		rows      []notifier.Row
+		err       error
+		maxLifted int
+		want      int
+	}{
+		"cut":                      {rows: []notifier.Row{excluded("new")}, err: errors.New("connection reset"), maxLifted: 100, want: 21},
+		"a row without a user":     {rows: []notifier.Row{excluded("new"), {"user_id": nil, "reason": "cool_off"}}, maxLifted: 100, want: 21},
+		"a reason that nobody has": {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "dislike"}}, maxLifted: 100, want: 21},
+		"a time that is none":      {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "cool_off", "until": "soon"}}, maxLifted: 100, want: 21},
+		"nothing at all":           {maxLifted: 100, want: 20},
+		"too few":                  {rows: append([]notifier.Row{excluded("new")}, many[6:]...), maxLifted: 5, want: 21},
+		"never any":                {rows: append([]notifier.Row{excluded("new")}, many[1:]...), maxLifted: 0, want: 21},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			importing(t, c.maxLifted, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
+				e.rows = many
+				next()
+				require.Len(t, listed(t, l), len(many))
+				e.rows, e.err = c.rows, c.err
+				next()
+				require.Len(t, listed(t, l), c.want)
+				require.NoError(t, i.Check(t.Context()), "that is no alarm yet")
+				time.Sleep(20 * time.Minute)
+				require.Len(t, listed(t, l), c.want)
+				if c.maxLifted == 0 { // it is no failure
+					require.NoError(t, i.Check(t.Context()))
+					return
+				}
+				require.ErrorContains(t, i.Check(t.Context()), "no import of suppressions has succeeded for")
+
+				e.rows, e.err = many, nil
+				next()
+				require.NoError(t, i.Check(t.Context()))
+			})
+		})
+	}
+}
+
+// Two rows for one user and reason say two times: both hold, and what lies between them.
+func TestRowsForTheSameUserAndReasonAllHold(t *testing.T) {
+	t.Parallel()
+	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
+		e.rows = []notifier.Row{
+			{"user_id": "ann", "reason": "cool_off", "class": "all", "from": "2027-01-02T00:00:00Z", "until": "2027-01-03T00:00:00Z"},
+			{"user_id": "ann", "reason": "cool_off", "class": "service", "from": "2026-01-01T00:00:00Z", "until": "2026-02-01T00:00:00Z"},
+		}
+		next()
+		list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		require.Equal(t, notifier.SuppressAll, list[0].Class)
+		require.Equal(t, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), list[0].From)
+		require.Equal(t, time.Date(2027, 1, 3, 0, 0, 0, 0, time.UTC), list[0].Until)
+	})
+}
+
+func TestAnImportIsCompiled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ schedule, query, want string }{
+		"schedule":  {"every day", "SELECT user_id, reason FROM x;", "schedule"},
+		"no select": {"@every 5m", "DROP TABLE x;", "query"},
+		"push":      {"@every 5m", "SELECT user_id, reason FROM x EMIT CHANGES;", "query"},
+		"parameter": {"@every 5m", "SELECT user_id, reason FROM x WHERE ROWTIME > :since;", "query"},
+	} {
+		_, err := notifier.CompileImport(c.schedule, c.query, 1)
+		f, ok := errors.AsType[*fault.Error](err)
+		require.True(t, ok, name)
+		require.Len(t, f.Fields, 1, name)
+		require.Equal(t, c.want, f.Fields[0].Path, name)
+	}
+}
+
+// A device of a user whom only an import has suppressed is not sent to.
+func TestAnImportedSuppressionStopsWhatItsClassSays(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		w.device("b1", "bob")
+		turn, ok, err := w.ledger.BeginImport(t.Context(), "r", time.Hour, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		_, err = w.ledger.SetImported(t.Context(), turn, time.Hour, []notifier.Suppression{
+			{User: devices.UserID("ann"), Reason: notifier.ReasonJurisdiction, Class: notifier.SuppressAll},
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := w.start(ctx, rulesYAML, "replica-1", w.ledger)
+		time.Sleep(2500 * time.Millisecond)
+		w.settle("x", "ann", "WON")
+		w.settle("y", "bob", "WON")
+		time.Sleep(20 * time.Second)
+		cancel()
+		<-done
+		require.Len(t, w.accepted(), 1)
+		require.Contains(t, w.accepted()[0], "won y")
+	})
+}
