@@ -311,3 +311,25 @@ func TestClock(t *testing.T) {
 	}
 	require.Empty(t, preflight.Clock(silent, time.Now).Do(t.Context()), "others look after that")
 }
+
+func TestTheQueryOfAnImportMustNameWhoAndWhy(t *testing.T) {
+	t.Parallel()
+	q, err := notifier.CompileImport("@every 5m", "SELECT user_id, reason FROM exclusions;", 1)
+	require.NoError(t, err)
+	for name, tc := range map[string]struct {
+		columns map[string]string
+		want    []string
+	}{
+		"right":   {map[string]string{"user_id": "STRING", "reason": "STRING", "class": "STRING", "from": "TIMESTAMP", "until": "BIGINT"}, nil},
+		"least":   {map[string]string{"user_id": "BIGINT", "reason": "STRING"}, nil},
+		"nobody":  {map[string]string{"reason": "STRING"}, []string{"error suppressions.import.query: the query's result has no column user_id"}},
+		"no time": {map[string]string{"user_id": "STRING", "reason": "STRING", "until": "BOOLEAN"}, []string{"error suppressions.import.query: the column until is BOOLEAN, which is not a time (TIMESTAMP, or BIGINT with epoch milliseconds)"}},
+		"misspelt": {map[string]string{"user_id": "STRING", "reason": "STRING", "until_at": "TIMESTAMP"}, []string{
+			"warning suppressions.import.query: nothing reads the column until_at: without until a suppression is for good",
+		}},
+	} {
+		require.Equal(t, tc.want, lines(preflight.SuppressionImport(server{columns: columns(tc.columns)}, q).Do(t.Context())), name)
+	}
+	refused := server{columnsErr: &ksqlclient.Error{Code: ksqlclient.CodeBadStatement, Message: "no such source"}}
+	require.Equal(t, []string{"error suppressions.import.query: ksqlDB refuses the query: no such source"}, lines(preflight.SuppressionImport(refused, q).Do(t.Context())))
+}
