@@ -32,6 +32,7 @@ type AdminAuditList struct {
 }
 
 type (
+	// AuditFilter is which entries of the audit are asked for; zero is all of them.
 	AuditFilter struct {
 		Actor   string    `query:"actor" maxLength:"64" doc:"Only what this operator did, by the name of their token."`
 		Action  string    `query:"action" enum:"pause,resume,run,release,discard,requeue,requeue_all,test_send,suppress,unsuppress,stop,start,erase,export,stopped" doc:"Only such entries."`

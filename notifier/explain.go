@@ -383,6 +383,7 @@ const (
 	gateOwner        = "owner"
 	gateNewest       = "newest"
 	gateSuppressions = "suppressions"
+	gateUnchanged    = "unchanged"
 	gateTold         = "told"
 	gateMuted        = "muted"
 	gateOptIn        = "opt_in"
@@ -395,7 +396,7 @@ const (
 // GateNames lists the gates in the order in which they are asked.
 func GateNames() []string {
 	return []string{
-		gateRecord, gateRule, gateExpiry, gateStop, gateDevice, gateOwner, gateNewest, gateSuppressions, gateTold, gateMuted,
+		gateRecord, gateRule, gateExpiry, gateStop, gateDevice, gateOwner, gateNewest, gateSuppressions, gateUnchanged, gateTold, gateMuted,
 		gateOptIn, gateQuietHours, gateMode, gateFrequency, gateText,
 	}
 }
@@ -419,6 +420,8 @@ func gateOf(r Reason) string {
 		return gateNewest
 	case ReasonSelfExclusion, ReasonCoolOff, ReasonAccountClosed, ReasonJurisdiction, ReasonSuppressed:
 		return gateSuppressions
+	case ReasonUnchanged:
+		return gateUnchanged
 	case ReasonNotTold:
 		return gateTold
 	case ReasonMuted:

@@ -46,6 +46,8 @@ func (x *Explainer) detail(s scene, e *ExplainedDelivery, v View, known bool, re
 		return fmt.Sprintf("%s has muted %s", e.User, n.Category)
 	case gateOptIn:
 		return fmt.Sprintf("%s must be chosen, and %s has not", n.Category, e.User)
+	case gateUnchanged:
+		return "what this device was told last is this very version"
 	case gateTold:
 		return "this device was never told what it follows"
 	case gateQuietHours:
@@ -148,6 +150,7 @@ func sentence(e *ExplainedDelivery, reason Reason, detail string, now Decision, 
 			return "Not told: the rule can make no text of the row."
 		case ReasonUnreadable:
 			return "Not told: what is on record about it cannot be read."
+		default: // the provider's own words
 		}
 		return fmt.Sprintf("Not told: %s refused the message for good at %s (%s).", e.Provider, utc(lastTime(e)), e.Reason)
 	case Unconfirmed:
@@ -169,7 +172,7 @@ func sentence(e *ExplainedDelivery, reason Reason, detail string, now Decision, 
 	case Leased:
 		return "It is being sent now."
 	case Queued:
-		return waits(e, reason, tail, now, s, last)
+		return waits(e, reason, tail, now, last)
 	}
 	return fmt.Sprintf("It is %s (%s).", e.State, e.Reason)
 }
@@ -182,6 +185,8 @@ func suppressed(reason Reason, e *ExplainedDelivery) string {
 		return "the category is muted"
 	case gateOptIn:
 		return "the category is off"
+	case gateUnchanged:
+		return "it says nothing new"
 	case gateTold:
 		return "it follows something else"
 	case gateFrequency:
@@ -207,7 +212,7 @@ func expiry(e *ExplainedDelivery, reason Reason, tail string, last *AttemptRecor
 	return fmt.Sprintf("it expired at %s, before its turn came.", at)
 }
 
-func waits(e *ExplainedDelivery, reason Reason, tail string, now Decision, s scene, last *AttemptRecord) string {
+func waits(e *ExplainedDelivery, reason Reason, tail string, now Decision, last *AttemptRecord) string {
 	until := utc(e.WaitsUntil)
 	switch {
 	case reason == ReasonQuietHours && !e.Asked:

@@ -157,7 +157,7 @@ func auditStatement(q notifier.AuditQuery) *statement {
 	var s statement
 	s.text(`SELECT id, at, actor, action, subject, before_state, after_state, request_id FROM audit WHERE TRUE`)
 	led := false
-	lead := func(column string, value string) {
+	lead := func(column, value string) {
 		if value == "" {
 			return
 		}

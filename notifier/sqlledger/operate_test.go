@@ -394,8 +394,12 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 				rule, state, reason string
 				expires             int64
 			}{
-				{"a", "rejected", "X", now + 1e9}, {"a", "rejected", "Y", now + 1e9}, {"a", "rejected", "X", now - 1e9},
-				{"b", "gone", "X", now + 1e9}, {"a", "sent", "", now + 1e9}, {"a", "suppressed", "muted", now + 1e9},
+				{"a", "rejected", "X", now + 1e9},
+				{"a", "rejected", "Y", now + 1e9},
+				{"a", "rejected", "X", now - 1e9},
+				{"b", "gone", "X", now + 1e9},
+				{"a", "sent", "", now + 1e9},
+				{"a", "suppressed", "muted", now + 1e9},
 			} {
 				_, err := db.SQL().ExecContext(t.Context(), `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason,
 					due_at, expires_at, created_at, finished_at) VALUES ($1, 'd', 'u', $2, 'fcm', 'high', FALSE, $3, $4, 1, $5, $6, 1)`, i, d.rule, d.state, d.reason, d.expires, now-1000)
@@ -420,7 +424,9 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, notifier.Requeued{Matching: 2, Expired: 1, Requeued: 1}, got)
 			for _, q := range []notifier.AuditFilter{
-				{Actor: "alice"}, {Action: notifier.ActionRequeueAll}, {Subject: notifier.SubjectDeliveries},
+				{Actor: "alice"},
+				{Action: notifier.ActionRequeueAll},
+				{Subject: notifier.SubjectDeliveries},
 				{Since: time.Now().Add(-time.Minute), Until: time.Now().Add(time.Minute)},
 			} {
 				entries, err = l.Audit(t.Context(), notifier.AuditQuery{AuditFilter: q, Limit: 5})

@@ -50,15 +50,15 @@ const (
 
 func settledBets(name string, more ...ksqldb.Column) *ksqldb.Table {
 	return ksqldb.NewTable(name, append([]ksqldb.Column{
-		ksqldb.Column{Name: "BET_ID", Type: "STRING", Key: true},
-		ksqldb.Column{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
-		ksqldb.Column{Name: "WINDOWEND", Type: "BIGINT", Key: true},
+		{Name: "BET_ID", Type: "STRING", Key: true},
+		{Name: "WINDOWSTART", Type: "BIGINT", Key: true},
+		{Name: "WINDOWEND", Type: "BIGINT", Key: true},
 		text("USER_ID"), text("EVENT_ID"), text("EVENT_NAME"), text("RUNNER"),
-		ksqldb.Column{Name: "STAKE", Type: "DECIMAL(18, 2)"},
-		ksqldb.Column{Name: "ODDS", Type: "DOUBLE"},
-		ksqldb.Column{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
+		{Name: "STAKE", Type: "DECIMAL(18, 2)"},
+		{Name: "ODDS", Type: "DOUBLE"},
+		{Name: "PAYOUT", Type: "DECIMAL(18, 2)"},
 		text("CURRENCY"), text("OUTCOME"),
-		ksqldb.Column{Name: "SETTLED_AT", Type: "TIMESTAMP"},
+		{Name: "SETTLED_AT", Type: "TIMESTAMP"},
 	}, more...)...)
 }
 
