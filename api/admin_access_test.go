@@ -54,6 +54,8 @@ func adminRoutes() []adminRoute {
 		{method: "POST", pattern: v1 + "/suppressions/import", body: `{"user":"ann","reason":"cool_off"}`, media: "application/x-ndjson", admin: 200},
 		{method: "GET", pattern: v1 + "/suppressions/export", admin: 200},
 		{method: "GET", pattern: v1 + "/users/{id}/timeline", path: v1 + "/users/ann/timeline", admin: 200},
+		{method: "GET", pattern: v1 + "/users/{id}/export", path: v1 + "/users/ann/export", admin: 200},
+		{method: "DELETE", pattern: v1 + "/users/{id}", path: v1 + "/users/ann", admin: 200},
 		{method: "POST", pattern: v1 + "/deliveries/requeue", body: `{"rule":"bet-settled","state":"rejected"}`, admin: 200},
 		{method: "GET", pattern: v1 + "/audit", admin: 200},
 		{method: "GET", pattern: v1 + "/presence", admin: 200},

@@ -100,6 +100,7 @@ type Operations struct {
 	Requeue     Requeuer
 	BadRows     BadRowReader
 	Explain     Explainer
+	Users       UserOperator
 	Devices     DeviceReader
 	TestSend    TestSender
 	Audit       AuditReader
@@ -113,5 +114,5 @@ type Operations struct {
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.BadRows != nil && o.Explain != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
+		o.Requeue != nil && o.BadRows != nil && o.Explain != nil && o.Users != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
 }

@@ -144,6 +144,7 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 	a.registerDeliveries(api)
 	a.registerNotifications(api)
 	a.registerExplain(api)
+	a.registerUsers(api)
 	a.registerAdminDevices(api)
 	a.registerSending(api)
 	a.registerSuppressions(api)

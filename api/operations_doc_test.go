@@ -70,7 +70,7 @@ func TestTheExamplesForOperatorsWork(t *testing.T) {
 			a := newAdminWorld(t)
 			rec := a.do(t, call{method: c.method, path: c.path, body: c.body, token: a.token, contentType: c.media})
 			want := 200
-			if c.method == "DELETE" {
+			if c.method == "DELETE" && !strings.HasPrefix(c.path, "/admin/v1/users/") {
 				want = 204
 			}
 			require.Equal(t, want, rec.Code, rec.Body.String())

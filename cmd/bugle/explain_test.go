@@ -214,7 +214,9 @@ func (w *theatre) serve(n *notifier.Notifier) {
 	require.NoError(w.t, err)
 	w.handler, err = api.NewAdmin(api.AdminConfig{Gatherer: prometheus.NewRegistry(), Log: zerolog.Nop(), Operations: &api.Operations{
 		Tokens: admit, Rules: control, RuleControl: control, Runs: w.ledger, RunControl: control, Deliveries: w.ledger, Requeue: control,
-		BadRows: w.ledger, Explain: explainer, Devices: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
+		BadRows: w.ledger, Explain: explainer,
+		Users:   notifier.UserData{Devices: w.registry, Stores: []notifier.UserStore{w.ledger, w.registry}, Audit: w.ledger},
+		Devices: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
 	}})
 	require.NoError(w.t, err)
 }

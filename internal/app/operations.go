@@ -38,7 +38,9 @@ func (a *App) operations(
 	}
 	return &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
-		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
+		Requeue: control, BadRows: ledger, Explain: explainer,
+		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
+		Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control,
 	}, nil
 }

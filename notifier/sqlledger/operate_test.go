@@ -401,9 +401,11 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 				{"a", "sent", "", now + 1e9},
 				{"a", "suppressed", "muted", now + 1e9},
 			} {
-				_, err := db.SQL().ExecContext(t.Context(), `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason,
-					due_at, expires_at, created_at, finished_at) VALUES ($1, 'd', 'u', $2, 'fcm', 'high', FALSE, $3, $4, 1, $5, $6, 1)`, i, d.rule, d.state, d.reason, d.expires, now-1000)
-				require.NoError(t, err)
+				require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+					_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason,
+						due_at, expires_at, created_at, finished_at) VALUES ($1, 'd', 'u', $2, 'fcm', 'high', FALSE, $3, $4, 1, $5, $6, 1)`, i, d.rule, d.state, d.reason, d.expires, now-1000)
+					return err
+				}))
 			}
 			by := notifier.Actor{Name: "alice"}
 			f := notifier.RequeueFilter{Rule: "a", Reason: "X", Limit: 10, DryRun: true}

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/notifier"
+)
+
+// UserOperator hands out and erases what is stored about users. Both are audited.
+type UserOperator interface {
+	Export(ctx context.Context, by notifier.Actor, user devices.UserID, emit func(kind string, record any) error) error
+	Erase(ctx context.Context, by notifier.Actor, user devices.UserID) (notifier.Erasure, error)
+}
+
+// AdminErasure says what was erased of a user.
+type AdminErasure struct {
+	Erased  map[string]int64 `json:"erased" nullable:"false" doc:"Rows by kind."`
+	Waiting int64            `json:"waiting" doc:"Deliveries that are being sent: devices and preferences are erased after them. Ask again when it is not 0."`
+	Remains []string         `json:"remains" nullable:"false" doc:"What stays, and why."`
+}
+
+type (
+	userInput struct {
+		ID string `path:"id" maxLength:"128" doc:"The user's id." example:"ann"`
+	}
+	erasureOutput struct{ Body AdminErasure }
+)
+
+func (a *adminServer) registerUsers(api huma.API) {
+	tags := []string{"users"}
+	handle(a.server, api, lasting(huma.Operation{
+		OperationID: "export-user", Method: http.MethodGet, Path: "/admin/v1/users/{id}/export", Tags: tags,
+		Summary:     "Export all that is stored about a user",
+		Description: "One record on each line (application/x-ndjson), with its kind. Targets are shown as hashes. An export that is cut off ends without its closing chunk.",
+	}, exportTimeout), a.exportUser)
+	handle(a.server, api, lasting(huma.Operation{
+		OperationID: "erase-user", Method: http.MethodDelete, Path: "/admin/v1/users/{id}", Tags: tags, DefaultStatus: http.StatusOK,
+		Summary:     "Erase a user",
+		Description: "Devices, preferences, deliveries, attempts and read marks are removed, and notifications lose their row and user. What is queued is cancelled. Doing it again erases what has come since.",
+	}, exportTimeout), a.eraseUser)
+}
+
+func (a *adminServer) exportUser(ctx context.Context, in *userInput) (*huma.StreamResponse, error) {
+	user, err := userID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		hctx.SetHeader("Content-Type", "application/x-ndjson")
+		hctx.SetStatus(http.StatusOK)
+		lines := json.NewEncoder(hctx.BodyWriter())
+		err := a.Users.Export(ctx, actorOf(ctx), user, func(kind string, record any) error {
+			return lines.Encode(map[string]any{"kind": kind, "record": record})
+		})
+		if err != nil {
+			_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
+			panic(http.ErrAbortHandler)    // half an export must not look like a whole one
+		}
+	}}, nil
+}
+
+func (a *adminServer) eraseUser(ctx context.Context, in *userInput) (*erasureOutput, error) {
+	user, err := userID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.Users.Erase(ctx, actorOf(ctx), user)
+	if err != nil {
+		return nil, err
+	}
+	return &erasureOutput{Body: AdminErasure{Erased: e.Erased, Waiting: e.Waiting, Remains: []string{
+		"suppressions: they say that the user must not be sent to",
+		"the audit: it is never changed",
+		"bad rows: until retention.runs is over",
+		"presence and bets: two hours and a day at the most",
+	}}}, nil
+}
