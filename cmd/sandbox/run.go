@@ -380,6 +380,11 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
 	fmt.Fprint(&b, s.takePart(service))
 	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN_TOKEN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN_TOKEN\"\n\n", s.admin.Reveal(), service.AdminAddr())
+	fmt.Fprintf(&b, "Why did somebody not get it? Take ids from the lists below; --user USER tells of one user:\n\n    echo \"$ADMIN_TOKEN\" > admin-token\n")
+	for _, q := range []string{"state=suppressed", "state=gone", "state=expired&rule=race-soon", "state=sent&rule=bet-settled"} {
+		fmt.Fprintf(&b, "    curl \"http://%s/admin/v1/deliveries?%s&limit=3\" -H \"Authorization: Bearer $ADMIN_TOKEN\"\n", service.AdminAddr(), q)
+	}
+	fmt.Fprintf(&b, "    go run ./cmd/bugle explain --server http://%s --token-file admin-token NOTIFICATION\n\n", service.AdminAddr())
 	s.story.print(b.String())
 	return nil
 }
