@@ -180,7 +180,7 @@ func TestAnOperatorFindsOutWhatBecameOfADelivery(t *testing.T) {
 	require.Equal(t, "rejected", d.State)
 	require.Len(t, d.Attempts, 1)
 	require.Equal(t, 400, d.Attempts[0].Status)
-	n := decode[api.AdminNotification](t, a.as(t, "GET", "/admin/v1/notifications/41", ""))
+	n := decode[api.AdminExplanation](t, a.as(t, "GET", "/admin/v1/notifications/41", ""))
 	require.Equal(t, map[string]int64{"rejected": 1, "sent": 1}, n.Deliveries)
 	require.Equal(t, int64(15), n.Run)
 	require.Contains(t, a.as(t, "GET", "/admin/v1/notifications/41", "").Body.String(), `"payout":12345678901234567890`, "numbers stay exact")

@@ -167,7 +167,7 @@ func TestServeCheckOfAGoodConfigurationFindsNothing(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(stdout), &report))
 	require.True(t, report.OK)
-	require.Len(t, report.Checks, 11)
+	require.Len(t, report.Checks, 12)
 }
 
 // jwks serves a key set.

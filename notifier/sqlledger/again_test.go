@@ -55,7 +55,7 @@ func TestAFanOutThatRunsAgainCountsWhatItMadeInTheEnd(t *testing.T) {
 			b.devices("ann", 3)
 			release(b)
 			// The second time somebody else has the notification.
-			other, done := deadlock(b, `AFTER UPDATE ON notifications`, `SELECT 1 FROM notifications FOR UPDATE`, func() error {
+			other, done := deadlock(b, `AFTER INSERT ON deliveries`, `SELECT 1 FROM notifications FOR UPDATE`, func() error {
 				made, more, err := b.ledger.FanOut(t.Context(), 1000)
 				if made != 0 || more {
 					return errors.New("what was rolled back is counted")

@@ -42,6 +42,8 @@ type CardRunner struct {
 // Result is how a race came out.
 type Result struct {
 	Event, Winner string
+	// Tied is the runner that came first with the winner, empty if none did.
+	Tied string
 	// Withdrawn is the runner that did not run, empty if all did.
 	Withdrawn string
 	// Void says that the race does not count.
@@ -199,6 +201,9 @@ func (w *World) result(r *race, at time.Time) {
 	res := Result{Event: r.id, Void: r.status == Abandoned, At: at}
 	if !res.Void {
 		res.Winner = r.runners[r.winner].name
+		if r.tied >= 0 {
+			res.Tied = r.runners[r.tied].name
+		}
 	}
 	if r.withdrawn >= 0 {
 		res.Withdrawn = r.runners[r.withdrawn].name

@@ -111,6 +111,9 @@ func TestWorldBetsInTheMarket(t *testing.T) {
 				case last.Void || last.Withdrawn == s.Runner:
 					require.Equal(t, racing.Void, s.Outcome)
 					require.Equal(t, p.Stake, s.Payout)
+				case last.Tied != "" && (last.Winner == s.Runner || last.Tied == s.Runner):
+					require.Equal(t, racing.DeadHeat, s.Outcome)
+					require.Equal(t, p.Odds.Payout(p.Stake)/2, s.Payout)
 				case last.Winner == s.Runner:
 					require.Equal(t, racing.Won, s.Outcome)
 					require.Equal(t, p.Odds.Payout(p.Stake), s.Payout)
