@@ -10,7 +10,7 @@ TIMEOUT ?= 20m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint fuzz bench sandbox chaos cover verify generate fmt tidy
+.PHONY: help build test test-all lint fuzz bench sandbox chaos screens cover verify generate fmt tidy
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ sandbox: ## run the whole world on this machine, no account needed
 chaos: ## kill replicas, break their backends, prove that nothing is lost: ROUNDS=3 REPLICAS=3 DB=postgres SEED=1
 	@$(MAKE) --no-print-directory build >&2
 	@$(GO) run ./cmd/chaos -bugle bin/bugle -rounds $(or $(ROUNDS),3) -replicas $(or $(REPLICAS),0) -db $(or $(DB),postgres) -seed $(or $(SEED),1)
+
+screens: ## write screenshots of every page of the console to out/screens (wants Chromium)
+	@rm -rf out/screens
+	$(GO) test ./api/console -run '^TestEveryPageFits$$' -count=1 -v -screens $(CURDIR)/out/screens
 
 cover: ## test coverage of the whole module, as out/cover.html
 	@mkdir -p out

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
@@ -25,15 +26,27 @@ type AdminConfig struct {
 	Checks []Check
 	// Operations are what operators work with; nil leaves /admin/v1 out.
 	Operations *Operations
+	// Console is what browsers get at /; nil leaves it out. It needs Operations.
+	Console Console
 	// Version stands in the OpenAPI document; empty means "dev".
 	Version string
 }
 
+// Console is the part of the admin listener that people look at. It lets nobody
+// in by itself but those whom AdminTokens know.
+type Console interface {
+	// Mount adds its routes. ready tells how each of the checks ended that decide
+	// GET /readyz, in their order, at most a second old.
+	Mount(router chi.Router, ready func(ctx context.Context) []CheckState)
+}
+
 // NewAdmin returns the handler of the admin listener: /healthz, /readyz and
 // /metrics, which ask nobody who calls; /debug/pprof; and, with Operations,
-// /admin/v1 and /admin/openapi.json. With Operations everything but the first
-// three wants an admin token, and answers 403 as long as there is none. Keep
-// the listener where only operators and probes reach it all the same.
+// /admin/v1 and /admin/openapi.json, and with a Console its pages at /. With
+// Operations everything but the first three and the console's sign-in wants an
+// admin token, or a session that was begun with one, and answers 403 as long as
+// there is none. Keep the listener where only operators and probes reach it all
+// the same.
 func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	if cfg.Gatherer == nil {
 		return nil, fault.New(fault.Invalid, "api: Gatherer is required")
@@ -44,7 +57,8 @@ func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 		return nil, err
 	}
 	router := newRouter(log, m)
-	mountHealth(router, newReadiness(cfg.Checks, log))
+	ready := newReadiness(cfg.Checks, log)
+	mountHealth(router, ready)
 	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: metricsLog{log},
 	}))
@@ -59,6 +73,9 @@ func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	mountProfiles(router.With(a.guard))
 	if err := a.mount(router, cfg.Version); err != nil {
 		return nil, err
+	}
+	if cfg.Console != nil {
+		cfg.Console.Mount(router, ready.states)
 	}
 	return router, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -131,19 +132,41 @@ func (t *AdminTokens) read() error {
 	return nil
 }
 
-// actor finds out whose token it is. It returns a Forbidden fault when there are
-// no tokens at all, and an Unauthorized one for a token that is not good.
+// actor finds out whose token it is, see Admit.
 func (t *AdminTokens) actor(token string, now time.Time) (string, error) {
+	found, err := t.Admit(token, now)
+	return found.Name, err
+}
+
+// Admit finds out which token is presented. It returns a Forbidden fault when
+// there are no tokens at all, and an Unauthorized one for a token that is not good.
+func (t *AdminTokens) Admit(token string, now time.Time) (AdminToken, error) {
+	return t.good(now, func(tokens []AdminToken) (AdminToken, bool) { return matchAdminToken(tokens, token) })
+}
+
+// Still finds the token of a hash, for a session that was begun with it. It
+// returns the errors of Admit once the token has been removed or has expired.
+func (t *AdminTokens) Still(hash [sha256.Size]byte, now time.Time) (AdminToken, error) {
+	return t.good(now, func(tokens []AdminToken) (AdminToken, bool) {
+		i := slices.IndexFunc(tokens, func(a AdminToken) bool { return a.Hash == hash })
+		if i < 0 {
+			return AdminToken{}, false
+		}
+		return tokens[i], true
+	})
+}
+
+func (t *AdminTokens) good(now time.Time, find func([]AdminToken) (AdminToken, bool)) (AdminToken, error) {
 	tokens := t.current(now)
 	if len(tokens) == 0 {
-		return "", fault.New(fault.Forbidden, "nobody may come in yet: make a token with `bugle admin-token` and name its file by admin.tokens_file")
+		return AdminToken{}, fault.New(fault.Forbidden, "nobody may come in yet: make a token with `bugle admin-token` and name its file by admin.tokens_file")
 	}
-	found, ok := matchAdminToken(tokens, token)
+	found, ok := find(tokens)
 	switch {
 	case !ok:
-		return "", fault.New(fault.Unauthorized, "the token is not valid")
+		return AdminToken{}, fault.New(fault.Unauthorized, "the token is not valid")
 	case !found.Expires.IsZero() && !now.Before(found.Expires):
-		return "", fault.New(fault.Unauthorized, "the token has expired")
+		return AdminToken{}, fault.New(fault.Unauthorized, "the token has expired")
 	}
-	return found.Name, nil
+	return found, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,14 @@ const (
 	checkFresh = time.Second
 )
 
+// CheckState is how a check ended.
+type CheckState struct {
+	// Name is the check's.
+	Name string
+	// Err is nil when the thing works. Its text is for operators only.
+	Err error
+}
+
 // readiness runs the checks and remembers the last answer.
 type readiness struct {
 	checks []Check
@@ -35,6 +44,7 @@ type readiness struct {
 	mu     sync.Mutex
 	at     time.Time
 	failed []string
+	last   []CheckState
 }
 
 func newReadiness(checks []Check, log zerolog.Logger) *readiness {
@@ -45,6 +55,20 @@ func newReadiness(checks []Check, log zerolog.Logger) *readiness {
 func (r *readiness) failing(ctx context.Context) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.look(ctx)
+}
+
+// states returns how every check ended, in their order.
+func (r *readiness) states(ctx context.Context) []CheckState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.look(ctx)
+	return slices.Clone(r.last)
+}
+
+// look runs the checks unless their last answer is fresh, and returns the names
+// of those that fail. The caller holds the lock.
+func (r *readiness) look(ctx context.Context) []string {
 	if !r.at.IsZero() && time.Since(r.at) < checkFresh {
 		return r.failed
 	}
@@ -63,7 +87,9 @@ func (r *readiness) failing(ctx context.Context) []string {
 		before[name] = true
 	}
 	var failed []string
+	last := make([]CheckState, len(r.checks))
 	for i, c := range r.checks {
+		last[i] = CheckState{Name: c.Name, Err: errs[i]}
 		switch {
 		case errs[i] != nil:
 			failed = append(failed, c.Name)
@@ -74,7 +100,7 @@ func (r *readiness) failing(ctx context.Context) []string {
 			r.log.Info().Str("check", c.Name).Msg("readiness check recovered")
 		}
 	}
-	r.at, r.failed = time.Now(), failed
+	r.at, r.failed, r.last = time.Now(), failed, last
 	return failed
 }
 

@@ -107,6 +107,12 @@ func newProblem(ctx context.Context, status int, detail string, fields ...Proble
 	}
 }
 
+// ProblemOf turns any error into what the caller may see, as the answers of the
+// API have it, and logs the rest: for pages that tell it in their own way.
+func ProblemOf(ctx context.Context, log zerolog.Logger, err error) *Problem {
+	return problemOf(ctx, log, err)
+}
+
 // problemOf turns any error into the answer that the caller may see, and logs
 // the rest under the request id: internal errors as errors, unavailable
 // dependencies as warnings.

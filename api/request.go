@@ -29,6 +29,10 @@ func requestID(ctx context.Context) string {
 	return id
 }
 
+// RequestID returns the id of the request that ctx belongs to, which leads to its
+// lines in the log and the audit; "" outside of one.
+func RequestID(ctx context.Context) string { return requestID(ctx) }
+
 // withRequestID gives each request an id, its own if the caller brought a
 // short and clean one: it goes into every log line about the request.
 func withRequestID(next http.Handler) http.Handler {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/api/console"
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/internal/fault"
@@ -176,8 +177,12 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 		return nil, fmt.Errorf("make operations: %w", err)
 	}
 	operations.Presence = presence
+	pages, err := console.New(console.Config{Operations: operations, Gatherer: metrics, Log: log, Version: Version()})
+	if err != nil {
+		return nil, fmt.Errorf("make console: %w", err)
+	}
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
-		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Version: Version(),
+		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Console: pages, Version: Version(),
 		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, watched, betting, imports)...),
 	})
 	if err != nil {

@@ -6,9 +6,10 @@
 // cluster, or on the server that BUGLE_TEST_POSTGRES_URL names. Apache Kafka is
 // fetched where Java and Maven are, for the suites over it, and ably-js where
 // Node.js and npm are, by the tests that run it; kcat is for the commands of the
-// README. A test that skips itself is listed with the reason that it gave. With
-// -all, what is missing is installed where that is possible (Debian, root), and
-// anything that was not run is a failure: that is what CI wants.
+// README, and Chromium for the tests in a browser. A test that skips itself is
+// listed with the reason that it gave. With -all, what is missing is installed
+// where that is possible (Debian, root), and anything that was not run is a
+// failure: that is what CI wants.
 package main
 
 import (
@@ -79,6 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	node(ctx, stderr, *all)
 	kcat(ctx, stderr, *all)
+	chromium(ctx, stderr, *all)
 
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, "go", append(testArgs, packages...)...)

@@ -1,0 +1,363 @@
+package console_test
+
+import (
+	"context"
+	"flag"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/internal/browsertest"
+)
+
+// screens is where TestEveryPageFits leaves what it saw; empty leaves nothing.
+var screens = flag.String("screens", "", "write screenshots of every page to this folder")
+
+// tab is a tab of a real browser that looks at a world.
+type tab struct {
+	*world
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string // what the browser itself complained about
+	bytes    float64  // what came over the wire
+}
+
+// look turns the browser to a world.
+func look(ctx context.Context, t *testing.T, w *world) *tab {
+	t.Helper()
+	b := &tab{world: w, ctx: ctx}
+	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	require.NoError(t, err)
+	listen, stop := context.WithCancel(ctx)
+	t.Cleanup(stop)
+	require.NoError(t, chromedp.Listen(listen, func(ev any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch ev := ev.(type) {
+		case *log.EventEntryAdded:
+			if ev.Entry.Level == log.EntryLevelError {
+				b.problems = append(b.problems, ev.Entry.Text+" "+ev.Entry.URL)
+			}
+		case *runtime.EventExceptionThrown:
+			b.problems = append(b.problems, ev.ExceptionDetails.Text)
+		case *network.EventRequestWillBeSent:
+			// The browser's own icon of a date picker comes from the browser.
+			if !strings.HasPrefix(ev.Request.URL, w.server.URL+"/") && !strings.HasPrefix(ev.Request.URL, "data:image/svg+xml;") {
+				b.problems = append(b.problems, "a request to "+ev.Request.URL)
+			}
+		case *network.EventLoadingFinished:
+			b.bytes += ev.EncodedDataLength
+		}
+	}))
+	return b
+}
+
+func (b *tab) do(t testing.TB, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		text, _ := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
+		require.NoError(t, err, text)
+	}
+}
+
+func (b *tab) open(t testing.TB, path string) {
+	t.Helper()
+	b.do(t, chromedp.Navigate(b.server.URL+path))
+}
+
+func (b *tab) click(t testing.TB, css string) {
+	t.Helper()
+	b.do(t, chromedp.Click(chromedp.CSS(css)))
+}
+
+func (b *tab) see(t testing.TB, css, text string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got, err := eval[string](b, `Array.from(document.querySelectorAll(`+quote(css)+`)).filter(e => e.checkVisibility()).map(e => e.innerText).join("\n")`)
+		if err == nil && strings.Contains(got, text) {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%s shows %q, and not %q (%v)", css, got, text, err)
+		time.Sleep(50 * time.Millisecond) // a page that is loading has nobody to wait for
+	}
+}
+
+func (b *tab) ask(t testing.TB, script string) string {
+	t.Helper()
+	got, err := eval[string](b, script)
+	require.NoError(t, err)
+	return got
+}
+
+func eval[T any](b *tab, script string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](script))
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }
+
+func (b *tab) signIn(t testing.TB) {
+	t.Helper()
+	b.open(t, "/sign-in")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
+	b.see(t, "h1", "Overview")
+}
+
+// quiet demands that the browser had nothing to complain about: no script that
+// failed, nothing that the policy refused, no request to another host.
+func (b *tab) quiet(t testing.TB) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	require.Empty(t, b.problems)
+}
+
+// TestInABrowser does what operators do, in one browser, each in a world of its own.
+func TestInABrowser(t *testing.T) {
+	t.Parallel()
+	ctx := browsertest.Open(t)
+	for name, test := range map[string]func(*testing.T, *tab){
+		"sign in, and out":               signInAndOut,
+		"pause, resume and run":          pauseAndRun,
+		"preview on phones":              previewOnPhones,
+		"release a held run":             releaseHeldRun,
+		"discard a held run":             discardHeldRun,
+		"suppress, and end it":           suppressAndEnd,
+		"a test push":                    testPush,
+		"the overview renews itself":     overviewRenews,
+		"stop and start all sending":     stopAndStart,
+		"the first load is a small load": smallLoad,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorld(t))) })
+	}
+}
+
+func signInAndOut(t *testing.T, b *tab) {
+	b.open(t, "/runs?state=held")
+	b.see(t, "h1", "Sign in")
+	require.Equal(t, "token", b.ask(t, `document.activeElement.id`), "the keyboard is where it is needed")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
+	b.see(t, "h1", "Runs")
+	require.Equal(t, "/runs?state=held", b.ask(t, `location.pathname + location.search`))
+	require.Equal(t, "held", b.ask(t, `document.getElementById("state").value`))
+	require.Empty(t, b.ask(t, `document.cookie`), "no script sees the session")
+	b.click(t, ".who button")
+	b.see(t, "h1", "Sign in")
+	b.open(t, "/rules")
+	b.see(t, "h1", "Sign in")
+	b.quiet(t)
+}
+
+func pauseAndRun(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
+	b.see(t, ".notice.warn", "Paused by alice")
+	b.see(t, ".notice.warn", "wrong text")
+	var paused int
+	b.scan(t, &paused, `SELECT COUNT(*) FROM rule_controls WHERE rule_id = 'bet-settled' AND paused AND actor = 'alice' AND reason = 'wrong text'`)
+	require.Equal(t, 1, paused)
+	require.Equal(t, "true", b.ask(t, `String(document.querySelector('form[action$="/run"] button').disabled)`))
+
+	b.click(t, `form[action$="/resume"] button`)
+	b.see(t, ".notice.good", "takes ticks again")
+	b.click(t, `form[action$="/run"] button`)
+	b.see(t, "h1", "Run 16")
+	b.see(t, ".states", "released")
+	b.see(t, ".funnel", "Rows read")
+	var actors string
+	b.scan(t, &actors, `SELECT actor FROM audit WHERE action = 'run'`)
+	require.Equal(t, "alice", actors)
+	b.open(t, "/audit")
+	b.see(t, "tbody", "resume")
+	b.quiet(t)
+}
+
+func previewOnPhones(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled")
+	b.click(t, `.actions a.button`)
+	b.see(t, ".android .title", markup+" won")
+	b.see(t, ".ios .title", markup+" won")
+	b.see(t, ".web .title", "Red Rum won")
+	require.Equal(t, "0", b.ask(t, `String(document.querySelectorAll('.push [src="x"]').length)`))
+	light := b.ask(t, `getComputedStyle(document.querySelector(".push")).color`)
+	b.click(t, "#shade-dark")
+	require.NotEqual(t, light, b.ask(t, `getComputedStyle(document.querySelector(".push")).color`))
+	b.click(t, `.tabs a[hreflang="de"]`)
+	b.see(t, ".android .text", "Herzlichen Glückwunsch")
+	require.Zero(t, b.changes(t), "a preview changes nothing")
+	b.quiet(t)
+}
+
+func releaseHeldRun(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live", "Run 12")
+	b.click(t, `#live a[href="/runs/12"]`)
+	b.see(t, ".notice.warn", "It waits for your word")
+	b.see(t, ".android .title", "Red Rum <b> won")
+	b.click(t, `form[action$="/release"] button`)
+	b.see(t, ".notice.good", "what it held goes out")
+	b.see(t, ".states", "released")
+	require.Equal(t, []string{"released", "held"}, heldStates(t, b))
+	b.quiet(t)
+}
+
+func discardHeldRun(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/runs/13")
+	b.click(t, ".actions summary")
+	require.Equal(t, []string{"held", "held"}, heldStates(t, b), "nothing is discarded before it is said twice")
+	b.click(t, `form[action$="/discard"] button`)
+	b.see(t, ".states", "discarded")
+	require.Equal(t, []string{"held", "discarded"}, heldStates(t, b))
+	b.quiet(t)
+}
+
+func heldStates(t testing.TB, b *tab) []string {
+	t.Helper()
+	out := make([]string, 2)
+	b.scan(t, &out[0], `SELECT state FROM runs WHERE id = 12`)
+	b.scan(t, &out[1], `SELECT state FROM runs WHERE id = 13`)
+	return out
+}
+
+func suppressAndEnd(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/users")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#id"), "ann\r"))
+	b.see(t, "h1", "ann")
+	b.see(t, "main", "phone-1")
+	b.do(t,
+		chromedp.SetValue(chromedp.CSS("#reason"), "self_exclusion"), chromedp.SetValue(chromedp.CSS("#class"), "all"),
+		chromedp.SendKeys(chromedp.CSS("#note"), "asked by phone"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	b.see(t, ".list", "asked by phone")
+	var n int
+	const listed = `SELECT COUNT(*) FROM suppressions WHERE user_id = 'ann' AND reason = 'self_exclusion' AND class = 'all' AND set_by = 'alice'`
+	b.scan(t, &n, listed)
+	require.Equal(t, 1, n)
+	b.click(t, `form[action="/users/unsuppress"] button`)
+	b.see(t, "main", "Nothing keeps this user from being sent to.")
+	b.scan(t, &n, listed)
+	require.Zero(t, n)
+	b.quiet(t)
+}
+
+func testPush(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/push?device=phone-1")
+	b.click(t, `form[action="/push"] button`)
+	b.see(t, ".notice.good", `fcm answered "sent"`)
+	b.stage.mu.Lock()
+	defer b.stage.mu.Unlock()
+	require.Len(t, b.stage.sent, 1)
+	require.Equal(t, "Test", b.stage.sent[0].Message.Title)
+	b.quiet(t)
+}
+
+func stopAndStart(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.click(t, ".head summary")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#why"), "odds are wrong\r"))
+	b.see(t, "#live .notice.bad", "All sending is stopped by alice")
+	b.click(t, ".head summary")
+	b.click(t, `form[action="/sending/start"] button`)
+	b.see(t, ".notices", "Sending has started again")
+	var n int
+	b.scan(t, &n, `SELECT COUNT(*) FROM stops`)
+	require.Zero(t, n)
+	b.quiet(t)
+}
+
+func overviewRenews(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live .tile", "1 failing")
+	b.see(t, "#live", "connection refused")
+	before := b.ask(t, `String(performance.timeOrigin)`)
+	b.broken.Store(false)
+	b.see(t, "#live .tile", "Ready")
+	require.Equal(t, before, b.ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
+	b.quiet(t)
+
+	b.server.CloseClientConnections()
+	require.NoError(t, b.server.Listener.Close())
+	b.see(t, "#lost", "No answer from Bugle since")
+}
+
+func smallLoad(t *testing.T, b *tab) {
+	_, err := chromedp.Call(b.ctx, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
+	require.NoError(t, err)
+	b.signIn(t)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	require.Greater(t, b.bytes, 10e3)
+	require.Less(t, b.bytes, 200e3, "the sign-in and the overview together")
+}
+
+// Every page stands in its window, wide and narrow, in light and dark: nothing
+// makes it scroll sideways, and the browser complains about nothing.
+func TestEveryPageFits(t *testing.T) {
+	t.Parallel()
+	ctx := browsertest.Open(t)
+	b := look(ctx, t, newWorld(t))
+	b.open(t, "/sign-in")
+	shot(t, b, "sign-in")
+	b.signIn(t)
+	for name, path := range map[string]string{
+		"overview": "/", "rules": "/rules", "rule": "/rules/bet-settled", "preview": "/rules/bet-settled/preview", "preview-de": "/rules/bet-settled/preview?locale=de",
+		"runs": "/runs", "run-held": "/runs/12", "run-failed": "/runs/14", "run-released": "/runs/15", "users": "/users", "user": "/users?id=ann",
+		"user-climber": "/users?id=" + url.QueryEscape(climber), "suppressions": "/suppressions", "push": "/push?device=phone-1",
+	} {
+		b.open(t, path)
+		shot(t, b, name)
+	}
+	b.open(t, "/rules/bet-settled")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
+	b.see(t, ".notice.warn", "Paused by alice")
+	shot(t, b, "rule-paused")
+	b.open(t, "/audit")
+	b.click(t, "summary")
+	shot(t, b, "audit")
+	b.quiet(t)
+	b.open(t, "/runs/999")
+	shot(t, b, "not-found")
+}
+
+// shot looks at the page in each of the four ways.
+func shot(t testing.TB, b *tab, name string) {
+	t.Helper()
+	for _, way := range []struct {
+		name, scheme  string
+		width, height int64
+	}{{"desktop-light", "light", 1280, 900}, {"desktop-dark", "dark", 1280, 900}, {"phone-light", "light", 390, 844}, {"phone-dark", "dark", 390, 844}} {
+		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: way.scheme}},
+		})
+		require.NoError(t, err)
+		b.do(t, chromedp.EmulateViewport(way.width, way.height))
+		require.Equal(t, "fits", b.ask(t, `document.documentElement.scrollWidth <= innerWidth ? "fits" : Array.from(document.querySelectorAll("main *")).filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120)).join("\n")`), "%s %s", name, way.name)
+		if *screens == "" {
+			continue
+		}
+		image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+		require.NoError(t, err)
+		require.NoError(t, os.MkdirAll(*screens, 0o750))
+		require.NoError(t, os.WriteFile(filepath.Join(*screens, name+"-"+way.name+".png"), image, 0o600))
+	}
+}

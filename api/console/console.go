@@ -1,0 +1,120 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/internal/fault"
+)
+
+// How long the work for a page may take. What asks ksqlDB or a provider has as
+// long as in the admin API.
+const (
+	pageTimeout    = 10 * time.Second
+	previewTimeout = time.Minute
+	pushTimeout    = 30 * time.Second
+	runTimeout     = 5 * time.Minute
+)
+
+// Config is what a Console needs.
+type Config struct {
+	// Operations are those of the admin API; required, and complete.
+	Operations *api.Operations
+	// Gatherer yields the metrics that the overview shows; required.
+	Gatherer prometheus.Gatherer
+	Log      zerolog.Logger
+	// Version is that of the binary; it stands at the foot of each page.
+	Version string
+}
+
+// Console serves the pages. It implements api.Console.
+type Console struct {
+	api.Operations
+
+	gatherer prometheus.Gatherer
+	log      zerolog.Logger
+	version  string
+	sessions *sessions
+	pages    map[string]pageTemplate
+	assets   map[string]asset
+	origins  *http.CrossOriginProtection
+	ready    func(context.Context) []api.CheckState
+}
+
+// New returns a Console. It returns an Invalid fault when something required is
+// missing.
+func New(cfg Config) (*Console, error) {
+	if cfg.Operations == nil || cfg.Operations.Tokens == nil || cfg.Gatherer == nil {
+		return nil, fault.New(fault.Invalid, "console: Operations and Gatherer are required")
+	}
+	assets, err := readAssets()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := parsePages(assets)
+	if err != nil {
+		return nil, err
+	}
+	return &Console{
+		Operations: *cfg.Operations, gatherer: cfg.Gatherer, log: cfg.Log.With().Str("component", "console").Logger(), version: cfg.Version,
+		sessions: newSessions(), pages: pages, assets: assets, origins: http.NewCrossOriginProtection(),
+		ready: func(context.Context) []api.CheckState { return nil },
+	}, nil
+}
+
+// Mount adds the console's routes. All but the sign-in and the assets want a session.
+func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api.CheckState) {
+	c.ready = ready
+	router.Group(func(r chi.Router) {
+		r.Use(c.headers)
+		r.Get("/assets/{name}", c.asset)
+		r.Get("/sign-in", c.signInPage)
+		r.Post("/sign-in", c.signIn)
+
+		c.get(r, "/", pageTimeout, c.overview)
+		c.get(r, "/live", pageTimeout, c.live)
+		c.post(r, "/sign-out", pageTimeout, c.signOut)
+		c.post(r, "/sending/stop", pageTimeout, c.stopSending)
+		c.post(r, "/sending/start", pageTimeout, c.startSending)
+
+		c.get(r, "/rules", pageTimeout, c.rules)
+		c.get(r, "/rules/{id}", pageTimeout, c.rule)
+		c.get(r, "/rules/{id}/preview", previewTimeout, c.preview)
+		c.post(r, "/rules/{id}/pause", pageTimeout, c.ruleAction(c.RuleControl.Pause, "The rule is paused: it takes no ticks."))
+		c.post(r, "/rules/{id}/resume", pageTimeout, c.ruleAction(c.RuleControl.Resume, "The rule takes ticks again."))
+		c.post(r, "/rules/{id}/stop", pageTimeout, c.ruleAction(c.RuleControl.StopRule, "Nothing of this rule is sent until it is started."))
+		c.post(r, "/rules/{id}/start", pageTimeout, c.ruleAction(c.RuleControl.StartRule, "The rule sends again what has not expired."))
+		c.post(r, "/rules/{id}/run", runTimeout, c.runRule)
+
+		c.get(r, "/runs", pageTimeout, c.runs)
+		c.get(r, "/runs/{id}", pageTimeout, c.run)
+		c.post(r, "/runs/{id}/release", pageTimeout, c.releaseRun)
+		c.post(r, "/runs/{id}/discard", pageTimeout, c.discardRun)
+
+		c.get(r, "/users", pageTimeout, c.users)
+		c.post(r, "/users/suppress", pageTimeout, c.suppress)
+		c.post(r, "/users/unsuppress", pageTimeout, c.unsuppress)
+		c.get(r, "/suppressions", pageTimeout, c.suppressions)
+
+		c.get(r, "/push", pageTimeout, c.pushPage)
+		c.post(r, "/push", pushTimeout, c.push)
+		c.get(r, "/audit", pageTimeout, c.audit)
+	})
+}
+
+// handler answers one request of an operator.
+type handler func(v *visit) error
+
+func (c *Console) get(r chi.Router, pattern string, timeout time.Duration, h handler) {
+	r.Get(pattern, c.guard(timeout, h))
+}
+
+func (c *Console) post(r chi.Router, pattern string, timeout time.Duration, h handler) {
+	r.Post(pattern, c.guard(timeout, c.proven(h)))
+}

@@ -1,0 +1,115 @@
+package console_test
+
+import (
+	"html"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/api/console"
+	"github.com/bugle-push/bugle/internal/fault"
+)
+
+// text is what a page says, without its markup, and with one kind of space.
+func text(body string) string {
+	var out strings.Builder
+	for part := range strings.SplitSeq(body, "<") {
+		if _, after, ok := strings.Cut(part, ">"); ok {
+			part = after
+		}
+		out.WriteString(" " + part)
+	}
+	return strings.ReplaceAll(strings.Join(strings.Fields(html.UnescapeString(out.String())), " "), " ,", ",")
+}
+
+func TestTheOverviewTellsTheNumbers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	got := text(page(t, w.signedIn(t), "/live"))
+	for _, want := range []string{
+		"fcm/high 4 321 0 95 s", "fcm/normal 0 0 –", "77 records behind", "held: credentials", "1 failing", "failing ksqldb connection refused",
+		"1 replica alive", "2 held runs", "3 rules in force", "would make 1 234 deliveries, more than 1 000",
+	} {
+		require.Contains(t, got, want)
+	}
+}
+
+// An outage of the database hides nothing that is known without it.
+func TestTheOverviewOutlivesTheDatabase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	require.NoError(t, w.db.Close())
+	got := text(page(t, b, "/"))
+	require.Contains(t, got, "2 failing")
+	require.Contains(t, got, "Not known now. Something went wrong here; request id ")
+	require.Contains(t, got, "fcm/high 4 321")
+	res, body := b.get(t, "/runs")
+	require.Equal(t, http.StatusInternalServerError, res.StatusCode)
+	require.Contains(t, body, "the request id leads to the cause in the log")
+	require.NotContains(t, body, "sql:")
+}
+
+func TestListsComeInPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 60 {
+		w.exec(t, `INSERT INTO suppressions (user_id, reason, class, set_by, set_at) VALUES ($1, 'cool_off', 'service', 'bob', 1)`, "u-"+strconv.Itoa(100+i))
+		w.exec(t, `INSERT INTO runs (id, rule_id, tick_at, state, baseline, since_at, until_at, generation, owner, lease_until, started_at)
+			VALUES ($1, 'race-soon', $1, 'failed', FALSE, 0, 0, 'g', 'o', 0, 0)`, 100+i)
+	}
+	b := w.signedIn(t)
+	for _, tt := range []struct{ first, more, onFirst, onSecond string }{
+		{"/suppressions", `/suppressions?reason=cool_off&amp;user=u-148`, ">u-148<", ">u-159<"},
+		{"/runs?rule=race-soon", `/runs?before=110&amp;rule=race-soon&amp;state=`, `href="/runs/110"`, `href="/runs/100"`},
+	} {
+		body := page(t, b, tt.first)
+		require.Contains(t, body, tt.onFirst)
+		require.NotContains(t, body, tt.onSecond)
+		require.Contains(t, body, tt.more)
+		second := page(t, b, strings.ReplaceAll(tt.more, "&amp;", "&"))
+		require.Contains(t, second, tt.onSecond)
+		require.NotContains(t, second, tt.onFirst)
+	}
+}
+
+// What a form was refused for stands on the next page, once.
+func TestARefusalIsToldOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	for _, tt := range []struct {
+		path string
+		form url.Values
+		told string
+	}{
+		{"/rules/asleep/run", nil, "mode: paused in the rules"},
+		{"/rules/nothing/pause", nil, "there is no such rule"},
+		{"/rules/bet-settled/pause", url.Values{"reason": {strings.Repeat("x", 501)}}, "at most 500 characters"},
+		{"/runs/15/release", nil, "only a held run can be released"},
+		{"/users/suppress", url.Values{"user": {"ann"}, "reason": {"cool_off"}, "class": {"marketing"}}, "it wants service or all"},
+		{"/users/suppress", url.Values{"user": {"ann"}, "reason": {"cool_off"}, "until": {"soon"}}, "wants a date and a time"},
+		{"/users/unsuppress", url.Values{"user": {"ann"}, "reason": {"cool_off"}}, "there is no such suppression"},
+		{"/push", url.Values{"device": {"phone-1"}, "title": {""}, "body": {"x"}}, "the title wants 1 to 200 characters"},
+		{"/push", url.Values{"device": {"phone-2"}, "title": {"a"}, "body": {"x"}}, "not active"},
+	} {
+		res, _ := b.post(t, tt.path, tt.form)
+		require.Equal(t, http.StatusSeeOther, res.StatusCode, tt.path)
+		require.Contains(t, text(page(t, b, "/rules")), tt.told)
+		require.NotContains(t, text(page(t, b, "/rules")), tt.told)
+	}
+	require.Zero(t, w.changes(t))
+}
+
+func TestNewWantsWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []console.Config{{}, {Operations: &api.Operations{}}} {
+		_, err := console.New(cfg)
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	}
+}

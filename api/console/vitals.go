@@ -1,0 +1,148 @@
+package console
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+)
+
+// vitals are what the metrics of this replica say now. The backlog and the rate
+// are those of all replicas, the attempts and the relay this one's.
+type vitals struct {
+	Lanes     []laneVitals
+	Providers []providerVitals
+	// Relay is nil where nothing is relayed.
+	Relay *relayVitals
+	// Outdated says that another replica has newer rules, so that this one begins no runs.
+	Outdated bool
+}
+
+// laneVitals is the queue of a lane.
+type laneVitals struct {
+	Name             string
+	Queued, InFlight float64
+	// Oldest is how long the delivery has been due that has waited longest.
+	Oldest time.Duration
+}
+
+// providerVitals is how it goes with a provider.
+type providerVitals struct {
+	Name string
+	// Rate is the limit, in sends a second.
+	Rate float64
+	// Paused names the causes for which nothing is sent to it.
+	Paused []string
+	// Verdicts count the attempts since this replica started.
+	Verdicts []verdictCount
+}
+
+type verdictCount struct {
+	Verdict string
+	Count   float64
+}
+
+// relayVitals is how far the relay of odds is behind.
+type relayVitals struct {
+	Lag, Waiting, Channels float64
+	// Held names the causes for which nothing is published.
+	Held []string
+}
+
+func (c *Console) vitals() (vitals, error) {
+	families, err := c.gatherer.Gather()
+	if len(families) == 0 && err != nil {
+		return vitals{}, err
+	}
+	return vitalsOf(families), nil // one collector that fails does not hide the others
+}
+
+func vitalsOf(families []*dto.MetricFamily) vitals {
+	var (
+		out       vitals
+		lanes     = map[string]*laneVitals{}
+		providers = map[string]*providerVitals{}
+		verdicts  = map[string]map[string]float64{}
+		relay     relayVitals
+		relayed   bool
+	)
+	lane := func(m *dto.Metric) *laneVitals {
+		name := label(m, "lane")
+		if lanes[name] == nil {
+			lanes[name] = &laneVitals{Name: name}
+		}
+		return lanes[name]
+	}
+	provider := func(m *dto.Metric) *providerVitals {
+		name := label(m, "provider")
+		if providers[name] == nil {
+			providers[name] = &providerVitals{Name: name}
+		}
+		return providers[name]
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			value := m.GetGauge().GetValue()
+			switch f.GetName() {
+			case "bugle_deliveries_pending":
+				lane(m).Queued = value
+			case "bugle_deliveries_oldest_due_seconds":
+				lane(m).Oldest = time.Duration(value * float64(time.Second))
+			case "bugle_deliveries_in_flight":
+				lane(m).InFlight = value
+			case "bugle_send_rate_limit":
+				provider(m).Rate = value
+			case "bugle_provider_paused":
+				if p := provider(m); value > 0 {
+					p.Paused = append(p.Paused, label(m, "cause"))
+				}
+			case "bugle_attempts_total":
+				name := provider(m).Name
+				if verdicts[name] == nil {
+					verdicts[name] = map[string]float64{}
+				}
+				verdicts[name][label(m, "verdict")] += m.GetCounter().GetValue()
+			case "bugle_rules_outdated":
+				out.Outdated = value > 0
+			case "bugle_relay_lag_records":
+				relay.Lag, relayed = relay.Lag+value, true
+			case "bugle_relay_records_waiting":
+				relay.Waiting, relayed = relay.Waiting+value, true
+			case "bugle_relay_channels":
+				relay.Channels, relayed = value, true
+			case "bugle_relay_held":
+				relayed = true
+				if value > 0 {
+					relay.Held = append(relay.Held, label(m, "cause"))
+				}
+			}
+		}
+	}
+	for name, counts := range verdicts {
+		for _, verdict := range slices.Sorted(maps.Keys(counts)) {
+			providers[name].Verdicts = append(providers[name].Verdicts, verdictCount{verdict, counts[verdict]})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lanes)) {
+		out.Lanes = append(out.Lanes, *lanes[name])
+	}
+	for _, p := range providers {
+		out.Providers = append(out.Providers, *p)
+	}
+	slices.SortFunc(out.Providers, func(a, b providerVitals) int { return cmp.Compare(a.Name, b.Name) })
+	if relayed {
+		out.Relay = &relay
+	}
+	return out
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
