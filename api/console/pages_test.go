@@ -55,6 +55,21 @@ func TestTheOverviewOutlivesTheDatabase(t *testing.T) {
 	require.NotContains(t, body, "sql:")
 }
 
+func TestThePageOfAUserTellsWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	got := text(page(t, b, "/users?id=ann"))
+	for _, want := range []string{
+		"phone-1 active android", "rejected Red Rum <b> won Your bet b1 on Red Rum <b> is settled.", "delivery 7 to phone-1 · INVALID_ARGUMENT",
+		"notification 41, version 1", "notification 42, version 1",
+	} {
+		require.Contains(t, got, want)
+	}
+	require.Contains(t, text(page(t, b, "/users?id=eve")), "suppressed cool_off, service by bob")
+	require.Contains(t, text(page(t, b, "/users?id=nobody")), "Nothing was told to this user")
+}
+
 func TestListsComeInPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

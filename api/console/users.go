@@ -11,8 +11,8 @@ import (
 	"github.com/bugle-push/bugle/notifier"
 )
 
-// usersDeliveries is how many deliveries the page of a user lists.
-const usersDeliveries = 20
+// timelineSize is how much of a user's timeline their page lists.
+const timelineSize = 20
 
 // userView is the page of a user, or the search for one.
 type userView struct {
@@ -22,9 +22,11 @@ type userView struct {
 	ID           devices.UserID
 	Devices      []devices.Device
 	Suppressions []suppressionView
-	Deliveries   []notifier.DeliveryRecord
-	Reasons      []notifier.Reason
-	Classes      []notifier.SuppressionClass
+	// Timeline is what the user was told, or not, newest first; More says that there is older.
+	Timeline notifier.Timeline
+	More     bool
+	Reasons  []notifier.Reason
+	Classes  []notifier.SuppressionClass
 }
 
 // suppressionView is a suppression and whether it counts now.
@@ -53,19 +55,13 @@ func (c *Console) users(v *visit) error {
 		return err
 	}
 	var err error
-	if view.Devices, err = c.Devices.Devices(v.ctx(), user); err != nil {
+	if view.Timeline, err = c.Explain.Timeline(v.ctx(), notifier.TimelineQuery{User: user, Limit: timelineSize}); err != nil {
 		return err
 	}
-	listed, err := c.Suppressions.Suppressions(v.ctx(), notifier.SuppressionQuery{User: user, Limit: pageSize})
-	if err != nil {
-		return err
-	}
-	view.Suppressions = suppressionsOf(listed)
-	if view.Deliveries, err = c.Deliveries.Deliveries(v.ctx(), notifier.DeliveryQuery{User: user, Limit: usersDeliveries}); err != nil {
-		return err
-	}
+	view.Devices, view.More = view.Timeline.Devices, view.Timeline.Next != nil
+	view.Suppressions = suppressionsOf(view.Timeline.UserStanding.Suppressions)
 	// Somebody of whom nothing is known may be a device's id: its page is its user's.
-	if len(view.Devices)+len(listed)+len(view.Deliveries) == 0 && devices.ID(view.Asked).Validate() == nil {
+	if len(view.Devices)+len(view.Suppressions)+len(view.Timeline.Items) == 0 && devices.ID(view.Asked).Validate() == nil {
 		d, err := c.Devices.Find(v.ctx(), devices.ID(view.Asked))
 		if err == nil {
 			http.Redirect(v.w, v.r, userPath(string(d.User)), http.StatusSeeOther)
