@@ -470,7 +470,7 @@ func (x *Explainer) judge(s scene, e *ExplainedDelivery, v View, known bool, sto
 	if !known && e.State != Sent {
 		detail = ""
 	}
-	e.Explanation = sentence(e, reason, detail, d, s)
+	e.Explanation = sentence(e, reason, detail, d)
 }
 
 // gates lists the verdicts when one of them, or none, held the delivery up.

@@ -125,7 +125,7 @@ func duration(d time.Duration) string {
 }
 
 // sentence says what became of a delivery, and why.
-func sentence(e *ExplainedDelivery, reason Reason, detail string, now Decision, s scene) string {
+func sentence(e *ExplainedDelivery, reason Reason, detail string, now Decision) string {
 	tail := ""
 	if detail != "" {
 		tail = ": " + detail
