@@ -180,6 +180,7 @@ func newWorld(t testing.TB) *world {
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
 		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control,
+		Users: notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
 	}
 	pages, err := console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{metrics, busy()}, Log: log, Version: "1.2.3"})
 	require.NoError(t, err)

@@ -164,6 +164,8 @@ var expected = []struct{ command, output string }{
 	{"/admin/v1/rules", `"id":"bet-rejected"`},
 	{" -L", `topic "odds" with \d+ partitions`},
 	{"-t odds", `race-\d{4} \[\{"name":"Car 1"`},
+	{"/stream", `data: \{.*"odds":\[\{"name":"Car 1"`},
+	{"/v1/odds/", `"odds":\[\{"name":"Car 1"`},
 	{"/sse", `data: \[\{"name":"Car 1"`},
 	{"/messages", `"channel":"inbound:betting:cars:guest"`},
 	{"/deactivate", `^$`},

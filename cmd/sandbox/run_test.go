@@ -16,7 +16,7 @@ func TestSandboxEndToEnd(t *testing.T) {
 		t.Skip("takes 40 seconds of real time")
 	}
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"-for", "31s", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, &stderr)
+	code := run(t.Context(), []string{"-for", "36s", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, &stderr)
 	require.Zero(t, code, stderr.String())
 
 	var r struct {
@@ -48,7 +48,7 @@ func TestSandboxEndToEnd(t *testing.T) {
 		RoundMS map[string]int `json:"round_ms"`
 	}
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
-	require.InDelta(t, 31, r.DurationS, 2)
+	require.InDelta(t, 36, r.DurationS, 2)
 	require.Positive(t, r.Users)
 	require.Positive(t, r.Devices["fcm"])
 	require.InDelta(t, r.Devices["fcm"], r.Devices["ably"], float64(r.Devices["fcm"])/2)
