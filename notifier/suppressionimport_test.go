@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,23 +20,32 @@ import (
 	"github.com/bugle-push/bugle/notifier/sqlledger"
 )
 
-// exclusions is a source with the rows of one list; err cuts it after them.
+// exclusions is a source with the rows of one list; an error cuts it after them.
 type exclusions struct {
-	rows  []notifier.Row
-	err   error
-	reads int
+	mu   sync.Mutex
+	rows []notifier.Row
+	err  error
+}
+
+// say makes rows, and then an error, what the next read finds.
+func (e *exclusions) say(rows []notifier.Row, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rows, e.err = rows, err
 }
 
 func (e *exclusions) Read(context.Context, string, map[string]any) iter.Seq2[notifier.Row, error] {
-	e.reads++
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	rows, err := e.rows, e.err
 	return func(yield func(notifier.Row, error) bool) {
-		for _, row := range e.rows {
+		for _, row := range rows {
 			if !yield(row, nil) {
 				return
 			}
 		}
-		if e.err != nil {
-			yield(nil, e.err)
+		if err != nil {
+			yield(nil, err)
 		}
 	}
 }
@@ -78,12 +88,12 @@ func TestAnImportSetsWhatTheQuerySaysAndLiftsWhatHasDisappeared(t *testing.T) {
 	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
 		_, err := l.Suppress(t.Context(), operator, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
 		require.NoError(t, err)
-		e.rows = []notifier.Row{excluded("ann"), excluded("bob")}
+		e.say([]notifier.Row{excluded("ann"), excluded("bob")}, nil)
 		next()
 		require.Equal(t, []string{"ann self_exclusion all false", "ann self_exclusion service true", "bob self_exclusion service true"}, listed(t, l))
 		require.NoError(t, i.Check(t.Context()))
 
-		e.rows = []notifier.Row{excluded("bob")}
+		e.say([]notifier.Row{excluded("bob")}, nil)
 		next()
 		require.Equal(t, []string{"ann self_exclusion all false", "bob self_exclusion service true"}, listed(t, l), "an operator's stays")
 		key := notifier.SuppressionKey{User: "bob", Reason: notifier.ReasonSelfExclusion, Imported: true}
@@ -127,10 +137,10 @@ func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			importing(t, c.maxLifted, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
-				e.rows = many
+				e.say(many, nil)
 				next()
 				require.Len(t, listed(t, l), len(many))
-				e.rows, e.err = c.rows, c.err
+				e.say(c.rows, c.err)
 				next()
 				require.Len(t, listed(t, l), c.want)
 				require.NoError(t, i.Check(t.Context()), "that is no alarm yet")
@@ -142,7 +152,7 @@ func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
 				}
 				require.ErrorContains(t, i.Check(t.Context()), "no import of suppressions has succeeded for")
 
-				e.rows, e.err = many, nil
+				e.say(many, nil)
 				next()
 				require.NoError(t, i.Check(t.Context()))
 			})
@@ -154,10 +164,10 @@ func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
 func TestRowsForTheSameUserAndReasonAllHold(t *testing.T) {
 	t.Parallel()
 	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
-		e.rows = []notifier.Row{
+		e.say([]notifier.Row{
 			{"user_id": "ann", "reason": "cool_off", "class": "all", "from": "2027-01-02T00:00:00Z", "until": "2027-01-03T00:00:00Z"},
 			{"user_id": "ann", "reason": "cool_off", "class": "service", "from": "2026-01-01T00:00:00Z", "until": "2026-02-01T00:00:00Z"},
-		}
+		}, nil)
 		next()
 		list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
 		require.NoError(t, err)
