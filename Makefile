@@ -6,7 +6,7 @@ GO      ?= go
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 FUZZTIME ?= 10s
 # A package that hangs is killed, and says where, instead of stopping CI.
-TIMEOUT ?= 20m
+TIMEOUT ?= 30m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help

@@ -63,7 +63,7 @@ const grownVariable = "BUGLE_TEST_GROWN_ROWS"
 func TestARunThatHasGrownIsHeldUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
 	const usual = 200
-	jump := 5000
+	jump := 2500
 	if text := os.Getenv(grownVariable); text != "" {
 		var err error
 		jump, err = strconv.Atoi(text)

@@ -96,8 +96,8 @@ func TestNobodyIsSentToWhileSuppressed(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
-		users := rapid.IntRange(1, 12).Draw(rt, "users")
-		steps := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 30).Draw(rt, "steps")
+		users := rapid.IntRange(1, 6).Draw(rt, "users")
+		steps := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 10).Draw(rt, "steps")
 		synctest.Test(t, func(t *testing.T) {
 			db := sqldbtest.SQLite(t)
 			w := &world{t: t, db: db, ledger: sqlledger.New(db), tries: map[string]int{}}
