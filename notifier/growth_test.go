@@ -62,17 +62,17 @@ const grownVariable = "BUGLE_TEST_GROWN_ROWS"
 // ticks and sweeps that read the same rows again bring none of them back.
 func TestARunThatHasGrownIsHeldUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
-	const usual = 200
-	jump := 2500
+	usual, jump := 60, 700
 	if text := os.Getenv(grownVariable); text != "" {
 		var err error
 		jump, err = strconv.Atoi(text)
 		require.NoError(t, err)
-		require.Greater(t, jump, 10*usual)
+		usual = 200
 	}
+	require.Greater(t, jump, 10*usual)
 	inWorld(t, func(t *testing.T, w *world) {
 		w.device("a1", "ann")
-		rules := strings.Replace(rulesYAML, "audience: {user: user_id}", "audience: {user: user_id}\n    max_growth: {times: 10, over: 1000}", 1)
+		rules := strings.Replace(rulesYAML, "audience: {user: user_id}", "audience: {user: user_id}\n    max_growth: {times: 10, over: 300}", 1)
 		rules = strings.Replace(rules, `schedule: "@every 1s"`, `schedule: "@every 5s"`, 1)
 		control, run := w.controlled(rules, "replica-1")
 		settle := func(prefix string, n int) {
