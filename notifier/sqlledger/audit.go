@@ -83,7 +83,7 @@ func noteOf(action notifier.Action, subject string, before, after any) (note, er
 // another from here to their commits: whoever reads it forward, by id, must miss none that
 // commits later with a smaller one.
 func (l *Ledger) noteAll(ctx context.Context, tx *sql.Tx, by notifier.Actor, notes []note) error {
-	param, err := batch(notes)
+	param, err := sqldb.Batch(notes)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (l *Ledger) NotificationsOf(ctx context.Context, set []notifier.Notificatio
 		return nil, err
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, l.notificationsOfQuery(), param)
-	out, err := collect(rows, err, scanNotification)
+	out, err := sqldb.Collect(rows, err, scanNotification)
 	if err != nil {
 		return nil, fmt.Errorf("read notifications: %w", err)
 	}
@@ -93,7 +93,7 @@ func (l *Ledger) Attempts(ctx context.Context, set []notifier.DeliveryID) (map[n
 		notifier.AttemptRecord
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, l.attemptsQuery(), param)
-	found, err := collect(rows, err, func(r *sql.Rows) (a attempt, err error) {
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (a attempt, err error) {
 		var started, ended int64
 		err = r.Scan(&a.delivery, &a.Generation, &a.Owner, &started, &ended, &a.Verdict, &a.Code, &a.Status, &a.ProviderID)
 		a.StartedAt, a.EndedAt = sqldb.Time(started), sqldb.Time(ended)
@@ -122,13 +122,13 @@ func (l *Ledger) StoppedBy(ctx context.Context, set []notifier.DeliveryID) (map[
 	for i, id := range set {
 		items[i].Subject = notifier.SubjectDelivery(id)
 	}
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return nil, err
 	}
 	type entry struct{ subject, after string }
 	rows, err := l.db.SQL().QueryContext(ctx, l.stoppedByQuery(), param)
-	found, err := collect(rows, err, func(r *sql.Rows) (e entry, err error) { return e, r.Scan(&e.subject, &e.after) })
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (e entry, err error) { return e, r.Scan(&e.subject, &e.after) })
 	if err != nil {
 		return nil, fmt.Errorf("read what suppressions stopped: %w", err)
 	}

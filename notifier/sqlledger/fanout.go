@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -39,7 +40,7 @@ func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) 
 		made, more = 0, false
 		rows, err := tx.QueryContext(ctx, `SELECT id FROM notifications
 			WHERE audience = 'user' AND state = 'released' AND fanned_at = 0 ORDER BY id LIMIT $1`+l.db.Dialect().SkipLocked, fanBatch)
-		set, err := collect(rows, err, func(r *sql.Rows) (id notifier.NotificationID, err error) { return id, r.Scan(&id) })
+		set, err := sqldb.Collect(rows, err, func(r *sql.Rows) (id notifier.NotificationID, err error) { return id, r.Scan(&id) })
 		if err != nil || len(set) == 0 {
 			return err
 		}
@@ -52,7 +53,7 @@ func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) 
 			return err
 		}
 		// CROSS JOIN makes SQLite go from the batch to the devices; to PostgreSQL it is a join like any other.
-		made, err = exec(ctx, tx, `INSERT INTO deliveries
+		made, err = sqldb.Exec(ctx, tx, `INSERT INTO deliveries
 			(notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, due_at, expires_at, created_at)
 			SELECT n.id, d.id, d.user_id, n.rule_id, d.provider, n.urgency, n.follow_up, 'queued', $2, n.expires_at, $2
 			FROM `+l.records("id BIGINT")+` CROSS JOIN notifications n CROSS JOIN devices d
@@ -164,7 +165,7 @@ func (l *Ledger) fanChunk(ctx context.Context, tx *sql.Tx, b broad, last string,
 	if last != "" {
 		args = append(args, last)
 	}
-	made, err = exec(ctx, tx, fanQuery(b.audience, last != ""), args...)
+	made, err = sqldb.Exec(ctx, tx, fanQuery(b.audience, last != ""), args...)
 	if err != nil {
 		return 0, fmt.Errorf("insert deliveries: %w", err)
 	}

@@ -68,7 +68,7 @@ func (l *Ledger) Replicas(ctx context.Context) ([]notifier.ReplicaRecord, error)
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT owner, generation, version, since, seen_at,
 		generation = COALESCE((SELECT f.generation FROM rules_in_force f), '') FROM replicas ORDER BY since DESC, owner DESC`)
-	out, err := collect(rows, err, func(r *sql.Rows) (v notifier.ReplicaRecord, err error) {
+	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (v notifier.ReplicaRecord, err error) {
 		var since, seen int64
 		err = r.Scan(&v.Owner, &v.Generation, &v.Version, &since, &seen, &v.InForce)
 		v.Since, v.SeenAt = sqldb.Time(since), sqldb.Time(seen)

@@ -90,7 +90,7 @@ func (l *Ledger) reserve(
 		if len(news) == 0 {
 			return nil
 		}
-		param, err := batch(news)
+		param, err := sqldb.Batch(news)
 		if err != nil {
 			return err
 		}
@@ -126,12 +126,12 @@ func (l *Ledger) frequencyOf(
 		wanted[notifier.FrequencyKey{User: r.User, Notification: r.Notification}] = true
 		keys[i].User, keys[i].Notification = r.User, r.Notification
 	}
-	param, err := batch(keys)
+	param, err := sqldb.Batch(keys)
 	if err != nil {
 		return nil, nil, err
 	}
 	rows, err := tx.QueryContext(ctx, l.frequencyQuery(), param, since)
-	found, err := collect(rows, err, func(r *sql.Rows) (f frequencyRow, err error) {
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (f frequencyRow, err error) {
 		return f, r.Scan(&f.User, &f.Notification, &f.Category, &f.Class, &f.Verdict, &f.At)
 	})
 	if err != nil {
@@ -193,7 +193,7 @@ func (l *Ledger) giveBack(ctx context.Context, tx *sql.Tx, results []notifier.Re
 	if len(rows) == 0 {
 		return nil
 	}
-	param, err := batch(rows)
+	param, err := sqldb.Batch(rows)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (l *Ledger) RemoveFrequency(ctx context.Context, keep time.Duration, limit 
 		if err != nil {
 			return err
 		}
-		r.Frequency, err = exec(ctx, tx, `DELETE FROM frequency WHERE (user_id, notification_id) IN (`+oldFrequency+l.db.Dialect().SkipLocked+`)`,
+		r.Frequency, err = sqldb.Exec(ctx, tx, `DELETE FROM frequency WHERE (user_id, notification_id) IN (`+oldFrequency+l.db.Dialect().SkipLocked+`)`,
 			now-keep.Microseconds(), limit)
 		r.More = r.Frequency == limit
 		return err

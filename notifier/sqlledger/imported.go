@@ -65,7 +65,7 @@ func (l *Ledger) keepTurn(ctx context.Context, tx *sql.Tx, turn notifier.ImportT
 	if err != nil {
 		return err
 	}
-	n, err := exec(ctx, tx, `UPDATE suppression_imports SET lease_until = $1 WHERE id = 1 AND owner = $2 AND no = $3 AND lease_until > $4`,
+	n, err := sqldb.Exec(ctx, tx, `UPDATE suppression_imports SET lease_until = $1 WHERE id = 1 AND owner = $2 AND no = $3 AND lease_until > $4`,
 		now+lease.Microseconds(), turn.Owner, turn.No, now)
 	if err != nil {
 		return fmt.Errorf("keep import: %w", err)

@@ -75,7 +75,7 @@ func (l *Ledger) Inbox(ctx context.Context, user devices.UserID, sel notifier.In
 		before = maxID
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, l.inboxQuery(inboxEntries, sel.Unread), hidden, string(user), before, sel.Limit)
-	if rec.Entries, err = collect(rows, err, scanInboxEntry); err != nil {
+	if rec.Entries, err = sqldb.Collect(rows, err, scanInboxEntry); err != nil {
 		return rec, fmt.Errorf("read inbox: %w", err)
 	}
 	err = l.db.SQL().QueryRowContext(ctx, `SELECT locale, time_zone FROM devices WHERE user_id = $1 AND state = 'active'
@@ -149,7 +149,7 @@ func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notif
 			if err != nil {
 				return err
 			}
-			marked, err = exec(ctx, tx, query, rules, string(user), below, readBatch, now)
+			marked, err = sqldb.Exec(ctx, tx, query, rules, string(user), below, readBatch, now)
 			return err
 		})
 		if err != nil {
@@ -168,5 +168,5 @@ func rulesBatch(rules []string) (string, error) {
 	for i, r := range rules {
 		items[i].Rule = r
 	}
-	return batch(items)
+	return sqldb.Batch(items)
 }

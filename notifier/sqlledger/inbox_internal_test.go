@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 )
@@ -18,7 +19,7 @@ import (
 func plan(t *testing.T, l *Ledger, query string, args ...any) []string {
 	t.Helper()
 	rows, err := l.db.SQL().QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
-	steps, err := collect(rows, err, func(r *sql.Rows) (string, error) {
+	steps, err := sqldb.Collect(rows, err, func(r *sql.Rows) (string, error) {
 		var id, parent, unused int
 		var detail string
 		return detail, r.Scan(&id, &parent, &unused, &detail)

@@ -113,7 +113,7 @@ func (l *Ledger) Delivery(ctx context.Context, id notifier.DeliveryID) (notifier
 	d := found[0]
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT generation, owner, started_at, ended_at, verdict, code, status, provider_id
 		FROM attempts WHERE delivery_id = $1 ORDER BY id`, id)
-	d.Attempts, err = collect(rows, err, func(r *sql.Rows) (a notifier.AttemptRecord, err error) {
+	d.Attempts, err = sqldb.Collect(rows, err, func(r *sql.Rows) (a notifier.AttemptRecord, err error) {
 		var started, ended int64
 		err = r.Scan(&a.Generation, &a.Owner, &started, &ended, &a.Verdict, &a.Code, &a.Status, &a.ProviderID)
 		a.StartedAt, a.EndedAt = sqldb.Time(started), sqldb.Time(ended)

@@ -15,7 +15,7 @@ import (
 // notifier.ErrUnknownNotification.
 func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (notifier.NotificationRecord, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, selectNotification+` WHERE id = $1`, id)
-	found, err := collect(rows, err, scanNotification)
+	found, err := sqldb.Collect(rows, err, scanNotification)
 	if err != nil {
 		return notifier.NotificationRecord{}, fmt.Errorf("read notification %d: %w", id, err)
 	}
@@ -38,7 +38,7 @@ const selectNotification = `SELECT id, rule_id, identity, shadow, follow_up, key
 // Held implements notifier.ControlLedger.
 func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]notifier.NotificationRecord, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, selectNotification+` WHERE run_id = $1 AND state = 'held' ORDER BY run_id, id LIMIT $2`, id, limit)
-	found, err := collect(rows, err, scanNotification)
+	found, err := sqldb.Collect(rows, err, scanNotification)
 	if err != nil {
 		return nil, fmt.Errorf("read what run %d holds: %w", id, err)
 	}
@@ -117,7 +117,7 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 	for i, k := range keys {
 		items[i].Key = k
 	}
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state,
 		hold_until > 0 AND confirmed_at = 0 AND state IN ('staged', 'passed', 'held', 'provisional') FROM notifications
 		WHERE rule_id = $2 AND latest AND key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`, param, rule)
-	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) {
 		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State, &p.Held)
 	})
 	if err != nil {

@@ -100,7 +100,7 @@ func counts[K ~string](ctx context.Context, l *Ledger, query string, args ...any
 		n    int64
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, query, args...)
-	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.name, &p.n) })
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.name, &p.n) })
 	out := make(map[K]int64, len(found))
 	for _, p := range found {
 		out[p.name] = p.n

@@ -2,9 +2,6 @@ package sqlledger
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
-	"fmt"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -35,15 +32,6 @@ func (l *Ledger) records(columns ...string) string {
 // idSet is a subquery of the ids in the batch in $1.
 func (l *Ledger) idSet() string { return `(SELECT j.id FROM ` + l.records("id BIGINT") + `)` }
 
-// batch is the one parameter of a set-wise statement.
-func batch[T any](items []T) (string, error) {
-	b, err := json.Marshal(items)
-	if err != nil {
-		return "", fmt.Errorf("encode batch: %w", err)
-	}
-	return string(b), nil
-}
-
 // ids is a batch of bare ids.
 func ids[T ~int64](in []T) (string, error) {
 	type item struct {
@@ -53,32 +41,5 @@ func ids[T ~int64](in []T) (string, error) {
 	for i, id := range in {
 		out[i].ID = int64(id)
 	}
-	return batch(out)
-}
-
-// exec runs a statement and returns how many rows it touched.
-func exec(ctx context.Context, tx *sql.Tx, query string, args ...any) (int, error) {
-	res, err := tx.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	return int(n), err
-}
-
-// collect reads all rows of a query with scan.
-func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
+	return sqldb.Batch(out)
 }

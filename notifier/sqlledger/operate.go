@@ -108,7 +108,7 @@ func (l *Ledger) whyNotHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID) 
 
 // endHeld returns how many notifications it moved, and ErrRunLost when the run is not held.
 func (l *Ledger) endHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID, state notifier.RunState) (int, error) {
-	n, err := exec(ctx, tx, `UPDATE runs SET state = $1 WHERE id = $2 AND state = 'held'`, state, id)
+	n, err := sqldb.Exec(ctx, tx, `UPDATE runs SET state = $1 WHERE id = $2 AND state = 'held'`, state, id)
 	if err != nil {
 		return 0, fmt.Errorf("end held run: %w", err)
 	}
@@ -125,7 +125,7 @@ func (l *Ledger) endHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID, sta
 			return 0, err
 		}
 	}
-	n, err = exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'held'`,
+	n, err = sqldb.Exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'held'`,
 		state, now, id)
 	if err != nil {
 		return 0, fmt.Errorf("move held notifications: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 )
@@ -91,7 +92,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 			var plan string
 			require.ErrorIs(t, l.db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
 				rows, err := tx.QueryContext(ctx, `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) `+c.query, c.args...)
-				lines, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+				lines, err := sqldb.Collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 				require.NoError(t, err)
 				plan = strings.Join(lines, "\n")
 				return errUndo

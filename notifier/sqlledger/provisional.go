@@ -5,13 +5,14 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 )
 
 // setProvisional keeps back what a run releases from a state and what waits to be
 // confirmed. endHolds releases it.
 func (l *Ledger) setProvisional(ctx context.Context, tx *sql.Tx, run notifier.RunID, from string, now int64) (int, error) {
-	n, err := exec(ctx, tx, `UPDATE notifications SET state = $1 WHERE run_id = $2 AND state = $3 AND hold_until > $4`,
+	n, err := sqldb.Exec(ctx, tx, `UPDATE notifications SET state = $1 WHERE run_id = $2 AND state = $3 AND hold_until > $4`,
 		notifier.NotificationProvisional, run, from, now)
 	if err != nil {
 		return 0, fmt.Errorf("hold provisional notifications: %w", err)
@@ -38,7 +39,7 @@ func (l *Ledger) endHolds(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		n, err := exec(ctx, tx, l.endHoldsQuery(), now, holdBatch)
+		n, err := sqldb.Exec(ctx, tx, l.endHoldsQuery(), now, holdBatch)
 		more = n == holdBatch
 		return err
 	})

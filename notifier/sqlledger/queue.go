@@ -35,7 +35,7 @@ const dueQuery = rulesOf + `
 // Rules implements notifier.Queue.
 func (l *Ledger) Rules(ctx context.Context, lane notifier.LaneID) ([]string, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, rulesQuery, lane.Provider, lane.Urgency)
-	out, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 	if err != nil {
 		return nil, fmt.Errorf("list rules of lane %s: %w", lane, err)
 	}
@@ -102,7 +102,7 @@ func (l *Ledger) Claim(ctx context.Context, req notifier.ClaimRequest) (out []no
 			return err
 		}
 		rows, err := tx.QueryContext(ctx, l.claimQuery(), req.Owner, now+req.Lease.Microseconds(), req.Lane.Provider, req.Lane.Urgency, req.Rule, now, req.Limit)
-		out, err = collect(rows, err, func(r *sql.Rows) (c notifier.Claim, err error) {
+		out, err = sqldb.Collect(rows, err, func(r *sql.Rows) (c notifier.Claim, err error) {
 			c.Until = until
 			return c, r.Scan(&c.ID, &c.No)
 		})
@@ -128,7 +128,7 @@ func (l *Ledger) View(ctx context.Context, claims []notifier.Claim) ([]notifier.
 	readAt := time.Now()
 	decoded := map[notifier.NotificationID]notifier.Row{} // many deliveries share one row
 	rows, err := l.db.SQL().QueryContext(ctx, l.viewQuery(), param)
-	out, err := collect(rows, err, func(r *sql.Rows) (notifier.View, error) { return scanView(r, readAt, decoded) })
+	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (notifier.View, error) { return scanView(r, readAt, decoded) })
 	if err != nil {
 		return nil, fmt.Errorf("read views: %w", err)
 	}
@@ -276,12 +276,12 @@ func (l *Ledger) Record(ctx context.Context, owner string, results []notifier.Re
 				Provider: string(r.Provider), Counted: bit(r.Counted), Unknown: bit(r.Unknown),
 			}
 		}
-		param, err := batch(items)
+		param, err := sqldb.Batch(items)
 		if err != nil {
 			return err
 		}
 		rows, err := tx.QueryContext(ctx, l.recordQuery(), param, now, owner)
-		written, err := collect(rows, err, func(r *sql.Rows) (id notifier.DeliveryID, err error) { return id, r.Scan(&id) })
+		written, err := sqldb.Collect(rows, err, func(r *sql.Rows) (id notifier.DeliveryID, err error) { return id, r.Scan(&id) })
 		if err != nil {
 			return fmt.Errorf("update deliveries: %w", err)
 		}
@@ -327,7 +327,7 @@ func (l *Ledger) attempts(
 	if len(items) == 0 {
 		return nil
 	}
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return err
 	}
@@ -354,7 +354,7 @@ func (l *Ledger) Reclaim(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		n, err = exec(ctx, tx, l.reclaimQuery(), now, limit)
+		n, err = sqldb.Exec(ctx, tx, l.reclaimQuery(), now, limit)
 		return err
 	})
 	if err != nil {
@@ -375,7 +375,7 @@ func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID,
 		if err != nil {
 			return err
 		}
-		n, err = exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $2
+		n, err = sqldb.Exec(ctx, tx, `UPDATE deliveries SET state = 'queued', due_at = $2
 			WHERE state = 'leased' AND lease_until > $2 AND owner = $3 AND provider = $4 AND urgency = $5 AND id NOT IN `+l.idSet(),
 			param, now, owner, lane.Provider, lane.Urgency)
 		return err
@@ -398,7 +398,7 @@ func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		n, err = exec(ctx, tx, l.expireQuery(), now, limit, notifier.ReasonTTL)
+		n, err = sqldb.Exec(ctx, tx, l.expireQuery(), now, limit, notifier.ReasonTTL)
 		return err
 	})
 	if err != nil {

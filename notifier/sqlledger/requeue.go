@@ -50,7 +50,7 @@ func (l *Ledger) RequeueAll(ctx context.Context, by notifier.Actor, f notifier.R
 		}
 		s := l.requeueUpdate(f, now)
 		// Attempts and unknowns stay: they happened, and a correction may depend on them.
-		if out.Requeued, err = exec(ctx, tx, s.sql.String(), s.args...); err != nil {
+		if out.Requeued, err = sqldb.Exec(ctx, tx, s.sql.String(), s.args...); err != nil {
 			return fmt.Errorf("update deliveries: %w", err)
 		}
 		return l.note(ctx, tx, by, notifier.ActionRequeueAll, notifier.SubjectDeliveries, requeueState{

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -70,7 +71,7 @@ const undelivered = `NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification
 // RulesOnRecord implements notifier.RetentionLedger.
 func (l *Ledger) RulesOnRecord(ctx context.Context) ([]string, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT rule_id FROM watermarks ORDER BY rule_id`)
-	out, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 	if err != nil {
 		return nil, fmt.Errorf("list rules on record: %w", err)
 	}
@@ -153,7 +154,7 @@ func (l *Ledger) ForgetKeys(ctx context.Context, m notifier.KeyMemory, limit int
 		}
 		type unseen struct{ id, at int64 }
 		rows, err := tx.QueryContext(ctx, unseenKeys+l.db.Dialect().SkipLocked, m.Rule, bound-seenMargin.Microseconds(), now, limit)
-		found, err := collect(rows, err, func(r *sql.Rows) (u unseen, err error) { return u, r.Scan(&u.id, &u.at) })
+		found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (u unseen, err error) { return u, r.Scan(&u.id, &u.at) })
 		if err != nil {
 			return fmt.Errorf("pick: %w", err)
 		}
@@ -261,7 +262,7 @@ func (l *Ledger) RemoveBadRows(ctx context.Context, keep time.Duration, limit in
 		if err != nil {
 			return err
 		}
-		r.BadRows, err = exec(ctx, tx, deleteBadRows(l.db.Dialect().SkipLocked), now-keep.Microseconds(), limit)
+		r.BadRows, err = sqldb.Exec(ctx, tx, deleteBadRows(l.db.Dialect().SkipLocked), now-keep.Microseconds(), limit)
 		r.More = r.BadRows == limit
 		return err
 	})
@@ -274,7 +275,7 @@ func (l *Ledger) RemoveBadRows(ctx context.Context, keep time.Duration, limit in
 // pick locks what a step removes and returns its ids.
 func (l *Ledger) pick(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]int64, error) {
 	rows, err := tx.QueryContext(ctx, query+l.db.Dialect().SkipLocked, args...)
-	set, err := collect(rows, err, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) })
+	set, err := sqldb.Collect(rows, err, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) })
 	if err != nil {
 		return nil, fmt.Errorf("pick: %w", err)
 	}
@@ -289,7 +290,7 @@ func (l *Ledger) onSet(ctx context.Context, tx *sql.Tx, query string, set []int6
 		return 0, err
 	}
 	query = onSet(query, l.idSet())
-	return exec(ctx, tx, query, append([]any{param}, args...)...)
+	return sqldb.Exec(ctx, tx, query, append([]any{param}, args...)...)
 }
 
 func onSet(query, set string) string { return strings.ReplaceAll(query, "{set}", set) }

@@ -23,7 +23,7 @@ func (l *Ledger) LastRun(ctx context.Context, rule string) (last notifier.LastRu
 	}
 	rows, err := l.db.SQL().QueryContext(ctx, `SELECT tick_at, state, finished_at FROM runs WHERE rule_id = $1 ORDER BY id DESC LIMIT $2`,
 		rule, countedFailures)
-	found, err := collect(rows, err, func(r *sql.Rows) (e ended, err error) { return e, r.Scan(&e.tick, &e.state, &e.at) })
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (e ended, err error) { return e, r.Scan(&e.tick, &e.state, &e.at) })
 	if err != nil {
 		return last, fmt.Errorf("read last run: %w", err)
 	}
@@ -48,7 +48,7 @@ func (l *Ledger) FailLapsed(ctx context.Context) (rules []string, err error) {
 		}
 		rows, err := tx.QueryContext(ctx, failLapsed+` WHERE id IN (SELECT id FROM runs WHERE state = 'reading' AND lease_until <= $1`+
 			l.db.Dialect().SkipLocked+`) RETURNING rule_id`, now)
-		rules, err = collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+		rules, err = sqldb.Collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 		return err
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *Ledger) hold(ctx context.Context, tx *sql.Tx, run notifier.Run) error {
 	if err != nil {
 		return err
 	}
-	n, err := exec(ctx, tx, `UPDATE runs SET lease_until = $1 WHERE id = $2 AND owner = $3 AND state = 'reading'`,
+	n, err := sqldb.Exec(ctx, tx, `UPDATE runs SET lease_until = $1 WHERE id = $2 AND owner = $3 AND state = 'reading'`,
 		now+run.Lease.Microseconds(), run.ID, run.Owner)
 	if err != nil {
 		return fmt.Errorf("hold run: %w", err)
@@ -205,7 +205,7 @@ func (l *Ledger) Advance(ctx context.Context, run notifier.Run, from, to time.Ti
 		if err := l.hold(ctx, tx, run); err != nil {
 			return err
 		}
-		n, err := exec(ctx, tx, `UPDATE watermarks SET position = $1 WHERE rule_id = $2 AND position = $3`,
+		n, err := sqldb.Exec(ctx, tx, `UPDATE watermarks SET position = $1 WHERE rule_id = $2 AND position = $3`,
 			sqldb.Micros(to), run.Rule, sqldb.Micros(from))
 		if err != nil {
 			return fmt.Errorf("move watermark: %w", err)
@@ -295,7 +295,7 @@ func (l *Ledger) Finish(ctx context.Context, run notifier.Run, rule *notifier.Ru
 
 // setStaged moves what a run has staged to the state that the run ends in.
 func (l *Ledger) setStaged(ctx context.Context, tx *sql.Tx, run notifier.RunID, state notifier.RunState, now int64) (int, error) {
-	n, err := exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'staged'`,
+	n, err := sqldb.Exec(ctx, tx, `UPDATE notifications SET state = $1, released_at = $2 WHERE run_id = $3 AND state = 'staged'`,
 		state, now, run)
 	if err != nil {
 		return 0, fmt.Errorf("release notifications: %w", err)

@@ -236,7 +236,7 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 	for i, d := range drafts {
 		keys[i].Key = d.Key
 	}
-	param, err := batch(keys)
+	param, err := sqldb.Batch(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 		n.hold_until, n.confirmed_at
 		FROM notifications n WHERE n.rule_id = $2 AND n.latest AND n.key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`+
 		l.db.Dialect().ForUpdate, param, rule)
-	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) {
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) {
 		return p, r.Scan(&p.key, &p.id, &p.identity, &p.version, &p.hash, &p.order, &p.state, &p.run, &p.seen, &p.hold, &p.confirmed)
 	})
 	if err != nil {
@@ -294,7 +294,7 @@ func (l *Ledger) spoken(
 	if len(threads) == 0 {
 		return nil, nil
 	}
-	param, err := batch(threads)
+	param, err := sqldb.Batch(threads)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +305,7 @@ func (l *Ledger) spoken(
 	rows, err := tx.QueryContext(ctx, `SELECT n.thread, n.rule_id, n.id, n.order_value FROM notifications n
 		WHERE n.thread IN (SELECT j.thread FROM `+l.records("thread TEXT")+`) AND n.rule_id <> $2 AND n.state = 'released'
 		  AND (NOT n.shadow OR $3) ORDER BY n.id`, param, rule.ID, rule.Mode == notifier.ModeShadow)
-	found, err := collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.thread, &p.rule, &p.id, &p.order) })
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.thread, &p.rule, &p.id, &p.order) })
 	if err != nil {
 		return nil, fmt.Errorf("read what peers have said: %w", err)
 	}
@@ -335,7 +335,7 @@ func (l *Ledger) raisedBound(ctx context.Context, tx *sql.Tx, run notifier.Run, 
 
 func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if len(p.newer) > 0 {
-		param, err := batch(p.newer)
+		param, err := sqldb.Batch(p.newer)
 		if err != nil {
 			return err
 		}
@@ -374,7 +374,7 @@ func (l *Ledger) apply(ctx context.Context, tx *sql.Tx, p stagePlan) error {
 	if err := l.markFollowUps(ctx, tx, p.insert, p.rule.Audience.Kind == notifier.AudienceFollows); err != nil {
 		return err
 	}
-	param, err := batch(p.insert)
+	param, err := sqldb.Batch(p.insert)
 	if err != nil {
 		return err
 	}
@@ -405,13 +405,13 @@ func (l *Ledger) onIDs(ctx context.Context, tx *sql.Tx, set []notifier.Notificat
 // markFollowUps finds those whose thread has an older notification, of their own
 // rule or of the one that it follows.
 func (l *Ledger) markFollowUps(ctx context.Context, tx *sql.Tx, insert []staged, follows bool) error {
-	param, err := batch(insert)
+	param, err := sqldb.Batch(insert)
 	if err != nil {
 		return err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT n.thread FROM notifications n
 		WHERE n.thread IN (SELECT j.thread FROM `+l.records("thread TEXT")+`)`, param)
-	threads, err := collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
+	threads, err := sqldb.Collect(rows, err, func(r *sql.Rows) (s string, err error) { return s, r.Scan(&s) })
 	if err != nil {
 		return fmt.Errorf("read threads: %w", err)
 	}
@@ -446,7 +446,7 @@ func (l *Ledger) badRows(ctx context.Context, tx *sql.Tx, rule string, bad []not
 	if len(items) == 0 {
 		return nil
 	}
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"strconv"
 	"strings"
+
+	"github.com/bugle-push/bugle/internal/sqldb"
 )
 
 // statement puts a SELECT together from constant pieces; values are parameters
@@ -42,5 +44,5 @@ func (s *statement) limit(n int) *statement {
 // list runs a statement outside of any transaction.
 func list[T any](ctx context.Context, l *Ledger, s *statement, scan func(*sql.Rows) (T, error)) ([]T, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, s.sql.String(), s.args...)
-	return collect(rows, err, scan)
+	return sqldb.Collect(rows, err, scan)
 }

@@ -28,7 +28,7 @@ func (l *Ledger) Stops(ctx context.Context) ([]notifier.Stop, error) {
 }
 
 func collectStops(rows *sql.Rows, err error) ([]notifier.Stop, error) {
-	out, err := collect(rows, err, scanStop)
+	out, err := sqldb.Collect(rows, err, scanStop)
 	if err != nil {
 		return nil, fmt.Errorf("list stops: %w", err)
 	}

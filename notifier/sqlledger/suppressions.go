@@ -184,7 +184,7 @@ func (l *Ledger) setSuppressions(
 	if len(rows) == 0 {
 		return 0, nil
 	}
-	param, err := batch(rows)
+	param, err := sqldb.Batch(rows)
 	if err != nil {
 		return 0, err
 	}
@@ -213,7 +213,7 @@ func (l *Ledger) lockSuppressions(
 	}
 	found, err := tx.QueryContext(ctx, t.from()+` JOIN `+l.records("user_id TEXT", "reason TEXT")+
 		` ON s.user_id = j.user_id AND s.reason = j.reason`, param)
-	known, err := collect(found, err, scanSuppression)
+	known, err := sqldb.Collect(found, err, scanSuppression)
 	if err != nil {
 		return nil, fmt.Errorf("read suppressions: %w", err)
 	}
@@ -230,7 +230,7 @@ func keyBatch(keys []notifier.SuppressionKey) (string, error) {
 	for i, k := range keys {
 		rows[i] = suppressionRow{User: k.User, Reason: k.Reason}
 	}
-	return batch(rows)
+	return sqldb.Batch(rows)
 }
 
 // Unsuppress implements notifier.Suppressions.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -101,7 +102,7 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 			{"frequency", `DELETE FROM frequency WHERE user_id = $1 AND notification_id IN
 				(SELECT notification_id FROM frequency WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`, true},
 		} {
-			n, err := exec(ctx, tx, step.query, string(user), limit)
+			n, err := sqldb.Exec(ctx, tx, step.query, string(user), limit)
 			if err != nil {
 				return fmt.Errorf("erase %s: %w", step.kind, err)
 			}

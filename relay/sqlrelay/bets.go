@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -54,7 +53,7 @@ func (b *Bets) Take(ctx context.Context, rows []bets.Row, sightings []bets.Sight
 		return out, nil
 	}
 	items := keep(rows)
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return out, err
 	}
@@ -66,7 +65,7 @@ func (b *Bets) Take(ctx context.Context, rows []bets.Row, sightings []bets.Sight
 		}
 		if len(items) > 0 {
 			found, err := tx.QueryContext(ctx, b.takeQuery(), param, now, string(bets.ReasonID))
-			out.New, err = collect(found, err, func(r *sql.Rows) (row bets.Row, err error) {
+			out.New, err = sqldb.Collect(found, err, func(r *sql.Rows) (row bets.Row, err error) {
 				return row, r.Scan(&row.MessageID, &row.Channel, &row.Kind, &row.Reason)
 			})
 			if err != nil {
@@ -146,7 +145,7 @@ func (b *Bets) Claim(ctx context.Context, r bets.ClaimRequest) (out []bets.Claim
 			return fmt.Errorf("give lapsed leases back: %w", err)
 		}
 		rows, err := tx.QueryContext(ctx, b.claimQuery(), r.Owner, now+r.Lease.Microseconds(), r.Kind, r.Limit)
-		out, err = collect(rows, err, func(r *sql.Rows) (bets.Claimed, error) { return scanClaimed(r, now) })
+		out, err = sqldb.Collect(rows, err, func(r *sql.Rows) (bets.Claimed, error) { return scanClaimed(r, now) })
 		return err
 	})
 	if err != nil {
@@ -200,7 +199,7 @@ func (b *Bets) onClaims(ctx context.Context, set string, claims []bets.Claimed, 
 	for i, c := range claims {
 		items[i] = claim{Seq: c.Seq, No: c.No}
 	}
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return 0, err
 	}
@@ -282,7 +281,7 @@ func (b *Bets) Remove(ctx context.Context, keep time.Duration, limit int) (out b
 		if err != nil {
 			return err
 		}
-		if out.Bets, err = exec(ctx, tx, `DELETE FROM bets WHERE seq IN (SELECT seq FROM bets
+		if out.Bets, err = sqldb.Exec(ctx, tx, `DELETE FROM bets WHERE seq IN (SELECT seq FROM bets
 			WHERE state = 'produced' AND received_at < $1 ORDER BY received_at, seq LIMIT $2`+b.db.Dialect().SkipLocked+`)`,
 			now-keep.Microseconds(), limit); err != nil {
 			return fmt.Errorf("bets: %w", err)
@@ -302,37 +301,4 @@ func (b *Bets) Remove(ctx context.Context, keep time.Duration, limit int) (out b
 func (b *Bets) now(ctx context.Context, q sqldb.Queryer) (int64, error) {
 	now, err := b.db.Now(ctx, q)
 	return sqldb.Micros(now), err
-}
-
-func batch[T any](items []T) (string, error) {
-	text, err := json.Marshal(items)
-	if err != nil {
-		return "", fmt.Errorf("encode batch: %w", err)
-	}
-	return string(text), nil
-}
-
-func exec(ctx context.Context, tx *sql.Tx, query string, args ...any) (int, error) {
-	result, err := tx.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := result.RowsAffected()
-	return int(n), err
-}
-
-func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
 }

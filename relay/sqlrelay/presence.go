@@ -67,7 +67,7 @@ func (b *Bets) see(ctx context.Context, tx *sql.Tx, sightings []bets.Sighting, n
 	items := slices.SortedFunc(maps.Values(newest), func(x, y seen) int {
 		return cmp.Or(cmp.Compare(x.ClientID, y.ClientID), cmp.Compare(x.Channel, y.Channel), cmp.Compare(x.ConnectionID, y.ConnectionID))
 	})
-	param, err := batch(items)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (b *Bets) see(ctx context.Context, tx *sql.Tx, sightings []bets.Sighting, n
 
 // forget removes members that have expired.
 func (b *Bets) forget(ctx context.Context, tx *sql.Tx, now int64, limit int) (int, error) {
-	return exec(ctx, tx, `DELETE FROM presence WHERE (client_id, channel, connection_id) IN
+	return sqldb.Exec(ctx, tx, `DELETE FROM presence WHERE (client_id, channel, connection_id) IN
 		(SELECT client_id, channel, connection_id FROM presence WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`+b.db.Dialect().SkipLocked+`)`,
 		now, limit)
 }
@@ -102,7 +102,7 @@ func (b *Bets) Members(ctx context.Context, q bets.MemberQuery) ([]bets.Member, 
 	}
 	rows, err := b.db.SQL().QueryContext(ctx, membersQuery, now, q.ClientID, q.Channel, q.Page,
 		after.ClientID, after.Channel, after.ConnectionID, q.Limit)
-	out, err := collect(rows, err, func(r *sql.Rows) (m bets.Member, err error) {
+	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (m bets.Member, err error) {
 		var since, seen, expires int64
 		err = r.Scan(&m.ClientID, &m.Channel, &m.ConnectionID, &m.Page, &since, &seen, &expires)
 		m.Since, m.SeenAt, m.ExpiresAt = sqldb.Time(since), sqldb.Time(seen), sqldb.Time(expires)

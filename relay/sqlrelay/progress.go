@@ -3,7 +3,6 @@ package sqlrelay
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
@@ -62,9 +61,9 @@ func (p *Progress) Save(ctx context.Context, marks []relay.Mark) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	text, err := json.Marshal(rows)
+	text, err := sqldb.Batch(rows)
 	if err != nil {
-		return fmt.Errorf("encode progress: %w", err)
+		return err
 	}
 	// Sorted, so that two replicas lock rows in one order. WHERE TRUE keeps SQLite
 	// from reading ON as the condition of a join.
@@ -73,7 +72,7 @@ func (p *Progress) Save(ctx context.Context, marks []relay.Mark) error {
 			SELECT j.source, j.channel, j.newest FROM `+p.db.Dialect().Records("$1", "source TEXT", "channel TEXT", "newest BIGINT")+`
 			WHERE TRUE ORDER BY 1, 2
 			ON CONFLICT (source, channel) DO UPDATE SET newest_offset = excluded.newest_offset
-			WHERE excluded.newest_offset > relay_progress.newest_offset`, string(text))
+			WHERE excluded.newest_offset > relay_progress.newest_offset`, text)
 		return err
 	})
 	if err != nil {
