@@ -474,15 +474,20 @@ func (r *reader) limits(c *Config) {
 // ablyKey is "appId.keyId:secret" (Ably: "API keys").
 var ablyKey = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+:[^\s:]+$`)
 
+// ablyKey checks the form of a key that path or a file names.
+func (r *reader) ablyKey(path string, key Secret, file string) {
+	if key == "" || ablyKey.MatchString(key.Reveal()) {
+		return
+	}
+	if file != "" {
+		path += "_file"
+	}
+	r.addf(path, "is not of the form appId.keyId:secret: copy the whole key from the API keys tab of the app in Ably's dashboard")
+}
+
 func (r *reader) ably(c *Config) {
 	a := c.Ably
-	if a.Key != "" && !ablyKey.MatchString(a.Key.Reveal()) {
-		path := "ably.key"
-		if a.KeyFile != "" {
-			path = "ably.key_file"
-		}
-		r.addf(path, "is not of the form appId.keyId:secret: copy the whole key from the API keys tab of the app in Ably's dashboard")
-	}
+	r.ablyKey("ably.key", a.Key, a.KeyFile)
 	r.ablyTokens(c)
 	others := a
 	others.TokenKey, others.TokenKeyFile = "", ""

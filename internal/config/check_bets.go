@@ -53,13 +53,7 @@ func (r *reader) bets(c *Config) {
 
 func (r *reader) ablyTokens(c *Config) {
 	a := c.Ably
-	if a.TokenKey != "" && !ablyKey.MatchString(a.TokenKey.Reveal()) {
-		path := "ably.token_key"
-		if a.TokenKeyFile != "" {
-			path = "ably.token_key_file"
-		}
-		r.addf(path, "is not of the form appId.keyId:secret: copy the whole key from the API keys tab of the app in Ably's dashboard")
-	}
+	r.ablyKey("ably.token_key", a.TokenKey, a.TokenKeyFile)
 	if a.TokenTTL < minTokenTTL || a.TokenTTL > maxTokenTTL {
 		r.addf("ably.token_ttl", "wants 1m to 24h")
 	}
