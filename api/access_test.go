@@ -16,6 +16,7 @@ import (
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -119,7 +120,7 @@ func TestNoRouteOpensToBadCredentials(t *testing.T) {
 	t.Parallel()
 	i := &issuerOf{}
 	publicKeys(t, i)
-	published := newJWKS(t, i, &lockedBuffer{})
+	published := newJWKS(t, i, &logtest.Buffer{})
 	_, err := published.Authenticate(t.Context(), signer{"ec", jwt.SigningMethodES256, keys()["ec"]}.token(t, claims("ada"), nil))
 	require.NoError(t, err)
 	withKeys := badCredentials(t)

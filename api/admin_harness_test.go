@@ -20,6 +20,7 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
@@ -92,14 +93,14 @@ type adminWorld struct {
 	db      *sqldb.DB
 	ledger  *sqlledger.Ledger
 	stage   *stage
-	log     *lockedBuffer
+	log     *logtest.Buffer
 	tokens  string // the file
 	token   string
 }
 
 func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	t.Helper()
-	a := &adminWorld{stage: &stage{}, log: &lockedBuffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
+	a := &adminWorld{stage: &stage{}, log: &logtest.Buffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	a.db = sqldbtest.SQLite(t)
 	a.ledger = sqlledger.New(a.db)
 	registry := sqldevices.New(a.db, sqldevices.Config{Canceller: a.ledger})

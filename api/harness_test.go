@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/relay"
 )
@@ -33,30 +33,12 @@ const (
 
 var _ api.Authenticator = (*api.HS256)(nil)
 
-// lockedBuffer is a log that the server's goroutines may write and a test may read.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // world is one handler over one empty database.
 type world struct {
 	handler  http.Handler
 	registry *sqldevices.Registry
 	metrics  *prometheus.Registry
-	log      *lockedBuffer
+	log      *logtest.Buffer
 }
 
 func newWorld(t testing.TB, change ...func(*api.Config)) *world {
@@ -64,7 +46,7 @@ func newWorld(t testing.TB, change ...func(*api.Config)) *world {
 	w := &world{
 		registry: sqldevices.New(sqldbtest.SQLite(t), sqldevices.Config{}),
 		metrics:  prometheus.NewRegistry(),
-		log:      &lockedBuffer{},
+		log:      &logtest.Buffer{},
 	}
 	auth, err := api.NewHS256(api.HS256Config{Secret: []byte(secret), Issuer: issuer, Audience: audience})
 	require.NoError(t, err)

@@ -29,6 +29,7 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/logtest"
 )
 
 var _ api.Authenticator = (*api.JWKS)(nil)
@@ -121,7 +122,7 @@ func (i *issuerOf) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), r.Context().Err()
 }
 
-func newJWKS(t testing.TB, transport http.RoundTripper, log *lockedBuffer) *api.JWKS {
+func newJWKS(t testing.TB, transport http.RoundTripper, log *logtest.Buffer) *api.JWKS {
 	t.Helper()
 	j, err := api.NewJWKS(api.JWKSConfig{
 		URL: "https://accounts.example/keys", Issuer: issuer, Audience: audience, Transport: transport, Log: zerolog.New(log),
@@ -150,7 +151,7 @@ func TestPublishedKeysVerify(t *testing.T) {
 	t.Parallel()
 	i := &issuerOf{}
 	publicKeys(t, i)
-	j := newJWKS(t, i, &lockedBuffer{})
+	j := newJWKS(t, i, &logtest.Buffer{})
 	k := keys()
 	for _, s := range []signer{
 		{"rsa", jwt.SigningMethodRS256, k["rsa"]},
@@ -233,7 +234,7 @@ func TestAttacksOnPublishedKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j := newJWKS(t, i, &lockedBuffer{})
+			j := newJWKS(t, i, &logtest.Buffer{})
 			_, err := j.Authenticate(t.Context(), good.token(t, claims("ada"), nil))
 			require.NoError(t, err)
 			requireKind(t, fault.Unauthorized, j, token)
@@ -261,7 +262,7 @@ func TestKeysThatAreNeverUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			i, log := &issuerOf{}, &lockedBuffer{}
+			i, log := &issuerOf{}, &logtest.Buffer{}
 			i.publish(t, jwk(t, "rsa", k["rsa"].Public(), nil), jwk(t, "k", tc.key, tc.change))
 			j := newJWKS(t, i, log)
 			requireKind(t, fault.Unauthorized, j, tc.signer.token(t, claims("eve"), nil))
@@ -279,7 +280,7 @@ func TestKeysThatAreNeverUsed(t *testing.T) {
 		token.Header["kid"] = "k"
 		text, err := token.SignedString([]byte(secret))
 		require.NoError(t, err)
-		requireKind(t, fault.Unauthorized, newJWKS(t, i, &lockedBuffer{}), text)
+		requireKind(t, fault.Unauthorized, newJWKS(t, i, &logtest.Buffer{}), text)
 	})
 }
 
@@ -287,7 +288,7 @@ func TestASingleKeyNeedsNoKid(t *testing.T) {
 	t.Parallel()
 	i := &issuerOf{}
 	i.publish(t, jwk(t, "", keys()["ec"].Public(), nil))
-	user, err := newJWKS(t, i, &lockedBuffer{}).Authenticate(t.Context(),
+	user, err := newJWKS(t, i, &logtest.Buffer{}).Authenticate(t.Context(),
 		signer{"", jwt.SigningMethodES256, keys()["ec"]}.token(t, claims("ada"), nil))
 	require.NoError(t, err)
 	require.EqualValues(t, "ada", user)
@@ -298,7 +299,7 @@ func TestSeveralKeysNeedAKid(t *testing.T) {
 	i := &issuerOf{}
 	k := keys()
 	i.publish(t, jwk(t, "", k["ec"].Public(), nil), jwk(t, "rsa", k["rsa"].Public(), nil))
-	j := newJWKS(t, i, &lockedBuffer{})
+	j := newJWKS(t, i, &logtest.Buffer{})
 	for range 20 {
 		requireKind(t, fault.Unauthorized, j, signer{"", jwt.SigningMethodES256, k["ec"]}.token(t, claims("ada"), nil))
 		requireKind(t, fault.Unauthorized, j, signer{"", jwt.SigningMethodRS256, k["rsa"]}.token(t, claims("ada"), nil))
@@ -330,7 +331,7 @@ func TestAnIssuerThatDoesNotAnswerRight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			i, log := &issuerOf{}, &lockedBuffer{}
+			i, log := &issuerOf{}, &logtest.Buffer{}
 			i.answer(tc.status, tc.body, tc.err)
 			j := newJWKS(t, i, log)
 			requireKind(t, fault.Unavailable, j, token)
@@ -350,7 +351,7 @@ func TestRotation(t *testing.T) {
 	old := signer{"old", jwt.SigningMethodRS256, k["rsa"]}
 	fresh := signer{"fresh", jwt.SigningMethodRS256, k["rsa2"]}
 	synctest.Test(t, func(t *testing.T) {
-		i, log := &issuerOf{}, &lockedBuffer{}
+		i, log := &issuerOf{}, &logtest.Buffer{}
 		i.publish(t, jwk(t, "old", k["rsa"].Public(), nil))
 		j := newJWKS(t, i, log)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -465,7 +466,7 @@ func TestARequestDuringAnOutageIsNotSentToLogIn(t *testing.T) {
 	t.Parallel()
 	i := &issuerOf{}
 	i.answer(500, "", nil)
-	w := newWorld(t, func(c *api.Config) { c.Auth = newJWKS(t, i, &lockedBuffer{}) })
+	w := newWorld(t, func(c *api.Config) { c.Auth = newJWKS(t, i, &logtest.Buffer{}) })
 	token := signer{"rsa", jwt.SigningMethodRS256, keys()["rsa"]}.token(t, claims("ada"), nil)
 	rec := w.do(t, call{method: "GET", path: "/v1/devices", token: token})
 	requireProblem(t, rec, 503)
@@ -484,7 +485,7 @@ func TestASetWithoutAUsableKeyWithdrawsTheKnownOnes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				i := &issuerOf{}
 				i.publish(t, jwk(t, "a", keys()["rsa"].Public(), nil))
-				j := newJWKS(t, i, &lockedBuffer{})
+				j := newJWKS(t, i, &logtest.Buffer{})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() { done <- j.Run(ctx) }()

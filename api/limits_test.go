@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/internal/logtest"
 )
 
 // limited is a handler whose database is never asked, so that it may live in a
@@ -27,7 +28,7 @@ func limited(t *testing.T, change func(*api.Config)) *world {
 	change(&cfg)
 	h, err := api.New(cfg)
 	require.NoError(t, err)
-	return &world{handler: h, log: &lockedBuffer{}}
+	return &world{handler: h, log: &logtest.Buffer{}}
 }
 
 // from makes a request of an address, through what the headers say.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/logtest"
 )
 
 func TestRequestID(t *testing.T) {
@@ -102,7 +103,7 @@ func TestReadiness(t *testing.T) {
 				return nil
 			}}
 		}
-		log := &lockedBuffer{}
+		log := &logtest.Buffer{}
 		h, err := api.NewAdmin(api.AdminConfig{
 			Gatherer: prometheus.NewRegistry(), Log: zerolog.New(log),
 			Checks: []api.Check{check("database", &dbDown), check("kafka", &kafkaDown)},

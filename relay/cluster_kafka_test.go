@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
-	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -110,8 +107,8 @@ func TestRealKafkaProducesOnceOverACrash(t *testing.T) {
 	topic := broker.Topic(t, 3)
 	opts, err := relay.Cluster{Brokers: broker.Brokers()}.Options()
 	require.NoError(t, err)
-	line := &line{}
-	client, err := kgo.NewClient(append(opts, kgo.DefaultProduceTopic(topic), kgo.Dialer(line.dial))...)
+	line := &kafkatest.Line{}
+	client, err := kgo.NewClient(append(opts, kgo.DefaultProduceTopic(topic), kgo.Dialer(line.Dial))...)
 	require.NoError(t, err)
 	defer client.Close()
 
@@ -136,7 +133,7 @@ func TestRealKafkaProducesOnceOverACrash(t *testing.T) {
 	}()
 	admin := kadm.NewClient(broker.Client(t))
 	require.Eventually(t, func() bool { return acknowledged.Load() > chunks*chunk/3 }, time.Minute, time.Millisecond)
-	line.mute()
+	line.Mute()
 	require.Eventually(t, func() bool { // all of the next chunk is there
 		listed, err := admin.ListEndOffsets(ctx, topic)
 		taken := int64(0)
@@ -144,7 +141,7 @@ func TestRealKafkaProducesOnceOverACrash(t *testing.T) {
 		return err == nil && taken >= acknowledged.Load()+chunk
 	}, time.Minute, 10*time.Millisecond)
 	broker.Crash(t)
-	line.cut()
+	line.Cut()
 	broker.Resume(t)
 	require.NoError(t, <-end)
 
@@ -158,49 +155,4 @@ func TestRealKafkaProducesOnceOverACrash(t *testing.T) {
 		next[string(r.Key)] += keys
 	}
 	require.Len(t, got, chunks*chunk)
-}
-
-// line is what a client's connections run over. Muted, it brings requests to the
-// broker and no answers back, until it is cut; then it is as good as new.
-type line struct {
-	mu    sync.Mutex
-	muted chan struct{} // nil when it is not; closed when it is cut
-}
-
-func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	return &lineConn{Conn: conn, line: l}, err
-}
-
-func (l *line) mute() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.muted = make(chan struct{})
-}
-
-func (l *line) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.muted)
-	l.muted = nil
-}
-
-func (l *line) state() chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.muted
-}
-
-type lineConn struct {
-	net.Conn
-	line *line
-}
-
-func (c *lineConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if cut := c.line.state(); cut != nil {
-		<-cut
-		return 0, io.ErrUnexpectedEOF
-	}
-	return n, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/relay"
 	"github.com/bugle-push/bugle/relay/ablyfeed"
 )
@@ -83,7 +84,7 @@ func runRelay(log zerolog.Logger, text string) error {
 type relayProcess struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	log   *lines
+	log   *logtest.Buffer
 	ended chan error
 }
 
@@ -91,7 +92,7 @@ func startRelay(t *testing.T, s relaySettings) *relayProcess {
 	t.Helper()
 	settings, err := json.Marshal(s)
 	require.NoError(t, err)
-	p := &relayProcess{cmd: exec.CommandContext(t.Context(), os.Args[0]), log: &lines{}, ended: make(chan error, 1)}
+	p := &relayProcess{cmd: exec.CommandContext(t.Context(), os.Args[0]), log: &logtest.Buffer{}, ended: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), relayVariable+"="+string(settings))
 	p.cmd.Stderr = p.log
 	p.stdin, err = p.cmd.StdinPipe()

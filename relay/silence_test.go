@@ -15,9 +15,9 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ably"
 )
 
-func newFake(t *testing.T) *kfake.Cluster {
+func newFake(t *testing.T, partitions int32) *kfake.Cluster {
 	t.Helper()
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(1, odds), kfake.SeedTopics(1, dead))
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
 	return k
@@ -29,7 +29,7 @@ func newFake(t *testing.T) *kfake.Cluster {
 func TestSilenceIsNotTheEnd(t *testing.T) {
 	t.Parallel()
 	const records = 20 // of 60 kB: more than one answer has of a partition, which is 1 MiB
-	k := newFake(t)
+	k := newFake(t, 1)
 	w := newWorldAt(t, k.ListenAddrs(), ably.Config{})
 	for n := range records {
 		pad := make([]byte, 30_000) // which no compression makes smaller
@@ -65,28 +65,10 @@ func TestSilenceIsNotTheEnd(t *testing.T) {
 // beyond anything that a consumer is given. Its leader says that nothing is left.
 func TestAGapBeforeTheEndHoldsNothingUp(t *testing.T) {
 	t.Parallel()
-	k := newFake(t)
+	k := newFake(t, 1)
 	w := newWorldAt(t, k.ListenAddrs(), ably.Config{})
 	w.produce(record(0, "a", snapshot(0)))
-	k.ControlKey(int16(kmsg.ListOffsets), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		k.KeepControl()
-		req, _ := kreq.(*kmsg.ListOffsetsRequest)
-		resp, _ := req.ResponseKind().(*kmsg.ListOffsetsResponse)
-		for _, rt := range req.Topics {
-			st := kmsg.NewListOffsetsResponseTopic()
-			st.Topic = rt.Topic
-			for _, rp := range rt.Partitions {
-				sp := kmsg.NewListOffsetsResponseTopicPartition()
-				sp.Partition, sp.Offset, sp.LeaderEpoch = rp.Partition, 0, 0
-				if rp.Timestamp == -1 {
-					sp.Offset = 5
-				}
-				st.Partitions = append(st.Partitions, sp)
-			}
-			resp.Topics = append(resp.Topics, st)
-		}
-		return resp, nil, true
-	})
+	gapBeforeTheEnd(k)
 	f := w.feed(nil)
 	w.eventually(f, "published", func() bool { return len(w.history("outbound:odds:a")) == 1 })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/bugle-push/bugle/internal/kafkatest"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/relay"
 )
 
@@ -32,7 +33,7 @@ func TestRealKafkaFillsABoardOverACrash(t *testing.T) {
 	produce(0)
 	produce(1)
 
-	w := &watcher{board: newBoard(t, relay.BoardConfig{}), log: &lockedLog{}}
+	w := &watcher{board: newBoard(t, relay.BoardConfig{}), log: &logtest.Buffer{}}
 	var err error
 	w.Watch, err = relay.NewWatch(relay.WatchConfig{
 		Cluster: relay.Cluster{Brokers: broker.Brokers()}, Topic: name, Board: w.board,

@@ -19,10 +19,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/bugle-push/bugle/internal/kafkatest"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/relay"
 	"github.com/bugle-push/bugle/relay/ablyfeed"
 	"github.com/bugle-push/bugle/sandbox/ably"
@@ -66,10 +66,7 @@ func newWorld(t *testing.T, partitions int32, cfg ably.Config) *world {
 		})
 		return w
 	}
-	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
-	require.NoError(t, err)
-	t.Cleanup(kafka.Close)
-	return newWorldAt(t, kafka.ListenAddrs(), cfg)
+	return newWorldAt(t, newFake(t, partitions).ListenAddrs(), cfg)
 }
 
 // newWorldAt is a world around brokers that have the topics.
@@ -139,7 +136,7 @@ type feed struct {
 	*relay.Feed
 	t        *testing.T
 	registry *prometheus.Registry
-	log      *lines
+	log      *logtest.Buffer
 	cancel   context.CancelFunc
 	ended    chan error
 	once     sync.Once
@@ -160,7 +157,7 @@ func (w *world) feed(change func(*relay.FeedConfig)) *feed {
 	if change != nil {
 		change(&cfg)
 	}
-	f := &feed{t: w.t, registry: prometheus.NewPedanticRegistry(), log: &lines{}, ended: make(chan error, 1)}
+	f := &feed{t: w.t, registry: prometheus.NewPedanticRegistry(), log: &logtest.Buffer{}, ended: make(chan error, 1)}
 	cfg.Registerer, cfg.Log = f.registry, zerolog.New(f.log)
 	if cfg.Publisher == nil {
 		publisher, err := ablyfeed.New(ablyfeed.Config{Key: w.ably.Key(), URL: w.ably.URL()})
@@ -213,24 +210,6 @@ func (f *feed) metric(name string, values ...string) (sum float64) {
 		}
 	}
 	return sum
-}
-
-// lines is a log to look into.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // message is what a subscriber of a channel gets.

@@ -1,7 +1,6 @@
 package console_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -28,6 +27,7 @@ import (
 	"github.com/bugle-push/bugle/api/console"
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
@@ -115,26 +115,6 @@ func (s *stage) Send(_ context.Context, p notifier.Push) notifier.Outcome {
 	return notifier.Outcome{Verdict: notifier.VerdictSent, Status: 200, ProviderID: "projects/p/messages/1"}
 }
 
-// lockedBuffer is a log that may be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write appends.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// String returns what was written.
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // world is the admin listener with its console, over a database with a story in
 // it: ann has two devices; runs 12 and 13 are held, run 14 failed, run 15 was
 // released and made two deliveries; eve cools off.
@@ -143,7 +123,7 @@ type world struct {
 	routes http.Handler
 	db     *sqldb.DB
 	stage  *stage
-	log    *lockedBuffer
+	log    *logtest.Buffer
 	tokens string // the file
 	token  string
 	broken atomic.Bool // whether the check "ksqldb" fails
@@ -151,7 +131,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{stage: &stage{}, log: &lockedBuffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
+	w := &world{stage: &stage{}, log: &logtest.Buffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	w.broken.Store(true)
 	w.db = sqldbtest.SQLite(t)
 	ledger := sqlledger.New(w.db)

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/sandbox/betting"
 )
 
@@ -61,22 +61,7 @@ func TestAGuestTakesPart(t *testing.T) {
 }
 
 // output is what the sandbox prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+type output struct{ logtest.Buffer }
 
 // await waits until what is printed after the first from bytes fits, and returns the
 // groups of the match.

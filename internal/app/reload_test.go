@@ -1,14 +1,12 @@
 package app_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/logtest"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 )
 
@@ -85,24 +84,6 @@ func TestAChangedRuleFileTakesEffectAndAWrongOneIsRefusedAsAWhole(t *testing.T) 
 	require.Contains(t, []string{"1", "2"}, reloads(t, service)["unchanged"], "the watcher may have looked as well")
 }
 
-// syncBuffer is a log that a test reads while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func TestRulesInTheConfigurationFileAreReloadedToo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -117,7 +98,7 @@ func TestRulesInTheConfigurationFileAreReloadedToo(t *testing.T) {
 		Environ: []string{"BUGLE_AUTH_SECRET=" + secret, "BUGLE_FCM_CREDENTIALS=" + string(w.fcm.CredentialsJSON())},
 	})
 	require.NoError(t, err)
-	var log syncBuffer
+	var log logtest.Buffer
 	service, err := app.New(t.Context(), cfg, zerolog.New(&log))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, service.Close(t.Context())) }()

@@ -1,11 +1,7 @@
 package bets_test
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,8 +21,8 @@ func TestRealKafkaIsTakenAwayFromBets(t *testing.T) {
 	broker := kafkatest.OwnApache(t)
 	broker.CreateTopic(t, bets.DefaultTopic, 3)
 	broker.CreateTopic(t, bets.DefaultDeadLetterTopic, 1)
-	line := &line{}
-	r := newReplica(t, sqldbtest.SQLite(t), settings{brokers: broker.Brokers(), options: []kgo.Opt{kgo.Dialer(line.dial)}})
+	line := &kafkatest.Line{}
+	r := newReplica(t, sqldbtest.SQLite(t), settings{brokers: broker.Brokers(), options: []kgo.Opt{kgo.Dialer(line.Dial)}})
 	r.run(t)
 	all := many("m", "ann", 1200)
 	poison := func(n int) map[string]any {
@@ -56,7 +52,7 @@ func TestRealKafkaIsTakenAwayFromBets(t *testing.T) {
 	require.Len(t, broker.Records(t, bets.DefaultDeadLetterTopic), 12)
 	require.NoError(t, r.forwarder.Check(t.Context()))
 
-	line.mute()
+	line.Mute()
 	r.receive(t, item(anns, all[600:]...))
 	unheard := map[string]bool{}
 	require.Eventually(t, func() bool {
@@ -66,7 +62,7 @@ func TestRealKafkaIsTakenAwayFromBets(t *testing.T) {
 		return len(unheard) > 600
 	}, 20*time.Second, 100*time.Millisecond)
 	broker.Crash(t)
-	line.cut()
+	line.Cut()
 	broker.Resume(t)
 	drained(t, r)
 	got := ids(broker.Records(t, bets.DefaultTopic))
@@ -81,49 +77,4 @@ func TestRealKafkaIsTakenAwayFromBets(t *testing.T) {
 			require.Equal(t, 2, got[id], id)
 		}
 	}
-}
-
-// line is what a client's connections run over. Muted, it brings requests to the
-// broker and no answers back, until it is cut; then it is as good as new.
-type line struct {
-	mu    sync.Mutex
-	muted chan struct{} // nil when it is not; closed when it is cut
-}
-
-func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	return &lineConn{Conn: conn, line: l}, err
-}
-
-func (l *line) mute() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.muted = make(chan struct{})
-}
-
-func (l *line) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.muted)
-	l.muted = nil
-}
-
-func (l *line) state() chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.muted
-}
-
-type lineConn struct {
-	net.Conn
-	line *line
-}
-
-func (c *lineConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if cut := c.line.state(); cut != nil {
-		<-cut
-		return 0, io.ErrUnexpectedEOF
-	}
-	return n, err
 }
