@@ -62,12 +62,11 @@ const grownVariable = "BUGLE_TEST_GROWN_ROWS"
 // ticks and sweeps that read the same rows again bring none of them back.
 func TestARunThatHasGrownIsHeldUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
-	usual, jump := 60, 700
+	usual, jump := 200, 10_000
 	if text := os.Getenv(grownVariable); text != "" {
 		var err error
 		jump, err = strconv.Atoi(text)
 		require.NoError(t, err)
-		usual = 200
 	}
 	require.Greater(t, jump, 10*usual)
 	inWorld(t, func(t *testing.T, w *world) {
