@@ -266,7 +266,7 @@ func TestExplainTellsTheStories(t *testing.T) {
 		t.Parallel()
 		inTheatre(t, func(w *theatre) {
 			w.device("dan", "en-US")
-			w.answer[target("dan")] = notifier.Outcome{Verdict: notifier.VerdictGone, Code: "UNREGISTERED", Status: 404}
+			w.answer[target("dan")] = notifier.Outcome{Verdict: notifier.VerdictGone, Code: "unregistered", Status: 404}
 			w.row("settled_bets", bet("b4", "dan", "WON"))
 			time.Sleep(5 * time.Second)
 			golden(t, "dead", w.explain("1"))

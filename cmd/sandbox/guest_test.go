@@ -43,6 +43,10 @@ func TestAGuestTakesPart(t *testing.T) {
 			t.Parallel()
 			g.typesWhatTheReadmeSays(t)
 		})
+		t.Run("what the story says to ask", func(t *testing.T) {
+			t.Parallel()
+			g.asksWhy(t)
+		})
 		t.Run("ably-js", func(t *testing.T) {
 			t.Parallel()
 			g.runsTheScript(t)

@@ -34,6 +34,9 @@ type loop struct {
 	// world hears of the bets that the order book has decided. Set it before the
 	// market runs.
 	world *racing.World
+	// cast sees the races, and hears what became of its bets. Set it before the
+	// market runs.
+	cast *cast
 
 	mu    sync.Mutex
 	names map[string]string // of races
@@ -94,6 +97,7 @@ func (l *loop) accepted(m ably.Message) {
 
 // decided takes what became of a bet to the world.
 func (l *loop) decided(d betting.Decided) {
+	l.cast.decided(d)
 	p := racing.Placed{
 		ID: d.ID, User: racing.UserID(d.User), Event: d.Event, Runner: d.Runner, Stake: d.Stake, Odds: d.Odds,
 	}
@@ -108,6 +112,7 @@ func (l *loop) decided(d betting.Decided) {
 
 // Show implements racing.Market.
 func (l *loop) Show(c racing.Card) {
+	l.cast.shown(c)
 	l.mu.Lock()
 	l.names[c.ID] = c.Name
 	l.mu.Unlock()

@@ -96,6 +96,7 @@ type sandbox struct {
 	options
 	story  *story
 	guest  string // the token of who tries the printed curl
+	cast   *cast
 	oracle *racing.Oracle
 	world  *racing.World
 	fcm    *fcm.Server
@@ -154,6 +155,9 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 	if err := s.introduce(configText, client, service); err != nil {
 		return nil, errors.Join(err, stop())
 	}
+	if err := s.cast.enter(lasting, client); err != nil {
+		return nil, errors.Join(err, stop())
+	}
 	trading, stopMarket := context.WithCancel(lasting)
 	defer stopMarket()
 	traded := make(chan error, 1)
@@ -162,7 +166,7 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 		stopWorld()
 	}()
 	began := time.Now()
-	err = s.world.Run(living, client)
+	err = s.cast.during(living, func(ctx context.Context) error { return s.world.Run(ctx, client) })
 	life := time.Since(began)
 	s.story.tell(fmt.Sprintf("the world stands still; draining, for at most %.0f s", drainAtMost.Seconds()))
 	drained := s.drain(lasting, served)
@@ -219,6 +223,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("start FCM stand-in: %w", err)
 	}
 	s.guest = s.fcm.MintToken(fcm.Android)
+	s.cast = newCast(s.fcm, s.loop, s.story)
 	// It takes the pushes that Ably's Standard plan takes, and what it drops beyond
 	// that would not be forgiven. Hundreds of users who bet need the plan above it.
 	s.ably, err = ably.Start(ctx, ably.Config{
@@ -254,6 +259,9 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("make admin token: %w", err)
 	}
 	s.admin = admin
+	if err := s.cast.keep(dir, admin); err != nil {
+		return "", err
+	}
 	text, cfg, err := writeConfig(dir, setup.Backends{
 		Provisional: true,
 		Listen:      addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
@@ -300,6 +308,9 @@ const (
 func (s *sandbox) accepted(a fcm.Accepted) {
 	if a.Token == s.guest {
 		s.story.tell(fmt.Sprintf("your phone shows: “%s” “%s”", a.Title, a.Body))
+		return
+	}
+	if s.cast.has(a.Token) {
 		return
 	}
 	collapse := a.CollapseID + a.CollapseKey
@@ -380,11 +391,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/deactivate -H \"Authorization: Bearer $TOKEN\"\n\n", service.Addr())
 	fmt.Fprint(&b, s.takePart(service))
 	fmt.Fprintf(&b, "and to look behind the scenes:\n\n    ADMIN_TOKEN=%s\n    curl http://%s/admin/v1/rules -H \"Authorization: Bearer $ADMIN_TOKEN\"\n\n", s.admin.Reveal(), service.AdminAddr())
-	fmt.Fprintf(&b, "Why did somebody not get it? Take ids from the lists below; --user USER tells of one user:\n\n    echo \"$ADMIN_TOKEN\" > admin-token\n")
-	for _, q := range []string{"state=suppressed", "state=gone", "state=expired&rule=race-soon", "state=sent&rule=bet-settled"} {
-		fmt.Fprintf(&b, "    curl \"http://%s/admin/v1/deliveries?%s&limit=3\" -H \"Authorization: Bearer $ADMIN_TOKEN\"\n", service.AdminAddr(), q)
-	}
-	fmt.Fprintf(&b, "    go run ./cmd/bugle explain --server http://%s --token-file admin-token NOTIFICATION\n\n", service.AdminAddr())
+	b.WriteString(s.cast.introduction(service.AdminAddr()))
 	s.story.print(b.String())
 	return nil
 }

@@ -101,6 +101,9 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.Contains(t, stderr.String(), "curl -X POST http://127.0.0.1:")
 	require.Contains(t, stderr.String(), "rules_file:")
 	require.Regexp(t, `(?m)^    TOKEN=\S+\n    TARGET=\S+$`, stderr.String())
+	for _, user := range []string{muted, asleep} { // the others' turn may come later, with such faults
+		require.Regexp(t, `(?m)^\d\d:\d\d  `+user+` has .*\. Why\? go run \./cmd/bugle explain .* --user `+user+` \d+$`, stderr.String())
+	}
 	require.Regexp(t, `(?m)^    ADMIN_TOKEN=bga_\S+$`, stderr.String())
 	require.Contains(t, stderr.String(), "its target is retired")
 	require.Regexp(t, `(?m)^    kcat -b 127\.0\.0\.1:\d+ -L$`, stderr.String())

@@ -90,6 +90,7 @@ type Market struct {
 	unable   int // bets that could not be placed
 	busy     int // bets that are being placed
 	intents  int
+	picks    uint64
 	accepted map[string][]Decided // by event
 	over     int                  // bets that were accepted on races that are over
 	rejected map[book.Reason]int
@@ -256,9 +257,14 @@ func (m *Market) Bet(i Intent) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	form := m.form()
+	m.placing(form, func() error { return m.bet(m.ctx, i, form) })
+}
+
+// placing places a bet meanwhile, and counts it. m.mu must be held.
+func (m *Market) placing(form Form, place func() error) {
 	m.busy++
 	m.going.Go(func() {
-		err := m.bet(m.ctx, i, form)
+		err := place()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.busy--
@@ -339,7 +345,11 @@ func (m *Market) bet(ctx context.Context, i Intent, form Form) error {
 	if len(tiles) == 0 {
 		return errors.New("no runners")
 	}
-	tile := Choose(tiles, i.Dice)
+	return m.place(ctx, i, form, Choose(tiles, i.Dice))
+}
+
+// place writes a bet and publishes it.
+func (m *Market) place(ctx context.Context, i Intent, form Form, tile book.Tile) error {
 	p := m.compose(i, form, tile)
 	m.cfg.Bets.Placing(p.channel, p.data, p.want, p.wish)
 	data, err := json.Marshal(p.data)

@@ -110,6 +110,21 @@ func (c *Client) Mute(ctx context.Context, user UserID, categories []string) err
 	}{append([]string{}, slices.Sorted(slices.Values(categories))...), []string{}}, nil)
 }
 
+// Quiet wants to hear nothing between two times of day, such as "22:00", of a
+// time zone, and mutes nothing.
+func (c *Client) Quiet(ctx context.Context, user UserID, from, to, zone string) error {
+	type hours struct {
+		From     string `json:"from"`
+		To       string `json:"to"`
+		TimeZone string `json:"time_zone"`
+	}
+	return c.do(ctx, user, http.MethodPut, "/v1/preferences", struct {
+		Muted   []string `json:"muted"`
+		OptedIn []string `json:"opted_in"`
+		Quiet   hours    `json:"quiet"`
+	}{[]string{}, []string{}, hours{from, to, zone}}, nil)
+}
+
 // AblyToken returns a token with which the user's app connects to Ably.
 func (c *Client) AblyToken(ctx context.Context, user UserID) (string, error) {
 	var t struct {

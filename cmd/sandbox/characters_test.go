@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// answers are what bugle has to say about each character, whatever the seed.
+var answers = map[string][]string{
+	muted: {
+		`^Notification \d+: race-soon \["race-\d{4}"\], version 1, for everybody\n`,
+		`\nDelivery \d+ to user-muted-phone of user-muted, through fcm: suppressed \(muted\)\n  Not told: the category is muted: user-muted has muted race\.\n`,
+		`muted stopped \(muted\)`,
+	},
+	asleep: {
+		`^Notification \d+: race-soon \["race-\d{4}"\], version 1, for everybody\n`,
+		`\nDelivery \d+ to user-asleep-phone of user-asleep, through fcm: expired \(quiet_hours\)\n  Not told: .*quiet`,
+		`quiet_hours stopped \(quiet_hours\)`,
+	},
+	uninstalled: {
+		`\nDelivery \d+ to user-uninstalled-phone of user-uninstalled, through fcm: gone \(unregistered\)\n  Not told: fcm said at .* that the device's target is dead \(unregistered\)\.`,
+		`\n  attempt \d+ at .*: gone \(unregistered\) 404\n`,
+	},
+	corrected: {
+		`^Notification \d+: bet-settled \["[^"]+"\], version [2-9] \((WON|LOST|DEAD_HEAT)\), for user-corrected\n`,
+		`\n  “Result changed” “Car \d in .*”\n    on user-corrected-phone, en-GB, as a correction\n`,
+		// What took its place, and what it had said.
+		`\n  \* \d+: bet-settled, version [2-9] \((WON|LOST|DEAD_HEAT)\), released, made .*\n(?:    \d+: .*\n)*    \d+: bet-settled, version [1-9] \((WON|LOST)\), released, made `,
+		`\n  Told as a correction, because this device had been told, or may have been, what was wrong: fcm took it at `,
+	},
+}
+
+// asksWhy runs the commands that the story prints as they stand there, each as soon
+// as it does.
+func (g *guest) asksWhy(t *testing.T) {
+	for user, wanted := range answers {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			command := g.told.await(t, 0, `(?m)^\d\d:\d\d  `+user+` .*\. Why\? (go run \./cmd/bugle explain .* --user `+user+` \d+)$`, 2*time.Minute)[1]
+			// The first one may have to compile.
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, tool(t, "sh"), "-c", command)
+			cmd.Dir = filepath.Join("..", "..")
+			var complaints bytes.Buffer
+			cmd.Stderr = &complaints
+			said, err := cmd.Output()
+			require.NoError(t, err, "%s\n%s", command, complaints.String())
+			for _, want := range wanted {
+				require.Regexp(t, regexp.MustCompile(want), string(said), command)
+			}
+		})
+	}
+}
+
+func TestNamesOfFilesAreQuotedForAShell(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"/tmp/bugle-sandbox-1/admin-token", "/tmp/a b/admin-token", "/tmp/it's/$HOME/x"} {
+		said, err := exec.CommandContext(t.Context(), tool(t, "sh"), "-c", "printf %s "+quoted(name)).Output()
+		require.NoError(t, err)
+		require.Equal(t, name, string(said))
+	}
+	require.Equal(t, "/tmp/plain-1/x", quoted("/tmp/plain-1/x"))
+}
