@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +40,41 @@ var answers = map[string][]string{
 	},
 }
 
+// goRun is the environment in which go run compiles as this test was compiled: what
+// is built then has been, and only has to be linked.
+func goRun(t *testing.T) []string {
+	t.Helper()
+	info, ok := debug.ReadBuildInfo()
+	require.True(t, ok)
+	env := os.Environ()
+	var flags []string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "-race" && s.Value == "true":
+			flags = append(flags, s.Key)
+		case s.Key == "-gcflags" && s.Value != "":
+			flags = append(flags, s.Key+"="+s.Value)
+		case s.Key == "CGO_ENABLED":
+			env = append(env, s.Key+"="+s.Value)
+		}
+	}
+	return append(env, "GOFLAGS="+strings.Join(flags, " "))
+}
+
+// typesAtTheRoot runs a command in the directory of the module.
+func typesAtTheRoot(t *testing.T, command string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, tool(t, "sh"), "-c", command)
+	cmd.Dir, cmd.Env = filepath.Join("..", ".."), goRun(t)
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	said, err := cmd.Output()
+	require.NoError(t, err, "%s\n%s", command, complaints.String())
+	return string(said)
+}
+
 // asksWhy runs the commands that the story prints as they stand there, each as soon
 // as it does.
 func (g *guest) asksWhy(t *testing.T) {
@@ -44,17 +82,9 @@ func (g *guest) asksWhy(t *testing.T) {
 		t.Run(user, func(t *testing.T) {
 			t.Parallel()
 			command := g.told.await(t, 0, `(?m)^\d\d:\d\d  `+user+` .*\. Why\? (go run \./cmd/bugle explain .* --user `+user+` \d+)$`, 2*time.Minute)[1]
-			// The first one may have to compile.
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, tool(t, "sh"), "-c", command)
-			cmd.Dir = filepath.Join("..", "..")
-			var complaints bytes.Buffer
-			cmd.Stderr = &complaints
-			said, err := cmd.Output()
-			require.NoError(t, err, "%s\n%s", command, complaints.String())
+			said := typesAtTheRoot(t, command)
 			for _, want := range wanted {
-				require.Regexp(t, regexp.MustCompile(want), string(said), command)
+				require.Regexp(t, regexp.MustCompile(want), said, command)
 			}
 		})
 	}
