@@ -52,6 +52,9 @@ type Push struct {
 	Platform devices.Platform
 	Target   devices.Target
 	Message  Message
+	// BeginBy is the moment from which the request must not begin any more, however long a place,
+	// credentials or a connection take: what decided about it is too old then. Zero means never.
+	BeginBy time.Time
 }
 
 // Outcome is a sender's answer for one push.
@@ -81,7 +84,8 @@ type Outcome struct {
 // Sender hands one push to a provider.
 //
 // Send returns within the deadline of ctx and never retries by itself: a repeat
-// is the dispatcher's decision, because it must be written down first.
+// is the dispatcher's decision, because it must be written down first. What could
+// not begin by Push.BeginBy is VerdictRetry.
 type Sender interface {
 	Send(ctx context.Context, p Push) Outcome
 }

@@ -17,6 +17,10 @@ import (
 const (
 	// viewAge is how old the gates' view may be when a send begins.
 	viewAge = 500 * time.Millisecond
+	// beginAge is how old it may be when the request begins: the sender may have to wait for a place,
+	// an access token or a connection. It is less than the second within which a suppression or a
+	// stop must hold.
+	beginAge = 900 * time.Millisecond
 	// leaseMargin is kept between the end of the slowest send and the end of its lease.
 	leaseMargin = 5 * time.Second
 	// laneLook is how often a lane looks for due deliveries without being woken.
@@ -258,10 +262,12 @@ func (l *lane) deliver(ctx context.Context, v View) {
 	// A send that has begun is finished even when we are asked to stop.
 	// Its time runs from before the checks: after a pause in between there is none left.
 	sendCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), now.Add(l.sendTimeout))
-	o := l.provider.sender.Send(sendCtx, Push{Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, Message: Message{
-		NotificationID: v.Notification.ID, Thread: v.Thread, Category: v.Category, Urgency: l.id.Urgency, Class: v.Class,
-		Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt.Add(-v.Skew), Perishable: rule.Perishable,
-	}})
+	o := l.provider.sender.Send(sendCtx, Push{
+		Delivery: v.Claim.ID, Platform: v.Device.Platform, Target: v.Device.Target, BeginBy: v.ReadAt.Add(beginAge), Message: Message{
+			NotificationID: v.Notification.ID, Thread: v.Thread, Category: v.Category, Urgency: l.id.Urgency, Class: v.Class,
+			Title: text.Title, Body: text.Body, Link: text.Link, Data: text.Data, ExpiresAt: v.ExpiresAt.Add(-v.Skew), Perishable: rule.Perishable,
+		},
+	})
 	cancel()
 	if o.failure() {
 		done(errProviderFailed)

@@ -159,3 +159,19 @@ func TestNobodyIsSentToWhileSuppressed(t *testing.T) {
 		})
 	})
 }
+
+// A sender may wait for a connection: what decided about its push must not be older than a second then.
+func TestEachPushSaysByWhenItsRequestMustBegin(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("phone", "ann")
+		w.runWhile(10*time.Second, func() {
+			time.Sleep(3 * time.Second)
+			w.settle("b1", "ann", "WON")
+		})
+		require.Len(t, w.attempts(), 1)
+		p := w.attempts()[0]
+		require.True(t, p.BeginBy.After(p.at))
+		require.Less(t, p.BeginBy.Sub(p.at), time.Second)
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,13 @@ func New(_ context.Context, cfg Config) (*Sender, error) {
 func (s *Sender) Send(ctx context.Context, p notifier.Push) notifier.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+
+	// A place and a connection are waited for until the request would begin too late.
+	if !p.BeginBy.IsZero() {
+		late := time.AfterFunc(time.Until(p.BeginBy), cancel)
+		defer late.Stop()
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { late.Stop() }})
+	}
 
 	// Built first, so that a message that must not go waits for nothing.
 	now := time.Now()

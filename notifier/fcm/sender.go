@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"time"
 
@@ -104,6 +105,13 @@ func (s *Sender) Send(ctx context.Context, p notifier.Push) notifier.Outcome {
 		return refusal(notifier.VerdictRejected, refused)
 	}
 
+	// A place, a token and a connection are waited for until the request would begin too late.
+	connected := func() {}
+	if !p.BeginBy.IsZero() {
+		late := time.AfterFunc(time.Until(p.BeginBy), cancel)
+		defer late.Stop()
+		connected = func() { late.Stop() }
+	}
 	transport, err := s.pool.acquire(ctx)
 	if err != nil {
 		return refusal(notifier.VerdictRetry, &Error{Code: CodeNotSent, Err: fmt.Errorf("wait for connection: %w", err)})
@@ -124,6 +132,7 @@ func (s *Sender) Send(ctx context.Context, p notifier.Push) notifier.Outcome {
 		s.metrics.bodiesCut.Inc()
 	}
 
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected() }})
 	a := &attempt{transport: transport, bearer: bearer, fid: p.Target.Kind == devices.FCMFID}
 	// What the SDK returns is not looked at: the attempt knows more, and the
 	// SDK's error quotes Google's message, or the link that it refuses.

@@ -1,0 +1,90 @@
+package fcm_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/notifier"
+	"github.com/bugle-push/bugle/notifier/fcm"
+)
+
+// What decided about a push is too old when a token or a connection has taken its time: a user may have
+// been suppressed meanwhile.
+func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
+	t.Parallel()
+	t.Run("the token is late", func(t *testing.T) {
+		t.Parallel()
+		g := newGoogle(t, accept)
+		g.token = func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(tooLong)
+			giveToken(w)
+		}
+		s := newSender(t, g, nil)
+		p := push()
+		p.BeginBy = time.Now().Add(50 * time.Millisecond)
+		out := s.Send(t.Context(), p)
+		require.Equal(t, notifier.VerdictRetry, out.Verdict)
+		require.Zero(t, g.sends.Load())
+		p.BeginBy = time.Now().Add(time.Minute)
+		require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict)
+		require.EqualValues(t, 1, g.tokens.Load())
+	})
+	t.Run("the connection is late", func(t *testing.T) {
+		t.Parallel()
+		g := newGoogle(t, accept)
+		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		fcmServer := httptest.NewUnstartedServer(g.Config.Handler)
+		_ = fcmServer.Listener.Close()
+		fcmServer.Listener = slowListener{inner}
+		fcmServer.StartTLS()
+		t.Cleanup(fcmServer.Close)
+		s := newSender(t, g, func(c *fcm.Config) {
+			c.URL = fcmServer.URL
+			c.TLS = fcmServer.Client().Transport.(*http.Transport).TLSClientConfig
+		})
+		p := push()
+		p.BeginBy = time.Now().Add(100 * time.Millisecond)
+		out := s.Send(t.Context(), p)
+		require.Equal(t, notifier.VerdictRetry, out.Verdict, "%v", out.Err)
+		require.Equal(t, fcm.CodeNotSent, out.Code)
+		require.Zero(t, g.sends.Load())
+		p.BeginBy = time.Now().Add(time.Minute)
+		require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict)
+	})
+	t.Run("the answer is late", func(t *testing.T) {
+		t.Parallel()
+		g := newGoogle(t, func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(tooLong):
+			case <-r.Context().Done():
+			}
+			accept(w, r)
+		})
+		s := newSender(t, g, nil)
+		require.Equal(t, notifier.VerdictSent, s.Send(context.WithoutCancel(t.Context()), push()).Verdict, "the token is there now")
+		p := push()
+		p.BeginBy = time.Now().Add(150 * time.Millisecond)
+		require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict, "what has begun in time is waited for")
+	})
+}
+
+// tooLong is how long everybody takes here; what must have begun earlier has not.
+const tooLong = 400 * time.Millisecond
+
+// slowListener takes its time to let somebody in.
+type slowListener struct{ net.Listener }
+
+func (l slowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		time.Sleep(tooLong)
+	}
+	return c, err
+}
