@@ -141,7 +141,7 @@ func (a *adminServer) registerSuppressions(api huma.API) {
 		OperationID: "import-suppressions", Method: http.MethodPost, Path: path + "/import", Tags: tags,
 		Summary: "Suppress many users",
 		Description: "text/csv with a header (user, reason, class, from, until, note), or application/x-ndjson with the same members. Read as it arrives, " +
-			"in chunks of 1000 lines: each is set as a whole, or left out when one of its lines is wrong. 400 names the wrong lines and says " +
+			"in chunks of 1000 lines: each is set as a whole, or left out when one of its lines is wrong. Two lines for the same user and reason must say the same. 400 names the wrong lines and says " +
 			"how many are in the list all the same. Nobody is taken off the list.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/csv": {}, "application/x-ndjson": {}}},
 	}, importTimeout)

@@ -8,11 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
@@ -35,6 +38,8 @@ const (
 	importChunk = 1000
 	// importErrors is how many wrong lines an import tells apart.
 	importErrors = 100
+	// importRemembered is how many lines an import compares with the ones that follow.
+	importRemembered = 4_000_000
 	// maxImportLine bounds a line, in bytes: the longest suppression has less than 4 KiB.
 	maxImportLine = 16 << 10
 )
@@ -57,6 +62,9 @@ type suppressionLine struct {
 }
 
 func (l suppressionLine) suppression() (Suppression, error) {
+	if strings.ContainsRune(l.User, utf8.RuneError) {
+		return Suppression{}, errors.New("user: has a character that was lost when the text was converted: whom does it mean?")
+	}
 	from, fromErr := optionalMoment("from", l.From)
 	until, untilErr := optionalMoment("until", l.Until)
 	if err := errors.Join(fromErr, untilErr); err != nil {
@@ -102,8 +110,15 @@ type LineError struct {
 // the file itself is wrong.
 func ReadSuppressions(r io.Reader, f SuppressionFormat) iter.Seq2[ReadLine, error] {
 	return func(yield func(ReadLine, error) bool) {
-		lines := bufio.NewScanner(r)
+		from := &heard{Reader: r}
+		lines := bufio.NewScanner(from)
 		lines.Buffer(make([]byte, 0, 4096), maxImportLine)
+		lines.Split(func(data []byte, atEnd bool) (int, []byte, error) {
+			if atEnd && from.broken && bytes.IndexByte(data, '\n') < 0 {
+				return len(data), nil, nil // half a line names somebody else
+			}
+			return bufio.ScanLines(data, atEnd)
+		})
 		parse := ndjsonLine
 		if f == SuppressionCSV {
 			parse = nil // until there is a header
@@ -128,7 +143,11 @@ func ReadSuppressions(r io.Reader, f SuppressionFormat) iter.Seq2[ReadLine, erro
 				continue
 			}
 			out := ReadLine{No: no}
-			line, err := parse(text)
+			var line suppressionLine
+			err := errors.New("is not UTF-8")
+			if utf8.Valid(text) {
+				line, err = parse(text)
+			}
 			if err == nil {
 				out.Suppression, err = line.suppression()
 			}
@@ -147,6 +166,18 @@ func ReadSuppressions(r io.Reader, f SuppressionFormat) iter.Seq2[ReadLine, erro
 			yield(ReadLine{No: no}, err)
 		}
 	}
+}
+
+// heard is a reader that remembers whether it has broken off.
+type heard struct {
+	io.Reader
+	broken bool
+}
+
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.Reader.Read(b)
+	h.broken = h.broken || err != nil && !errors.Is(err, io.EOF)
+	return n, err //nolint:wrapcheck // the reader's own
 }
 
 // ReadLine is a line of a list.
@@ -197,14 +228,28 @@ func csvLine(columns []string, text []byte) (suppressionLine, error) {
 		return suppressionLine{}, fmt.Errorf("has %d fields, and the first line %d", len(fields), len(columns))
 	}
 	var line suppressionLine
-	places := map[string]*string{
-		"user": &line.User, "reason": &line.Reason, "class": &line.Class, "from": &line.From, "until": &line.Until,
-		"note": &line.Note, "set_by": &line.SetBy, "set_at": &line.SetAt,
-	}
+	places := line.places()
 	for i, c := range columns {
 		*places[c] = fields[i]
 	}
+	if strings.TrimFunc(line.User, blank) != line.User && !bytes.Contains(text, []byte(quoted(line.User))) {
+		return suppressionLine{}, errors.New("user: begins or ends with a blank; quote it if that is meant")
+	}
 	return line, nil
+}
+
+// quoted is a field that is meant as it stands.
+func quoted(field string) string { return `"` + strings.ReplaceAll(field, `"`, `""`) + `"` }
+
+// blank tells whether a character is not seen at the end of a word.
+func blank(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
+
+// places are the members of a line by their names.
+func (l *suppressionLine) places() map[string]*string {
+	return map[string]*string{
+		"user": &l.User, "reason": &l.Reason, "class": &l.Class, "from": &l.From, "until": &l.Until,
+		"note": &l.Note, "set_by": &l.SetBy, "set_at": &l.SetAt,
+	}
 }
 
 func csvFields(text []byte) ([]string, error) {
@@ -216,14 +261,38 @@ func csvFields(text []byte) ([]string, error) {
 	return fields, nil
 }
 
+// ndjsonLine is strict: a misspelt "until" would be for good, and of two members
+// of one name the one that was meant would be lost.
 func ndjsonLine(text []byte) (suppressionLine, error) {
 	var line suppressionLine
+	wrong := errors.New("is not a JSON object with only the members " + strings.Join(SuppressionColumns(), ", ") + ", each once and all of them strings")
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields() // a misspelt "until" would be for good
-	if err := dec.Decode(&line); err != nil {
-		return line, errors.New("is not a JSON object with only the members " + strings.Join(SuppressionColumns(), ", ") + ", all of them strings")
+	if begin, err := dec.Token(); err != nil || begin != json.Delim('{') {
+		return line, wrong
 	}
-	if dec.More() {
+	places := line.places()
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return line, wrong
+		}
+		key, _ := name.(string)
+		place := places[key]
+		delete(places, key)
+		value, err := dec.Token()
+		if err != nil || place == nil {
+			return line, wrong
+		}
+		text, ok := value.(string)
+		if !ok && value != nil {
+			return line, wrong
+		}
+		*place = text
+	}
+	if _, err := dec.Token(); err != nil {
+		return line, wrong
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return line, errors.New("has more than one JSON value")
 	}
 	return line, nil
@@ -247,7 +316,16 @@ func WriteSuppressions(w io.Writer, f SuppressionFormat, header bool, list []Sup
 	}
 	for _, s := range list {
 		l := lineOf(s)
-		_ = out.Write([]string{l.User, l.Reason, l.Class, l.From, l.Until, l.Note, l.SetBy, l.SetAt})
+		rest := []string{l.Reason, l.Class, l.From, l.Until, l.Note, l.SetBy, l.SetAt}
+		if strings.TrimFunc(l.User, blank) == l.User {
+			_ = out.Write(slices.Concat([]string{l.User}, rest))
+			continue
+		}
+		out.Flush()
+		if _, err := io.WriteString(w, quoted(l.User)+","); err != nil {
+			return fmt.Errorf("write suppressions: %w", err)
+		}
+		_ = out.Write(rest)
 	}
 	out.Flush()
 	if err := out.Error(); err != nil {
@@ -266,6 +344,31 @@ type ImportReport struct {
 	Errors []LineError
 }
 
+// saidBefore remembers what the lines of an import have said, by hashes: an
+// import may be long.
+type saidBefore struct {
+	seed  maphash.Seed
+	lines map[uint64]uint64
+}
+
+// otherwise tells whether an earlier line has said otherwise of the same user and
+// reason: a user has one suppression for each, and the one that counts now might
+// be the one that is lost.
+func (b *saidBefore) otherwise(s Suppression) bool {
+	type said struct {
+		class       SuppressionClass
+		from, until int64
+		note        string
+	}
+	key := maphash.Comparable(b.seed, s.Key())
+	now := maphash.Comparable(b.seed, said{s.Class, s.From.UnixMicro(), s.Until.UnixMicro(), s.Note})
+	before, known := b.lines[key]
+	if !known && len(b.lines) < importRemembered {
+		b.lines[key] = now
+	}
+	return known && before != now
+}
+
 // ImportSuppressions reads a list and sets what it says, in chunks of 1000
 // lines: each is set as a whole, or left out when one of its lines is wrong.
 // Nothing is taken back: who is not in the file stays in the list. An error ends
@@ -273,6 +376,7 @@ type ImportReport struct {
 func ImportSuppressions(ctx context.Context, list Suppressor, by Actor, r io.Reader, f SuppressionFormat) (report ImportReport, err error) {
 	var chunk []Suppression
 	count, wrong := 0, false
+	read := saidBefore{seed: maphash.MakeSeed(), lines: map[uint64]uint64{}}
 	flush := func() error {
 		if !wrong && len(chunk) > 0 {
 			changed, err := list.Suppress(ctx, by, chunk)
@@ -291,6 +395,9 @@ func ImportSuppressions(ctx context.Context, list Suppressor, by Actor, r io.Rea
 		}
 		report.Lines++
 		count++
+		if line.Wrong == "" && read.otherwise(line.Suppression) {
+			line.Wrong = "says otherwise than an earlier line for the same user and reason"
+		}
 		if line.Wrong == "" {
 			chunk = append(chunk, line.Suppression)
 		} else {

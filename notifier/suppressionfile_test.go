@@ -129,6 +129,79 @@ func TestAnImportThatBreaksOffSaysWhatIsIn(t *testing.T) {
 	require.ErrorIs(t, err, full)
 }
 
+// A line of which only the beginning has arrived names somebody else, or means something else.
+func TestALineThatBreaksOffIsNotRead(t *testing.T) {
+	t.Parallel()
+	for _, rest := range []string{"cool_off,annabel", "cool_off,annabel\ncool_off,ev", "cool_off,annabel\r\n"} {
+		var users []devices.UserID
+		var ended error
+		broken := io.MultiReader(strings.NewReader("reason,user\n"+rest), iotest.ErrReader(io.ErrUnexpectedEOF))
+		for line, err := range notifier.ReadSuppressions(broken, notifier.SuppressionCSV) {
+			if ended = err; err == nil {
+				users = append(users, line.Suppression.User)
+			}
+		}
+		require.ErrorIs(t, ended, io.ErrUnexpectedEOF)
+		whole := strings.Count(rest, "\n")
+		require.Len(t, users, whole, "%q", rest)
+	}
+	list := &listOf{}
+	_, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader("reason,user\ncool_off,annabel"), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Len(t, list.chunks, 1, "the last line of a whole file needs no end")
+}
+
+// What looks like a user and is another one would be suppressed in the place of the one who is meant.
+func TestAUserWhoWasMangledIsAWrongLine(t *testing.T) {
+	t.Parallel()
+	for text, format := range map[string]notifier.SuppressionFormat{
+		`{"user":"J` + "\xfc" + `rgen","reason":"cool_off"}`: notifier.SuppressionNDJSON,
+		`{"user":"J\ud83drgen","reason":"cool_off"}`:         notifier.SuppressionNDJSON,
+		"user,reason\nJ\xfcrgen,cool_off":                    notifier.SuppressionCSV,
+		"user,reason\nann ,cool_off":                         notifier.SuppressionCSV,
+		"reason,user\ncool_off, ann":                         notifier.SuppressionCSV,
+		"reason,user\ncool_off,ann\u00a0":                    notifier.SuppressionCSV,
+		"user,reason\n\ufeffann,cool_off":                    notifier.SuppressionCSV,
+		`{"user":"ann","reason":"cool_off"}}`:                notifier.SuppressionNDJSON,
+		`{"user":"ann","reason":"cool_off"}]`:                notifier.SuppressionNDJSON,
+		`{"user":"ann","reason":"cool_off","user":"eve"}`:    notifier.SuppressionNDJSON,
+	} {
+		list := &listOf{}
+		report, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader(text), format)
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Wrong, "%q", text)
+		require.Empty(t, list.chunks)
+	}
+	list := &listOf{}
+	_, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader("user,reason\n\" ann\",cool_off\n"), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Equal(t, devices.UserID(" ann"), list.chunks[0][0].User, "quoted, it is meant")
+}
+
+// A user has one suppression for each reason: of two in a file one would be lost, and perhaps the one that
+// counts now.
+func TestTwoLinesForTheSameUserAndReasonMustSayTheSame(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("user,reason,from,until\nann,cool_off,2026-01-01T00:00:00Z,2026-02-01T00:00:00Z\n")
+	for i := range 1500 {
+		fmt.Fprintf(&text, "u%d,cool_off,,\n", i)
+	}
+	text.WriteString("ann,jurisdiction,,\nann,cool_off,2026-01-01T00:00:00Z,2026-02-01T00:00:00Z\n")
+	same := text.String()
+	list := &listOf{}
+	report, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader(same), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Zero(t, report.Wrong, "%v", report.Errors)
+
+	text.WriteString("ann,cool_off,2026-03-01T00:00:00Z,2026-04-01T00:00:00Z\n")
+	list = &listOf{}
+	report, err = notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader(text.String()), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Equal(t, []notifier.LineError{{Line: 1505, Message: "says otherwise than an earlier line for the same user and reason"}}, report.Errors)
+	require.Len(t, list.chunks, 1, "its chunk is left out, and ann is suppressed as the first one says")
+}
+
 // What was read is written so that it is read as the same.
 func FuzzSuppressionsAreReadAsTheyWereWritten(f *testing.F) {
 	f.Add("user,reason,class,from,until,note\nann,cool_off,all,,2027-03-01T00:00:00Z,\"a, \"\"b\"\"\"\n", true)
