@@ -55,9 +55,9 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C, errs *[]er
 	return c
 }
 
-func (m *metrics) observe(route, method string, status int, took time.Duration) {
+func (m *metrics) observe(route, method string, status int, took time.Duration, stream bool) {
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	if route != streamRoute { // it lasts as long as its client likes
+	if !stream { // it lasts as long as its client likes
 		m.duration.WithLabelValues(route, method).Observe(took.Seconds())
 	}
 }

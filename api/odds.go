@@ -113,8 +113,6 @@ type oddsStreamInput struct {
 	LastEventID string `header:"Last-Event-ID" doc:"The id of the last update that the client has seen; browsers send it by themselves."`
 }
 
-const eventStream = "text/event-stream"
-
 func (s *server) registerOdds(api huma.API) {
 	tags := []string{"odds"}
 	var security []map[string][]string
@@ -127,7 +125,7 @@ func (s *server) registerOdds(api huma.API) {
 		Description: "With their age: a replica that has lost sight of Kafka goes on with what it knows.",
 	}, s.getOdds, oddsExamples()...)
 	handle(s, api, huma.Operation{
-		OperationID: "stream-odds", Method: http.MethodGet, Path: streamRoute, Tags: tags, Security: security,
+		OperationID: "stream-odds", Method: http.MethodGet, Path: "/v1/odds/{event}/stream", Tags: tags, Security: security,
 		Middlewares: huma.Middlewares{s.odds.locate},
 		Summary:     "Follow the odds of an event",
 		Description: "Server-sent events: odds with the newest snapshot, at once and at each change, and removed when there are none any more. " +
@@ -135,13 +133,10 @@ func (s *server) registerOdds(api huma.API) {
 			"Reconnect when the stream ends, with the id of the last event in Last-Event-ID, after the time that retry says.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "OK",
-			Content:     map[string]*huma.MediaType{eventStream: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, reflect.TypeFor[string]())}},
+			Content:     map[string]*huma.MediaType{EventStream: {Schema: huma.SchemaFromType(api.OpenAPI().Components.Schemas, reflect.TypeFor[string]())}},
 		}},
 	}, s.streamOdds, oddsStreamExamples()...)
 }
-
-// streamRoute is the pattern of streams, whose length says nothing about us.
-const streamRoute = "/v1/odds/{event}/stream"
 
 func (s *server) getOdds(_ context.Context, in *oddsInput) (*oddsOutput, error) {
 	snapshot, err := s.odds.Board.Latest(in.Event)
@@ -210,8 +205,8 @@ func (o *odds) enter(ctx context.Context) (leave func(), err error) {
 
 // send writes a stream until it ends, and returns why.
 func (o *odds) send(ctx context.Context, w http.ResponseWriter, stream *relay.Stream) relay.StreamEnd {
-	out := streamWriter{w: w, control: http.NewResponseController(w), timeout: o.WriteTimeout}
-	if err := out.begin(); err != nil {
+	out := NewEventWriter(w, o.WriteTimeout)
+	if err := out.Begin(retryAfter(3 * time.Second)); err != nil {
 		return endOf(err)
 	}
 	// Not all of those that came together shall come back together.
@@ -225,15 +220,15 @@ func (o *odds) send(ctx context.Context, w http.ResponseWriter, stream *relay.St
 		case errors.Is(err, relay.ErrHeartbeat):
 			frame = []byte(":\n\n")
 		case errors.Is(err, relay.ErrBoardClosed):
-			_ = out.write(retryAfter(5 * time.Second))
+			_ = out.Write(retryAfter(5 * time.Second))
 			return relay.EndStopping
 		case ctx.Err() != nil:
 			return relay.EndClient
 		default:
-			_ = out.write(retryAfter(time.Second))
+			_ = out.Write(retryAfter(time.Second))
 			return relay.EndAge
 		}
-		if err := out.write(frame); err != nil {
+		if err := out.Write(frame); err != nil {
 			return endOf(err)
 		}
 	}
@@ -250,36 +245,6 @@ func endOf(err error) relay.StreamEnd {
 		return relay.EndSlow
 	}
 	return relay.EndClient
-}
-
-// streamWriter writes to one client, each write within a deadline of its own.
-type streamWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	timeout time.Duration
-}
-
-func (s streamWriter) begin() error {
-	// http.Server's own would end every stream. A writer that has no deadlines
-	// (in tests) is as good without.
-	if err := s.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	h := s.w.Header()
-	h.Set("Content-Type", eventStream)
-	h.Set("X-Accel-Buffering", "no") // nginx would keep updates back until it has a buffer full of them
-	s.w.WriteHeader(http.StatusOK)
-	return s.write(retryAfter(3 * time.Second))
-}
-
-func (s streamWriter) write(frame []byte) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	if _, err := s.w.Write(frame); err != nil {
-		return err
-	}
-	return s.control.Flush()
 }
 
 func oddsExample() []byte {

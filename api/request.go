@@ -69,7 +69,7 @@ func observe(log zerolog.Logger, m *metrics) func(http.Handler) http.Handler {
 func observed(ctx context.Context, log zerolog.Logger, m *metrics, method string, ww middleware.WrapResponseWriter, start time.Time) {
 	took := time.Since(start)
 	route, method, status := routeOf(ctx), knownMethod(method), statusWritten(ctx, ww)
-	m.observe(route, method, status, took)
+	m.observe(route, method, status, took, ww.Header().Get("Content-Type") == EventStream)
 	level := zerolog.InfoLevel
 	if isProbe(route) && status < http.StatusInternalServerError {
 		level = zerolog.DebugLevel
