@@ -3,6 +3,8 @@ package console_test
 import (
 	"context"
 	"flag"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/api/console"
 	"github.com/bugle-push/bugle/internal/browsertest"
 )
 
@@ -141,6 +144,10 @@ func TestInABrowser(t *testing.T) {
 		"suppress, and end it":           suppressAndEnd,
 		"a test push":                    testPush,
 		"the overview renews itself":     overviewRenews,
+		"the overview is lost and found": lostAndFound,
+		"nobody looks":                   nobodyLooks,
+		"the session of an open page":    sessionOfOpenPage,
+		"more pages than streams":        morePagesThanStreams,
 		"stop and start all sending":     stopAndStart,
 		"the first load is a small load": smallLoad,
 	} {
@@ -289,15 +296,102 @@ func overviewRenews(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.see(t, "#live .tile", "1 failing")
 	b.see(t, "#live", "connection refused")
+	b.see(t, "#live-chart-sends", "Nothing sent yet.")
 	before := b.ask(t, `String(performance.timeOrigin)`)
 	b.broken.Store(false)
 	b.see(t, "#live .tile", "Ready")
-	require.Equal(t, before, b.ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
-	b.quiet(t)
+	b.work.attempts.WithLabelValues("fcm", "sent", "").Add(40)
+	b.work.attempts.WithLabelValues("fcm", "gone", "UNREGISTERED").Add(1)
+	b.see(t, "#live-chart-sends .legend", "gone")
+	require.NotEmpty(t, b.ask(t, `document.querySelector("#live-chart-sends .line.l0").getAttribute("d")`))
 
-	b.server.CloseClientConnections()
+	// What is renewed stays open, and the keyboard stays where it is.
+	b.click(t, "#live-chart-sends summary")
+	b.see(t, "#live-chart-sends td", "0")
+	require.NotContains(t, b.ask(t, `document.querySelector("#live-chart-sends table").innerText`), "retry")
+	b.work.attempts.WithLabelValues("fcm", "retry", "QUOTA_EXCEEDED").Add(3)
+	b.see(t, "#live-chart-sends table", "retry")
+	require.Equal(t, "numbers-sends", b.ask(t, `document.activeElement.parentNode.id`))
+	require.Equal(t, before, b.ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
+	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`))
+	b.quiet(t)
+}
+
+func lostAndFound(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live .tile", "1 failing")
+	addr := b.server.Listener.Addr().String()
+	b.server.Config.SetKeepAlivesEnabled(false)
 	require.NoError(t, b.server.Listener.Close())
+	b.server.CloseClientConnections()
 	b.see(t, "#lost", "No answer from Bugle since")
+	require.Equal(t, "true", b.ask(t, `String(document.getElementById("live").classList.contains("old"))`))
+	require.Contains(t, b.ask(t, `document.getElementById("live").innerText`), "1 failing", "what was known stays to be seen")
+
+	b.broken.Store(false)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
+	require.NoError(t, err)
+	again := &http.Server{Handler: b.routes, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- again.Serve(listener) }()
+	defer func() {
+		require.NoError(t, again.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+	}()
+	b.see(t, "#live .tile", "Ready")
+	require.Equal(t, "true false", b.ask(t, `document.getElementById("lost").hidden + " " + document.getElementById("live").classList.contains("old")`))
+}
+
+// ended counts the streams that have ended.
+func (w *world) ended() int {
+	return strings.Count(w.log.String(), `"route":"/live/stream","method":"GET","status":200`)
+}
+
+func nobodyLooks(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live-chart-sends", "Nothing sent yet.") // and not what the page came with
+	before := b.ended()
+	hide := func(hidden string) {
+		b.ask(t, `Object.defineProperty(document, "hidden", {value: `+hidden+`, configurable: true}); document.dispatchEvent(new Event("visibilitychange")); ""`)
+	}
+	hide("true")
+	require.Eventually(t, func() bool { return b.ended() == before+1 }, 10*time.Second, 20*time.Millisecond)
+	b.broken.Store(false)
+	require.Contains(t, b.ask(t, `document.getElementById("live").innerText`), "1 failing")
+	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`), "nothing is lost that nobody looks for")
+	hide("false")
+	b.see(t, "#live .tile", "Ready")
+	require.Equal(t, before+1, b.ended())
+	b.quiet(t)
+}
+
+func sessionOfOpenPage(t *testing.T, b *tab) {
+	b.signIn(t)
+	require.NoError(t, os.WriteFile(b.tokens, nil, 0o600))
+	b.see(t, "h1", "Sign in")
+}
+
+func morePagesThanStreams(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live-chart-sends", "Nothing sent yet.")
+	// All the streams of this session go to others, who have the same cookie.
+	cookies, err := chromedp.Call(b.ctx, network.GetCookies, network.GetCookiesParams{})
+	require.NoError(t, err)
+	other := b.browser(t)
+	for _, c := range cookies.Cookies {
+		other.client.Jar.SetCookies(mustURL(t, b.server.URL), []*http.Cookie{{Name: c.Name, Value: c.Value}})
+	}
+	b.open(t, "/rules")
+	for range 4 {
+		require.Eventually(t, func() bool { // the page's own ends a moment after it has gone
+			return other.follow(t).res.StatusCode == http.StatusOK
+		}, 10*time.Second, 20*time.Millisecond)
+	}
+	b.open(t, "/")
+	b.see(t, "#live .tile", "1 failing")
+	b.broken.Store(false)
+	b.see(t, "#live .tile", "Ready")
+	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`))
 }
 
 func smallLoad(t *testing.T, b *tab) {
@@ -315,10 +409,14 @@ func smallLoad(t *testing.T, b *tab) {
 func TestEveryPageFits(t *testing.T) {
 	t.Parallel()
 	ctx := browsertest.Open(t)
-	b := look(ctx, t, newWorld(t))
+	w := newWorldEvery(t, console.DefaultEvery)
+	b := look(ctx, t, w)
 	b.open(t, "/sign-in")
 	shot(t, b, "sign-in")
 	b.signIn(t)
+	b.see(t, "#live", "Nothing sent yet.")
+	shot(t, b, "overview-quiet")
+	w.pastQuarter(t)
 	for name, path := range map[string]string{
 		"overview": "/", "rules": "/rules", "rule": "/rules/bet-settled", "preview": "/rules/bet-settled/preview", "preview-de": "/rules/bet-settled/preview?locale=de",
 		"runs": "/runs", "run-held": "/runs/12", "run-failed": "/runs/14", "run-released": "/runs/15", "users": "/users", "user": "/users?id=ann",

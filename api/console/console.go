@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -31,6 +32,9 @@ type Config struct {
 	Log      zerolog.Logger
 	// Version is that of the binary; it stands at the foot of each page.
 	Version string
+	// Every is how often a sample is taken for the charts, and the overview renewed of
+	// those who follow it; 0 means DefaultEvery.
+	Every time.Duration
 }
 
 // Console serves the pages. It implements api.Console.
@@ -45,6 +49,10 @@ type Console struct {
 	assets   map[string]asset
 	origins  *http.CrossOriginProtection
 	ready    func(context.Context) []api.CheckState
+	every    time.Duration
+	samples  *samples
+	watch    *watch
+	seats    *seats
 }
 
 // New returns a Console. It returns an Invalid fault when something required is
@@ -52,6 +60,9 @@ type Console struct {
 func New(cfg Config) (*Console, error) {
 	if cfg.Operations == nil || cfg.Operations.Tokens == nil || cfg.Gatherer == nil {
 		return nil, fault.New(fault.Invalid, "console: Operations and Gatherer are required")
+	}
+	if cfg.Every < 0 {
+		return nil, fault.New(fault.Invalid, "console: Every must not be negative")
 	}
 	assets, err := readAssets()
 	if err != nil {
@@ -65,6 +76,7 @@ func New(cfg Config) (*Console, error) {
 		Operations: *cfg.Operations, gatherer: cfg.Gatherer, log: cfg.Log.With().Str("component", "console").Logger(), version: cfg.Version,
 		sessions: newSessions(), pages: pages, assets: assets, origins: http.NewCrossOriginProtection(),
 		ready: func(context.Context) []api.CheckState { return nil },
+		every: cmp.Or(cfg.Every, DefaultEvery), samples: &samples{}, watch: newWatch(), seats: newSeats(),
 	}, nil
 }
 
@@ -78,7 +90,8 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 		r.Post("/sign-in", c.signIn)
 
 		c.get(r, "/", pageTimeout, c.overview)
-		c.get(r, "/live", pageTimeout, c.live)
+		c.get(r, livePath, pageTimeout, c.live)
+		r.Get(streamPath, c.stream)
 		c.post(r, "/sign-out", pageTimeout, c.signOut)
 		c.post(r, "/sending/stop", pageTimeout, c.stopSending)
 		c.post(r, "/sending/start", pageTimeout, c.startSending)

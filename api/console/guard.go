@@ -71,13 +71,16 @@ func (c *Console) guard(timeout time.Duration, h handler) http.HandlerFunc {
 	}
 }
 
+// isLive tells whether a page asks, and not its operator.
+func isLive(r *http.Request) bool { return r.URL.Path == livePath || r.URL.Path == streamPath }
+
 func (c *Console) admit(w http.ResponseWriter, r *http.Request) (*visit, error) {
 	cookie, err := r.Cookie(cookieName(r))
 	if err != nil {
 		return nil, fault.New(fault.Unauthorized, "sign in first")
 	}
 	now := time.Now()
-	hash, proof, ok := c.sessions.find(cookie.Value, now, r.URL.Path != livePath)
+	hash, proof, ok := c.sessions.find(cookie.Value, now, !isLive(r))
 	if !ok {
 		return nil, fault.New(fault.Unauthorized, "the session has ended: sign in again")
 	}
@@ -92,7 +95,7 @@ func (c *Console) admit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 // refuse sends whom it does not know to the sign-in, and from there back. A form
 // is not sent again: what it would do is for its operator to say once more.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != livePath {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isLive(r) {
 		to := "/sign-in"
 		if next := r.URL.RequestURI(); next != "/" {
 			to += "?next=" + url.QueryEscape(next)

@@ -127,9 +127,21 @@ type world struct {
 	tokens string // the file
 	token  string
 	broken atomic.Bool // whether the check "ksqldb" fails
+	work   *workload
+	// What busy says.
+	pending, oldest, lag *prometheus.GaugeVec
+	pages                *console.Console
+	stop                 func() // ends what the console does by itself
 }
 
 func newWorld(t testing.TB) *world {
+	t.Helper()
+	return newWorldEvery(t, 100*time.Millisecond)
+}
+
+// newWorldEvery is a world whose console takes samples, and renews what is
+// followed, every so often.
+func newWorldEvery(t testing.TB, every time.Duration) *world {
 	t.Helper()
 	w := &world{stage: &stage{}, log: &logtest.Buffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	w.broken.Store(true)
@@ -145,6 +157,7 @@ func newWorld(t testing.TB) *world {
 		Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w.stage}},
 	})
 	require.NoError(t, err)
+	w.work = newWorkload(t, metrics)
 	control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: ledger, Log: log})
 	require.NoError(t, err)
 	tester, err := notifier.NewTester(notifier.TesterConfig{
@@ -162,10 +175,10 @@ func newWorld(t testing.TB) *world {
 		Suppressions: ledger, Sending: control,
 		Users: notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
 	}
-	pages, err := console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{metrics, busy()}, Log: log, Version: "1.2.3"})
+	w.pages, err = console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{metrics, w.busy(), w.work.registry}, Log: log, Version: "1.2.3", Every: every})
 	require.NoError(t, err)
 	w.routes, err = api.NewAdmin(api.AdminConfig{
-		Gatherer: metrics, Registerer: metrics, Log: log, Operations: ops, Console: pages,
+		Gatherer: metrics, Registerer: metrics, Log: log, Operations: ops, Console: w.pages,
 		Checks: []api.Check{
 			{Name: "database", Do: w.db.Ping},
 			{Name: "ksqldb", Do: func(context.Context) error {
@@ -180,24 +193,33 @@ func newWorld(t testing.TB) *world {
 	w.tell(t, n.Rules())
 	w.server = httptest.NewServer(w.routes)
 	t.Cleanup(w.server.Close)
+	// Streams end with this, and the server waits for them.
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- w.pages.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		stop()
+		require.NoError(t, <-ran)
+	})
+	t.Cleanup(w.stop)
 	return w
 }
 
 // busy are the numbers of a service at work, which this notifier, at rest, has not.
-func busy() prometheus.Gatherer {
+func (w *world) busy() prometheus.Gatherer {
 	reg := prometheus.NewRegistry()
 	gauge := func(name string, labels ...string) *prometheus.GaugeVec {
 		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: "x"}, labels)
 		reg.MustRegister(g)
 		return g
 	}
-	pending, oldest := gauge("bugle_deliveries_pending", "lane"), gauge("bugle_deliveries_oldest_due_seconds", "lane")
-	pending.WithLabelValues("fcm/high").Set(4321)
-	oldest.WithLabelValues("fcm/high").Set(95)
-	pending.WithLabelValues("fcm/normal").Set(0)
-	lag := gauge("bugle_relay_lag_records", "topic", "partition")
-	lag.WithLabelValues("odds", "0").Set(30)
-	lag.WithLabelValues("odds", "1").Set(47)
+	w.pending, w.oldest = gauge("bugle_deliveries_pending", "lane"), gauge("bugle_deliveries_oldest_due_seconds", "lane")
+	w.pending.WithLabelValues("fcm/high").Set(4321)
+	w.oldest.WithLabelValues("fcm/high").Set(95)
+	w.pending.WithLabelValues("fcm/normal").Set(0)
+	w.lag = gauge("bugle_relay_lag_records", "topic", "partition")
+	w.lag.WithLabelValues("odds", "0").Set(30)
+	w.lag.WithLabelValues("odds", "1").Set(47)
 	gauge("bugle_relay_held", "cause").WithLabelValues("credentials").Set(1)
 	return reg
 }
@@ -308,6 +330,17 @@ func (b *browser) get(t testing.TB, path string) (*http.Response, string) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+path, http.NoBody)
 	require.NoError(t, err)
 	return b.do(t, r)
+}
+
+// begin reads the beginning of an answer: that of a stream has no end.
+func (b *browser) begin(t testing.TB, path string) (*http.Response, string) {
+	t.Helper()
+	if path != "/live/stream" {
+		return b.get(t, path)
+	}
+	s := b.follow(t)
+	defer s.close()
+	return s.res, s.next(t, "all")
 }
 
 // form makes the request of a form of one of our pages.

@@ -1,17 +1,17 @@
 package console
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/rs/zerolog"
+
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/notifier"
 )
-
-// livePath is where the overview gets itself anew; it keeps no session alive.
-const livePath = "/live"
 
 // heldShown is how many held runs the overview lists; the others are on /runs.
 const heldShown = 8
@@ -30,6 +30,12 @@ type overviewView struct {
 	Stops    part[[]notifier.Stop]
 	// Stop is the operator's word that stops all sending; nil while things are sent.
 	Stop *notifier.Stop
+	// Charts are drawn from what this replica has measured; without samples they are empty.
+	Charts []chart
+	// News is how much news each rule has now, and Delay its 95th percentile from
+	// event to acceptance, in seconds; both as this replica sees them.
+	News  map[string]spark
+	Delay map[string]float64
 }
 
 // part is one thing to show, or why it is not known.
@@ -38,26 +44,35 @@ type part[T any] struct {
 	Unknown string
 }
 
-func (c *Console) lookAt(v *visit) overviewView {
+// lookAt finds out how everything stands. log says where a failure goes.
+func (c *Console) lookAt(ctx context.Context, log func(error) zerolog.Logger) overviewView {
 	var (
-		out overviewView
-		wg  sync.WaitGroup
+		out  overviewView
+		wg   sync.WaitGroup
+		past = c.history()
 	)
-	ctx := v.ctx()
 	wg.Go(func() { out.Checks = c.ready(ctx) })
 	wg.Go(func() {
-		out.Replicas = ask(c, v, func() ([]notifier.ReplicaRecord, error) { return c.Replicas.Replicas(ctx) })
+		out.Replicas = answer(ctx, log, func() ([]notifier.ReplicaRecord, error) { return c.Replicas.Replicas(ctx) })
 	})
-	wg.Go(func() { out.Vitals = ask(c, v, c.vitals) })
-	wg.Go(func() { out.Rules = ask(c, v, func() ([]notifier.RuleStatus, error) { return c.Rules.Rules(ctx) }) })
+	wg.Go(func() { out.Vitals = answer(ctx, log, c.vitals) })
 	wg.Go(func() {
-		out.Held = ask(c, v, func() ([]notifier.RunRecord, error) {
+		out.Rules = answer(ctx, log, func() ([]notifier.RuleStatus, error) { return c.Rules.Rules(ctx) })
+	})
+	wg.Go(func() {
+		out.Held = answer(ctx, log, func() ([]notifier.RunRecord, error) {
 			return c.Runs.Runs(ctx, notifier.RunQuery{State: notifier.RunHeld, Limit: heldShown + 1})
 		})
 	})
-	wg.Go(func() { out.Stops = ask(c, v, func() ([]notifier.Stop, error) { return c.Sending.Stops(ctx) }) })
+	wg.Go(func() { out.Stops = answer(ctx, log, func() ([]notifier.Stop, error) { return c.Sending.Stops(ctx) }) })
+	out.Charts, out.News, out.Delay = past.charts(), past.perRule(), past.latencyOfRules()
 	wg.Wait()
 
+	sending := past.sending()
+	for i := range out.Vitals.Value.Providers {
+		p := &out.Vitals.Value.Providers[i]
+		p.Sending, p.Known = sending[p.Name]
+	}
 	for _, check := range out.Checks {
 		if check.Err != nil {
 			out.Failing++
@@ -78,15 +93,25 @@ func (c *Console) lookAt(v *visit) overviewView {
 }
 
 func ask[T any](c *Console, v *visit, question func() (T, error)) part[T] {
+	return answer(v.ctx(), c.always, question)
+}
+
+func answer[T any](ctx context.Context, log func(error) zerolog.Logger, question func() (T, error)) part[T] {
 	value, err := question()
 	if err != nil {
-		return part[T]{Unknown: why(api.ProblemOf(v.ctx(), c.log, err))}
+		return part[T]{Unknown: why(api.ProblemOf(ctx, log(err), err))}
 	}
 	return part[T]{Value: value}
 }
 
+// always logs every failure.
+func (c *Console) always(error) zerolog.Logger { return c.log }
+
 // why is what the operator may see of a failure, in a line.
 func why(p *api.Problem) string {
+	if p.Status == http.StatusInternalServerError && p.Instance == "" {
+		return p.Title + "; the log has the cause"
+	}
 	if p.Status == http.StatusInternalServerError {
 		return p.Title + "; request id " + p.Instance + " leads to the cause in the log"
 	}
@@ -97,14 +122,34 @@ func why(p *api.Problem) string {
 	return strings.Join(parts, " ")
 }
 
-func (c *Console) overview(v *visit) error {
-	return c.page(v, http.StatusOK, "overview", "Overview", "/", c.lookAt(v))
+// overviewPage is the whole page: its parts, and what stands around them.
+type overviewPage struct {
+	Parts []livePart
+	Stop  *notifier.Stop
 }
 
-// live answers with the part of the overview that changes.
+func (c *Console) overview(v *visit) error {
+	page, err := c.overviewNow(v)
+	if err != nil {
+		return err
+	}
+	return c.page(v, http.StatusOK, "overview", "Overview", "/", page)
+}
+
+// live answers with the parts of the overview that change.
 func (c *Console) live(v *visit) error {
-	c.execute(v.w, v.r, http.StatusOK, "overview", "live", frame{Body: c.lookAt(v)})
+	page, err := c.overviewNow(v)
+	if err != nil {
+		return err
+	}
+	c.execute(v.w, v.r, http.StatusOK, "overview", "live", frame{Body: page})
 	return nil
+}
+
+func (c *Console) overviewNow(v *visit) (overviewPage, error) {
+	view := c.lookAt(v.ctx(), c.always)
+	parts, err := c.parts(view)
+	return overviewPage{Parts: parts, Stop: view.Stop}, err
 }
 
 func (c *Console) stopSending(v *visit) error {

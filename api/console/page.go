@@ -63,6 +63,7 @@ func parsePages(assets map[string]asset) (map[string]pageTemplate, error) {
 		"pretty":    pretty,
 		"dict":      dict,
 		"firstline": firstLine,
+		"delay":     delayOf,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse templates: %w", err)
@@ -226,6 +227,14 @@ func pretty(raw json.RawMessage) string {
 		return string(raw)
 	}
 	return buf.String()
+}
+
+// delayOf is a rule's delay; a dash where nothing of it was accepted lately.
+func delayOf(delays map[string]float64, rule string) string {
+	if d, ok := delays[rule]; ok {
+		return duration.text(d)
+	}
+	return "–"
 }
 
 func firstLine(s string) string {

@@ -92,12 +92,30 @@ func mockupsOf(found []notifier.PreviewNotification, v *visit) mockups {
 	return m
 }
 
+// rulesRow is a rule of the list.
+type rulesRow struct {
+	notifier.RuleStatus
+	// News is how much news this replica has found lately.
+	News spark
+	// Bars are the news of its last runs, by any replica.
+	Bars runBars
+}
+
 func (c *Console) rules(v *visit) error {
 	found, err := c.Rules.Rules(v.ctx())
 	if err != nil {
 		return err
 	}
-	return c.page(v, http.StatusOK, "rules", "Rules", "/rules", found)
+	news := c.history().perRule()
+	rows := make([]rulesRow, 0, len(found))
+	for _, status := range found {
+		runs, err := c.Runs.Runs(v.ctx(), notifier.RunQuery{Rule: status.Rule.ID, Limit: rulesRuns})
+		if err != nil {
+			return err
+		}
+		rows = append(rows, rulesRow{RuleStatus: status, News: news[status.Rule.ID], Bars: barsOf(runs)})
+	}
+	return c.page(v, http.StatusOK, "rules", "Rules", "/rules", rows)
 }
 
 func (c *Console) rule(v *visit) error {

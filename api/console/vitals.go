@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -31,12 +32,31 @@ type laneVitals struct {
 // providerVitals is how it goes with a provider.
 type providerVitals struct {
 	Name string
-	// Rate is the limit, in sends a second.
+	// Rate is the limit, in sends a second of all replicas together.
 	Rate float64
+	// Sending is how many calls a second this replica makes now, where that is Known.
+	Sending float64
+	Known   bool
 	// Paused names the causes for which nothing is sent to it.
 	Paused []string
 	// Verdicts count the attempts since this replica started.
 	Verdicts []verdictCount
+}
+
+// Quota tells how much of its limit a provider is sent to.
+func (p providerVitals) Quota() string {
+	if !p.Known || math.IsNaN(p.Sending) {
+		return perSecond.text(p.Rate) + " a second at most"
+	}
+	return perSecond.text(p.Sending) + " of " + perSecond.text(p.Rate) + " a second"
+}
+
+// Share is how much that is, in percent, as far as there is a limit.
+func (p providerVitals) Share() int {
+	if !p.Known || math.IsNaN(p.Sending) || p.Rate <= 0 {
+		return 0
+	}
+	return min(100, int(math.Ceil(100*p.Sending/p.Rate)))
 }
 
 type verdictCount struct {

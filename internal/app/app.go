@@ -181,6 +181,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if err != nil {
 		return nil, fmt.Errorf("make console: %w", err)
 	}
+	a.beside["console"] = pages.Run
 	adminHandler, err := api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: operations, Console: pages, Version: Version(),
 		Checks: append([]api.Check{a.runningCheck(), database, cached("ksqldb", 5*time.Second, source.Check), a.lanesCheck()}, slices.Concat(keys, relayed, watched, betting, imports)...),

@@ -1,10 +1,14 @@
 package app_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +73,43 @@ func TestAStopEndsWhatAnOperatorHasAskedForAndWritesItDown(t *testing.T) {
 	service, _ = w.start(t)
 	admin = "http://" + service.AdminAddr()
 	require.Equal(t, string(notifier.RunFailed), latest(), "it must not block its rule until its lease lapses")
+}
+
+func TestSomebodyWhoWatchesTheOverviewHoldsNoStopUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plain, line, err := api.NewAdminToken("alice", time.Now(), time.Hour)
+	require.NoError(t, err)
+	w.cfg.Admin.TokensFile = filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(w.cfg.Admin.TokensFile, []byte(line.Line()), 0o600))
+	service, stop := w.start(t)
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+service.AdminAddr()+"/sign-in", strings.NewReader(url.Values{"token": {plain.Reveal()}}.Encode()))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	req, err = http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+service.AdminAddr()+"/live/stream", http.NoBody)
+	require.NoError(t, err)
+	resp, err = client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	events := bufio.NewReader(resp.Body)
+	for {
+		line, err := events.ReadString('\n')
+		require.NoError(t, err)
+		if line == "event: all\n" {
+			break
+		}
+	}
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), enough)
+	_, err = io.Copy(io.Discard, events)
+	require.NoError(t, err, "the answer has ended, and was not cut")
 }
 
 func TestAClientThatDoesNotReadHoldsNoStopUp(t *testing.T) {

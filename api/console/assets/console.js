@@ -42,52 +42,136 @@
     });
   });
 
-  // What is alive is asked for again every five seconds, while somebody looks.
+  // What is alive is followed while somebody looks: the server tells of each part
+  // that has changed. Where it has no room for that, it is asked now and then.
   var live = document.getElementById("live");
   if (!live) return;
-  var lost = document.getElementById("lost");
-  var every = 5000, seen = new Date();
+  var lost = document.getElementById("lost"), seen = new Date();
+  var following = null, again = null, patience = 1000;
+  var silence = 20000, longest = 30000, asked = 10000;
 
-  function show(html) {
-    var focus = document.activeElement, href = focus && live.contains(focus) ? focus.getAttribute("href") : null;
-    // The answer is a page of our own, and the policy of the page lets no script in it run.
-    live.innerHTML = html;
-    if (href !== null) {
-      Array.from(live.querySelectorAll("a")).some(function (a) {
-        if (a.getAttribute("href") !== href) return false;
-        a.focus({ preventScroll: true });
-        return true;
+  // What stands in for the part keeps what its reader has opened, and the place of the keyboard.
+  function put(element, html) {
+    var focus = document.activeElement;
+    var at = focus && element.contains(focus) ? focus : null;
+    var place = at && (at.getAttribute("href") || (at.parentNode.id ? "#" + at.parentNode.id : null));
+    var open = Array.from(element.querySelectorAll("details[open][id]")).map(function (d) { return d.id; });
+    // It is a page of our own, and the policy of the page lets no script in it run.
+    element.innerHTML = html;
+    open.forEach(function (id) {
+      var d = document.getElementById(id);
+      if (d) d.open = true;
+    });
+    if (place === null) return;
+    Array.from(element.querySelectorAll("a, summary")).some(function (e) {
+      if ((e.getAttribute("href") || "#" + e.parentNode.id) !== place) return false;
+      e.focus({ preventScroll: true });
+      return true;
+    });
+  }
+  function putAll(parts) {
+    var here = Array.from(live.children);
+    var same = here.length === parts.length && parts.every(function (p, i) { return here[i].id === "live-" + p.id; });
+    if (!same) {
+      live.replaceChildren.apply(live, parts.map(function (p) {
+        var s = document.createElement("section");
+        s.id = "live-" + p.id;
+        return s;
+      }));
+    }
+    parts.forEach(function (p, i) {
+      live.children[i].className = p.class;
+      put(live.children[i], p.html);
+    });
+  }
+  function heard() {
+    seen = new Date();
+    lost.hidden = true;
+    live.classList.remove("old");
+  }
+  function missed() {
+    lost.querySelector("span").textContent = seen.toLocaleTimeString();
+    lost.hidden = false;
+    live.classList.add("old");
+  }
+
+  function take(event) {
+    var name = "", data = "";
+    event.split("\n").forEach(function (l) {
+      if (l.indexOf("event: ") === 0) name = l.slice(7);
+      if (l.indexOf("data: ") === 0) data += l.slice(6);
+    });
+    if (name === "ended") location.reload(); // the session has
+    if (name === "all") putAll(JSON.parse(data));
+    if (name === "parts") {
+      JSON.parse(data).forEach(function (p) {
+        var element = document.getElementById("live-" + p.id);
+        if (element) put(element, p.html);
       });
     }
+    patience = 1000;
+    heard();
   }
-  function renew() {
-    if (document.hidden) return setTimeout(renew, 1000);
-    var stop = new AbortController(), timer = setTimeout(function () { stop.abort(); }, 12000);
-    fetch(live.dataset.live, { signal: stop.signal, cache: "no-store", redirect: "error" })
-      .then(function (answer) {
-        if (answer.status === 401 || answer.status === 403) {
-          location.reload(); // the session has ended
-          return null;
-        }
-        if (!answer.ok) throw new Error("status " + answer.status);
-        return answer.text();
-      })
-      .then(function (html) {
-        if (html === null) return;
-        show(html);
-        seen = new Date();
-        lost.hidden = true;
-        live.classList.remove("old");
-      })
-      .catch(function () {
-        lost.querySelector("span").textContent = seen.toLocaleTimeString();
-        lost.hidden = false;
-        live.classList.add("old");
-      })
-      .finally(function () {
-        clearTimeout(timer);
-        setTimeout(renew, every);
-      });
+  // read takes events as they come, until there are no more.
+  function read(reader, alive) {
+    var decoder = new TextDecoder(), rest = "";
+    return reader.read().then(function step(chunk) {
+      if (chunk.done) return null;
+      alive();
+      var events = (rest + decoder.decode(chunk.value, { stream: true })).split("\n\n");
+      rest = events.pop();
+      events.forEach(take);
+      return reader.read().then(step);
+    });
   }
-  setTimeout(renew, every);
+  function askNow(signal) {
+    return fetch(live.dataset.live, { signal: signal, cache: "no-store", redirect: "error" }).then(function (answer) {
+      if (!answer.ok) throw new Error("status " + answer.status);
+      return answer.text();
+    }).then(function (html) {
+      put(live, html);
+      heard();
+      patience = asked;
+    });
+  }
+  function follow() {
+    clearTimeout(again);
+    if (following || document.hidden) return;
+    var mine = following = new AbortController(), timer = null, came = false, failed = false;
+    function alive() {
+      clearTimeout(timer);
+      timer = setTimeout(function () { mine.abort(); }, silence);
+    }
+    alive();
+    fetch(live.dataset.stream, { signal: mine.signal, cache: "no-store", redirect: "error" }).then(function (answer) {
+      if (answer.status === 401 || answer.status === 403) return location.reload(); // the session has ended
+      if (answer.status === 429 || answer.status === 503) return askNow(mine.signal);
+      if (!answer.ok) throw new Error("status " + answer.status);
+      came = true;
+      return read(answer.body.getReader(), alive);
+    }).catch(function () {
+      failed = true;
+    }).finally(function () {
+      clearTimeout(timer);
+      if (following !== mine) return; // nobody looks any more
+      following = null;
+      if (failed) missed();
+      // All that have lost the same server must not come back at once.
+      again = setTimeout(follow, came ? 200 : patience * (0.7 + 0.6 * Math.random()));
+      if (!came) patience = Math.min(patience * 2, longest);
+    });
+  }
+  function leave() {
+    clearTimeout(again);
+    var was = following;
+    following = null;
+    if (was) was.abort();
+  }
+  document.addEventListener("visibilitychange", function () {
+    if (document.hidden) return leave();
+    patience = 1000;
+    follow();
+  });
+  window.addEventListener("pagehide", leave);
+  window.addEventListener("pageshow", follow);
 })();
