@@ -41,7 +41,7 @@ func (a *adminServer) registerUsers(api huma.API) {
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "erase-user", Method: http.MethodDelete, Path: "/admin/v1/users/{id}", Tags: tags, DefaultStatus: http.StatusOK,
 		Summary:     "Erase a user",
-		Description: "Devices, preferences, deliveries, attempts and read marks are removed, and notifications lose their row and user. What is queued is cancelled. Doing it again erases what has come since.",
+		Description: "Devices, preferences, deliveries, attempts, read marks and bad rows are removed, and notifications lose their row and user. What is queued is cancelled. Doing it again erases what has come since.",
 	}, exportTimeout), a.eraseUser)
 }
 
@@ -76,7 +76,7 @@ func (a *adminServer) eraseUser(ctx context.Context, in *userInput) (*erasureOut
 	return &erasureOutput{Body: AdminErasure{Erased: e.Erased, Waiting: e.Waiting, Remains: []string{
 		"suppressions: they say that the user must not be sent to",
 		"the audit: it is never changed",
-		"bad rows: until retention.runs is over",
+		"keys, versions and times of notifications: they keep a row from being announced twice",
 		"presence and bets: two hours and a day at the most",
 	}}}, nil
 }

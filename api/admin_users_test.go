@@ -23,12 +23,12 @@ func TestAUserIsExportedAndErased(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(line), &r))
 		kinds[r.Kind]++
 	}
-	require.Equal(t, map[string]int{"suppression": 1, "notification": 3, "delivery": 2, "attempt": 1, "device": 2, "preferences": 1}, kinds)
+	require.Equal(t, map[string]int{"suppression": 1, "notification": 3, "delivery": 2, "attempt": 1, "device": 2, "preferences": 1, "audit": 1}, kinds)
 
 	e := decode[api.AdminErasure](t, a.as(t, "DELETE", "/admin/v1/users/ann", ""))
 	require.Zero(t, e.Waiting)
 	require.Equal(t, map[string]int64{
-		"notifications": 3, "deliveries": 2, "attempts": 1, "devices": 2, "preferences": 0, "inbox_reads": 0, "frequency": 0,
+		"notifications": 3, "deliveries": 2, "attempts": 1, "devices": 2, "preferences": 0, "inbox_reads": 0, "frequency": 0, "bad_rows": 0,
 	}, e.Erased)
 	rec = a.as(t, "GET", "/admin/v1/users/ann/export", "")
 	require.NotContains(t, rec.Body.String(), "payout")

@@ -10,3 +10,13 @@ package notifier
 //	             TIME ("14:30:05") and BYTES (base64)
 //	[]any, map[string]any   of the same
 type Row map[string]any
+
+// Names tells whether a column of the row has the text as its value.
+func (r Row) Names(text string) bool {
+	for _, v := range r {
+		if have, ok := plainText(v); ok && have == text {
+			return true
+		}
+	}
+	return false
+}

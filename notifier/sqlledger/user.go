@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
+	"strings"
 
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/sqldb"
@@ -17,6 +19,7 @@ var _ notifier.UserStore = (*Ledger)(nil)
 func userTables() []struct{ kind, query string } {
 	return []struct{ kind, query string }{
 		{"suppression", `SELECT reason, class, from_at, until_at, note, set_by, set_at FROM suppressions WHERE user_id = $1 ORDER BY reason`},
+		{"imported_suppression", `SELECT reason, class, from_at, until_at, set_by, set_at FROM imported_suppressions WHERE user_id = $1 ORDER BY reason`},
 		{"notification", `SELECT id, rule_id, key, version, variant, category, class, state, source_row, due_at, expires_at, created_at, released_at
 			FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id`},
 		{"delivery", `SELECT id, notification_id, device_id, rule_id, provider, state, reason, attempts, unknowns, created_at, finished_at
@@ -25,7 +28,20 @@ func userTables() []struct{ kind, query string } {
 			FROM deliveries d JOIN attempts a ON a.delivery_id = d.id WHERE d.user_id = $1 ORDER BY d.created_at, d.id, a.id`},
 		{"inbox_read", `SELECT notification_id, read_at FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id`},
 		{"frequency", `SELECT notification_id, category, class, verdict, at FROM frequency WHERE user_id = $1 ORDER BY notification_id`},
+		// Of their devices it is not: those may have been others' before.
+		{"audit", `SELECT at, actor, action, subject, before_state, after_state FROM audit WHERE subject IN (
+			SELECT 'user/' || CAST($1 AS TEXT) UNION ALL ` + subjectsOfSuppressions() + `
+			UNION ALL SELECT 'delivery/' || CAST(id AS TEXT) FROM deliveries WHERE user_id = $1) ORDER BY id`},
 	}
+}
+
+// subjectsOfSuppressions are the names in the audit of what the user $1 can be suppressed for.
+func subjectsOfSuppressions() string {
+	var out []string
+	for _, reason := range notifier.SuppressionReasons() {
+		out = append(out, `SELECT '`+notifier.SubjectSuppression(notifier.SuppressionKey{Reason: reason})+`' || CAST($1 AS TEXT)`)
+	}
+	return strings.Join(out, ` UNION ALL `)
 }
 
 // ExportUser implements notifier.UserStore. Times are microseconds since 1970, as they are stored.
@@ -35,7 +51,68 @@ func (l *Ledger) ExportUser(ctx context.Context, user devices.UserID, emit func(
 			return fmt.Errorf("export %s: %w", t.kind, err)
 		}
 	}
+	bad, err := l.badRowsOf(ctx, l.db.SQL(), user, math.MaxInt)
+	if err != nil {
+		return fmt.Errorf("export bad rows: %w", err)
+	}
+	for _, b := range bad {
+		if err := emit("bad_row", b); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// userBadRow is a row that names a user and made no notification.
+type userBadRow struct {
+	Rule      string          `json:"rule_id"`
+	Hash      string          `json:"row_hash"`
+	Reason    string          `json:"reason"`
+	Detail    string          `json:"detail"`
+	Row       json.RawMessage `json:"source_row"`
+	FirstSeen int64           `json:"first_seen"`
+	LastSeen  int64           `json:"last_seen"`
+}
+
+// reader is a database or a transaction.
+type reader interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// badRowsOf returns at most limit bad rows in which a column has the user's id, whichever it is: what is
+// wrong may be the column itself. They are few in all, and looked through.
+func (l *Ledger) badRowsOf(ctx context.Context, q reader, user devices.UserID, limit int) (out []userBadRow, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT rule_id, row_hash, reason, detail, source_row, first_seen, last_seen FROM bad_rows ORDER BY rule_id, row_hash`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for len(out) < limit && rows.Next() {
+		var b userBadRow
+		var text string
+		if err := rows.Scan(&b.Rule, &b.Hash, &b.Reason, &b.Detail, &text, &b.FirstSeen, &b.LastSeen); err != nil {
+			return nil, err
+		}
+		b.Row = json.RawMessage(text)
+		if row, err := decodeRow(text); err != nil && strings.Contains(text, string(user)) || row.Names(string(user)) {
+			out = append(out, b)
+		}
+	}
+	return out, rows.Err()
+}
+
+// eraseBadRows removes bad rows that name a user.
+func (l *Ledger) eraseBadRows(ctx context.Context, tx *sql.Tx, user devices.UserID, limit int) (int, error) {
+	found, err := l.badRowsOf(ctx, tx, user, limit)
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	param, err := sqldb.Batch(found)
+	if err != nil {
+		return 0, err
+	}
+	return sqldb.Exec(ctx, tx, `DELETE FROM bad_rows WHERE (rule_id, row_hash) IN
+		(SELECT j.rule_id, j.row_hash FROM `+l.records("rule_id TEXT", "row_hash TEXT")+`)`, param)
 }
 
 func (l *Ledger) exportTable(ctx context.Context, kind, query string, user devices.UserID, emit func(kind string, record any) error) error {
@@ -84,30 +161,46 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 		if err != nil {
 			return err
 		}
+		if err := l.awaitFanOut(ctx, tx); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
 			WHERE user_id = $3 AND `+besideIndex("state")+` = 'queued'`, cancelErased, now, string(user)); err != nil {
 			return fmt.Errorf("cancel deliveries: %w", err)
 		}
-		const ended = `(SELECT id FROM deliveries WHERE user_id = $1 AND state || '' <> 'leased' ORDER BY created_at, id LIMIT $2)`
-		for _, step := range []struct {
-			kind, query string
-			bounded     bool
-		}{
-			{"attempts", `DELETE FROM attempts WHERE delivery_id IN ` + ended, false}, // of as many deliveries
-			{"deliveries", `DELETE FROM deliveries WHERE id IN ` + ended, true},
+		// Picked once, and locked: a result that is recorded meanwhile would leave its attempt behind.
+		ended, err := l.pick(ctx, tx, `SELECT id FROM deliveries WHERE user_id = $1 AND state || '' <> 'leased' ORDER BY created_at, id LIMIT $2`,
+			string(user), limit)
+		if err != nil {
+			return err
+		}
+		for _, step := range []struct{ kind, query string }{{"attempts", deleteAttempts}, {"deliveries", deleteDeliveries}} {
+			n, err := l.onSet(ctx, tx, step.query, ended)
+			if err != nil {
+				return fmt.Errorf("erase %s: %w", step.kind, err)
+			}
+			erased[step.kind] = int64(n)
+		}
+		bad, err := l.eraseBadRows(ctx, tx, user, limit)
+		if err != nil {
+			return fmt.Errorf("erase bad rows: %w", err)
+		}
+		erased["bad_rows"] = int64(bad)
+		more = len(ended) == limit || bad == limit
+		for _, step := range []struct{ kind, query string }{
 			{"notifications", `UPDATE notifications SET user_id = '', source_row = '{}' WHERE id IN
-				(SELECT id FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id LIMIT $2)`, true},
+				(SELECT id FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id LIMIT $2)`},
 			{"inbox_reads", `DELETE FROM inbox_reads WHERE user_id = $1 AND notification_id IN
-				(SELECT notification_id FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`, true},
+				(SELECT notification_id FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
 			{"frequency", `DELETE FROM frequency WHERE user_id = $1 AND notification_id IN
-				(SELECT notification_id FROM frequency WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`, true},
+				(SELECT notification_id FROM frequency WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
 		} {
 			n, err := sqldb.Exec(ctx, tx, step.query, string(user), limit)
 			if err != nil {
 				return fmt.Errorf("erase %s: %w", step.kind, err)
 			}
 			erased[step.kind] = int64(n)
-			more = more || step.bounded && n == limit
+			more = more || n == limit
 		}
 		return tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM deliveries WHERE user_id = $1`, string(user)).Scan(&waiting)
 	})
@@ -115,4 +208,16 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 		return nil, 0, false, fmt.Errorf("erase user: %w", err)
 	}
 	return erased, waiting, more, nil
+}
+
+// awaitFanOut waits for the steps of fan-out that are under way: one may be making a delivery for a
+// device that was active when it began. Those to single users are waited for with their notifications.
+func (l *Ledger) awaitFanOut(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM notifications
+		WHERE audience IN ('all', 'follows') AND state = 'released' AND fanned_at = 0 ORDER BY id`+l.db.Dialect().ForUpdate)
+	_, err = sqldb.Collect(rows, err, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return fmt.Errorf("wait for fan-out: %w", err)
+	}
+	return nil
 }
