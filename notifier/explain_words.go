@@ -124,8 +124,17 @@ func duration(d time.Duration) string {
 	return d.String()
 }
 
-// sentence says what became of a delivery, and why.
+// sentence says what became of a delivery, and why. Whatever ended it, an attempt
+// whose outcome is not known may have reached the device before.
 func sentence(e *ExplainedDelivery, reason Reason, detail string, now Decision) string {
+	text := outcome(e, reason, detail, now)
+	if why, not := strings.CutPrefix(text, "Not told: "); not && e.Unknowns > 0 {
+		return "Perhaps told: an attempt was made whose answer was lost. It was not tried again: " + why
+	}
+	return text
+}
+
+func outcome(e *ExplainedDelivery, reason Reason, detail string, now Decision) string {
 	tail := ""
 	if detail != "" {
 		tail = ": " + detail
@@ -316,6 +325,8 @@ func (x *Explainer) undelivered(n NotificationRecord, now time.Time) string {
 		return fmt.Sprintf("Nobody is told: it expired at %s, before its deliveries were made.", utc(n.ExpiresAt))
 	case n.Audience == AudienceFollows:
 		return "Nobody is told: no device has been told what it follows."
+	case n.Audience == AudienceUser && n.User == "":
+		return "It was for one user, who has been erased since: what became of it is not kept."
 	case n.Audience == AudienceUser:
 		return fmt.Sprintf("Nobody is told: %s had no active device at %s, when it was made.", n.User, utc(n.CreatedAt))
 	}
