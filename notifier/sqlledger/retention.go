@@ -36,10 +36,12 @@ const (
 		ORDER BY n.seen_at, n.id LIMIT $4`
 
 	// The newest run tells where the rule goes on, by its tick, and keeps SQLite from giving its
-	// id out once more.
+	// id out once more. Those that a jump is measured against stay however old they are: after a
+	// quiet season the first run would have no history, and so no bound.
 	oldRuns = `SELECT r.id FROM runs r
 		WHERE r.rule_id = $1 AND r.tick_at < $2 AND r.finished_at < $2 AND r.state IN ('released', 'discarded', 'failed')
 		  AND r.tick_at < (SELECT MAX(tick_at) FROM runs WHERE rule_id = $1) AND r.id < (SELECT MAX(id) FROM runs WHERE rule_id = $1)
+		  AND r.id NOT IN (SELECT h.id FROM (SELECT id FROM runs WHERE rule_id = $1 AND state = 'released' AND planned > 0 ORDER BY id DESC LIMIT 20) h)
 		ORDER BY r.tick_at LIMIT $3`
 
 	lastCleanTick = `SELECT tick_at FROM runs WHERE rule_id = $1 AND state IN ('released', 'held', 'discarded')

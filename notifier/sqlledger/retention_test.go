@@ -350,6 +350,25 @@ func TestFinishedRunsGoButNotTheNewestOfARule(t *testing.T) {
 	})
 }
 
+// A rule that has slept for longer than runs are kept must not wake up without a history: its first run
+// could be of any size.
+func TestTheRunsThatAJumpIsMeasuredAgainstStay(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		for range 23 {
+			b.release("settled")
+		}
+		b.set(`UPDATE runs SET planned = id`)
+		b.release("settled") // it planned nothing
+		b.release("settled")
+		b.age(31 * day)
+		r, err := b.ledger.RemoveRuns(t.Context(), "settled", 30*day, 100)
+		require.NoError(t, err)
+		require.Equal(t, notifier.Removed{Runs: 4}, r)
+		require.Equal(t, 20, b.count(`SELECT COUNT(*) FROM runs WHERE planned > 0`))
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM runs WHERE planned IN (1, 2, 3)`), "the oldest of them go")
+	})
+}
+
 func TestTheRunsWithTheNewestTickAndTheLargestIDStay(t *testing.T) {
 	each(t, func(t *testing.T, b *books) {
 		// A clock that was ahead has gone back: the run that came last has an older tick.

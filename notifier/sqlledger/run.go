@@ -320,7 +320,8 @@ func (l *Ledger) largest(ctx context.Context, tx *sql.Tx, rule *notifier.Rule) (
 }
 
 const (
-	// historyRuns is how many runs a rule is measured against: those that released something.
+	// historyRuns is how many runs a rule is measured against: those that released something. So many
+	// are kept (oldRuns).
 	historyRuns = 20
 	// mostHistory bounds what is counted of a run that has no limit yet.
 	mostHistory = 1_000_000
