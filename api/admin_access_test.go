@@ -32,6 +32,7 @@ func adminRoutes() []adminRoute {
 		{method: "GET", pattern: v1 + "/runs", admin: 200},
 		{method: "GET", pattern: v1 + "/runs/{id}", path: v1 + "/runs/12", admin: 200},
 		{method: "GET", pattern: v1 + "/runs/{id}/sample", path: v1 + "/runs/12/sample", admin: 200},
+		{method: "GET", pattern: v1 + "/runs/{id}/notifications", path: v1 + "/runs/12/notifications", admin: 200},
 		{method: "POST", pattern: v1 + "/runs/{id}/release", path: v1 + "/runs/12/release", admin: 200},
 		{method: "POST", pattern: v1 + "/runs/{id}/discard", path: v1 + "/runs/13/discard", admin: 200},
 		{method: "GET", pattern: v1 + "/deliveries", admin: 200},

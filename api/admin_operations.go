@@ -36,6 +36,8 @@ type SendingOperator interface {
 type RunReader interface {
 	Runs(ctx context.Context, q notifier.RunQuery) ([]notifier.RunRecord, error)
 	Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error)
+	// RunNotifications lists a run's notifications by their ids, without counts.
+	RunNotifications(ctx context.Context, q notifier.RunNotificationQuery) ([]notifier.NotificationRecord, error)
 }
 
 // RunOperator decides about held runs. Its changes are audited.

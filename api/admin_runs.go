@@ -52,7 +52,34 @@ type AdminRunList struct {
 	Next *int64     `json:"next" doc:"Ask again with before= this for the next page; null at the end."`
 }
 
+// AdminRunNotification is one notification of a run.
+type AdminRunNotification struct {
+	ID         int64      `json:"id" example:"41"`
+	Key        string     `json:"key" doc:"The rule's key columns, as JSON."`
+	Version    int        `json:"version" doc:"Counts the versions of the key, from 1."`
+	Audience   string     `json:"audience" enum:"user,all,follows"`
+	User       string     `json:"user" doc:"Empty when it is not for one user."`
+	Variant    string     `json:"variant"`
+	Category   string     `json:"category"`
+	State      string     `json:"state" enum:"staged,passed,baseline,provisional,released,held,discarded,superseded"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ReleasedAt *time.Time `json:"released_at"`
+}
+
+// AdminRunNotificationList is a page of a run's notifications.
+type AdminRunNotificationList struct {
+	Notifications []AdminRunNotification `json:"notifications" nullable:"false"`
+	Next          *int64                 `json:"next" doc:"Ask again with after= this for the next page; null at the end."`
+}
+
 type (
+	runNotificationsInput struct {
+		ID    int64 `path:"id" minimum:"1" doc:"The run's id." example:"12"`
+		Limit int   `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"The most entries to answer."`
+		After int64 `query:"after" minimum:"1" doc:"Only those with larger ids."`
+	}
+	runNotificationsOutput struct{ Body AdminRunNotificationList }
+
 	runInput struct {
 		ID int64 `path:"id" minimum:"1" doc:"The run's id." example:"12"`
 	}
@@ -87,6 +114,11 @@ func (a *adminServer) registerRuns(api huma.API) {
 		Description: "The first of its notifications, rendered in every locale, and how many devices would get each. Without texts is what the rule as it is now can make none of. 409 unless the run is held.",
 	}, previewTimeout), a.sampleRun)
 	handle(a.server, api, huma.Operation{
+		OperationID: "list-run-notifications", Method: http.MethodGet, Path: "/admin/v1/runs/{id}/notifications", Tags: tags,
+		Summary:     "List a run's notifications, by their ids",
+		Description: "GET /admin/v1/notifications/{id} explains each. A run of which no notification is on record has an empty list.",
+	}, a.listRunNotifications)
+	handle(a.server, api, huma.Operation{
 		OperationID: "release-run", Method: http.MethodPost, Path: "/admin/v1/runs/{id}/release", Tags: tags,
 		Summary:     "Release a held run",
 		Description: "What it holds goes out now. 409 unless the run is held.",
@@ -118,6 +150,27 @@ func (a *adminServer) listRuns(ctx context.Context, in *runsInput) (*runsOutput,
 
 func (a *adminServer) getRun(ctx context.Context, in *runInput) (*runOutput, error) {
 	return runAnswer(a.Runs.Run(ctx, notifier.RunID(in.ID)))
+}
+
+func (a *adminServer) listRunNotifications(ctx context.Context, in *runNotificationsInput) (*runNotificationsOutput, error) {
+	found, err := a.Runs.RunNotifications(ctx, notifier.RunNotificationQuery{
+		Run: notifier.RunID(in.ID), After: notifier.NotificationID(in.After), Limit: in.Limit + 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	found, more := page(found, in.Limit)
+	out := &runNotificationsOutput{Body: AdminRunNotificationList{Notifications: make([]AdminRunNotification, 0, len(found))}}
+	for _, n := range found {
+		out.Body.Notifications = append(out.Body.Notifications, AdminRunNotification{
+			ID: int64(n.ID), Key: n.Key, Version: n.Version, Audience: string(n.Audience), User: string(n.User), Variant: n.Variant,
+			Category: n.Category, State: n.State, CreatedAt: n.CreatedAt, ReleasedAt: optionalTime(n.ReleasedAt),
+		})
+	}
+	if more {
+		out.Body.Next = new(int64(found[len(found)-1].ID))
+	}
+	return out, nil
 }
 
 func (a *adminServer) sampleRun(ctx context.Context, in *sampleInput) (*sampleOutput, error) {

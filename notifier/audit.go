@@ -51,6 +51,14 @@ const (
 	ActionStopped Action = "stopped"
 )
 
+// Actions lists what the audit can tell.
+func Actions() []Action {
+	return []Action{
+		ActionPause, ActionResume, ActionRun, ActionRelease, ActionDiscard, ActionRequeue, ActionRequeueAll, ActionTestSend, ActionSuppress,
+		ActionUnsuppress, ActionStop, ActionStart, ActionErase, ActionExport, ActionStopped,
+	}
+}
+
 // Stopped is what the audit keeps of a delivery that a suppression stopped: the
 // delivery itself is removed one day.
 type Stopped struct {

@@ -29,12 +29,17 @@ type ExplainLedger interface {
 	// NotificationsOf returns those of the ids that are on record, without counts, in any order.
 	NotificationsOf(ctx context.Context, ids []NotificationID) ([]NotificationRecord, error)
 	// Undelivered returns the notifications for a user alone of which no delivery is on record,
-	// with ids below before (0: from the newest on), newest first.
-	Undelivered(ctx context.Context, user devices.UserID, before NotificationID, limit int) ([]NotificationRecord, error)
+	// with ids below before (0: from the newest on) and not below from, newest first.
+	Undelivered(ctx context.Context, user devices.UserID, before, from NotificationID, limit int) ([]NotificationRecord, error)
+	// Replaced returns what has taken the place of each of the notifications: the newest released
+	// one of its thread, of those that are newer and no shadow unless it is one itself.
+	Replaced(ctx context.Context, ids []NotificationID) (map[NotificationID]NotificationID, error)
 	// Thread returns the notifications of a thread, newest first.
 	Thread(ctx context.Context, thread string, limit int) ([]ThreadEntry, error)
 	// RunAlone returns a run without its counts, or ErrUnknownRun.
 	RunAlone(ctx context.Context, id RunID) (RunRecord, error)
+	// RunsOf returns those of the runs that are kept, without counts, in any order.
+	RunsOf(ctx context.Context, ids []RunID) ([]RunRecord, error)
 	// Standing returns what is known of a rule.
 	Standing(ctx context.Context, rule string) (RuleStanding, error)
 	// Deliveries returns a page of deliveries.

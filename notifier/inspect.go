@@ -89,6 +89,9 @@ type DeliveryQuery struct {
 	Notification NotificationID
 	State        DeliveryState
 	Rule         string
+	// Provider and Reason narrow what the others find; empty for any.
+	Provider devices.Provider
+	Reason   string
 	// Since and Until bound the time at which the delivery was made, Since included and Until not.
 	Since, Until time.Time
 	// After goes on behind a delivery of the page before; nil begins.
@@ -130,6 +133,14 @@ type NotificationRecord struct {
 	ReleasedAt, FannedOut  time.Time
 	// Deliveries counts the deliveries by state.
 	Deliveries map[DeliveryState]int64
+}
+
+// RunNotificationQuery asks for a page of a run's notifications, by their ids.
+type RunNotificationQuery struct {
+	Run RunID
+	// After asks for larger ids; 0 begins at the first.
+	After NotificationID
+	Limit int
 }
 
 // BadRowRecord is a row that no notification could be made of.

@@ -85,7 +85,16 @@ func (x *Explainer) Timeline(ctx context.Context, q TimelineQuery) (Timeline, er
 	if err != nil {
 		return out, err
 	}
-	bare, err := x.ledger.Undelivered(ctx, q.User, q.After.Notification, q.Limit+1)
+	// What is older than a full page of deliveries is for the next page, and is not looked for: a
+	// user may have been told thousands of things, and every one of them.
+	var from NotificationID
+	if len(sent) > q.Limit {
+		from = sent[0].Notification
+		for _, d := range sent {
+			from = min(from, d.Notification)
+		}
+	}
+	bare, err := x.ledger.Undelivered(ctx, q.User, q.After.Notification, from, q.Limit+1)
 	if err != nil {
 		return out, err
 	}
@@ -125,11 +134,13 @@ func (x *Explainer) tell(ctx context.Context, items []TimelineItem, listed []Del
 	}
 	for _, n := range found {
 		s.notifications[n.ID] = n
-		thread, err := x.ledger.Thread(ctx, n.Thread, explainedThread)
-		if err != nil {
-			return err
-		}
-		s.newer[n.ID] = newest(thread, n)
+	}
+	if s.newer, err = x.ledger.Replaced(ctx, ids); err != nil {
+		return err
+	}
+	runs, err := x.runsOf(ctx, items)
+	if err != nil {
+		return err
 	}
 	explained, _, err := x.deliveries(ctx, s, listed)
 	if err != nil {
@@ -146,8 +157,8 @@ func (x *Explainer) tell(ctx context.Context, items []TimelineItem, listed []Del
 			t.Delivery = byID[t.Delivery.ID]
 			t.Notification, t.Explanation = s.notifications[t.Delivery.Notification], t.Delivery.Explanation
 			c.Locale, c.TimeZone, c.Correction = t.Delivery.Device.Locale, t.Delivery.Device.TimeZone, t.Delivery.Correction
-		} else if t.Explanation, err = x.bare(ctx, t.Notification); err != nil {
-			return err
+		} else {
+			t.Explanation = x.bare(t.Notification, runs[t.Notification.Run])
 		}
 		c.Now = shownAt(t.Notification)
 		if rule, ok := s.rules.Get(t.Notification.Rule); ok {
@@ -159,16 +170,31 @@ func (x *Explainer) tell(ctx context.Context, items []TimelineItem, listed []Del
 	return nil
 }
 
-// bare explains a notification without a delivery.
-func (x *Explainer) bare(ctx context.Context, n NotificationRecord) (string, error) {
-	if n.State == "released" {
-		return x.undelivered(n, time.Now()), nil
+// runsOf reads the runs of those that have not been released, all at once.
+func (x *Explainer) runsOf(ctx context.Context, items []TimelineItem) (map[RunID]*RunRecord, error) {
+	var ids []RunID
+	for _, t := range items {
+		if n := t.Notification; t.Delivery == nil && n.State != "released" && !slices.Contains(ids, n.Run) {
+			ids = append(ids, n.Run)
+		}
 	}
-	run, err := x.run(ctx, n.Run)
+	found, err := x.ledger.RunsOf(ctx, ids)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return unreleased(n, run), nil
+	out := make(map[RunID]*RunRecord, len(found))
+	for i := range found {
+		out[found[i].ID] = &found[i]
+	}
+	return out, nil
+}
+
+// bare explains a notification without a delivery. Its run may be nil: not kept any more.
+func (x *Explainer) bare(n NotificationRecord, run *RunRecord) string {
+	if n.State == "released" {
+		return x.undelivered(n, time.Now())
+	}
+	return unreleased(n, run)
 }
 
 // standing says what is known of a user now.

@@ -38,21 +38,24 @@ func (l *Ledger) notificationsOfQuery() string {
 
 // Undelivered implements notifier.ExplainLedger.
 func (l *Ledger) Undelivered(
-	ctx context.Context, user devices.UserID, before notifier.NotificationID, limit int,
+	ctx context.Context, user devices.UserID, before, from notifier.NotificationID, limit int,
 ) ([]notifier.NotificationRecord, error) {
-	out, err := list(ctx, l, undeliveredStatement(user, before, limit), scanNotification)
+	out, err := list(ctx, l, undeliveredStatement(user, before, from, limit), scanNotification)
 	if err != nil {
 		return nil, fmt.Errorf("list notifications without deliveries: %w", err)
 	}
 	return out, nil
 }
 
-func undeliveredStatement(user devices.UserID, before notifier.NotificationID, limit int) *statement {
+func undeliveredStatement(user devices.UserID, before, from notifier.NotificationID, limit int) *statement {
 	var s statement
 	s.text(selectNotification + ` WHERE user_id <> ''`) // word for word, so that the partial index serves
 	s.and(`user_id = ?`, string(user))
 	if before > 0 {
 		s.and(`id < ?`, before)
+	}
+	if from > 0 {
+		s.and(`id >= ?`, from)
 	}
 	s.text(` AND NOT EXISTS (SELECT 1 FROM deliveries x WHERE x.notification_id = notifications.id) ORDER BY id DESC`)
 	return s.limit(limit)
@@ -78,6 +81,54 @@ func threadStatement(thread string, limit int) *statement {
 	s.and(`thread = ?`, thread)
 	s.text(` ORDER BY id DESC`)
 	return s.limit(limit)
+}
+
+// Replaced implements notifier.ExplainLedger.
+func (l *Ledger) Replaced(ctx context.Context, set []notifier.NotificationID) (map[notifier.NotificationID]notifier.NotificationID, error) {
+	if len(set) == 0 {
+		return nil, nil
+	}
+	param, err := ids(set)
+	if err != nil {
+		return nil, err
+	}
+	type pair struct{ old, by notifier.NotificationID }
+	rows, err := l.db.SQL().QueryContext(ctx, l.replacedQuery(), param)
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.old, &p.by) })
+	if err != nil {
+		return nil, fmt.Errorf("read what took the place of notifications: %w", err)
+	}
+	out := make(map[notifier.NotificationID]notifier.NotificationID, len(found))
+	for _, p := range found {
+		if p.by != 0 {
+			out[p.old] = p.by
+		}
+	}
+	return out, nil
+}
+
+// replacedQuery walks each thread from its newest end to the first that counts.
+func (l *Ledger) replacedQuery() string {
+	return `SELECT n.id, COALESCE((SELECT o.id FROM notifications o WHERE o.thread = n.thread AND o.id > n.id AND o.state = 'released'
+			AND (n.shadow OR NOT o.shadow) ORDER BY o.thread DESC, o.id DESC LIMIT 1), 0)
+		FROM notifications n WHERE n.id IN ` + l.idSet()
+}
+
+// RunsOf implements notifier.ExplainLedger.
+func (l *Ledger) RunsOf(ctx context.Context, set []notifier.RunID) ([]notifier.RunRecord, error) {
+	if len(set) == 0 {
+		return nil, nil
+	}
+	param, err := ids(set)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := l.db.SQL().QueryContext(ctx, selectRun+` AND id IN `+l.idSet(), param)
+	out, err := sqldb.Collect(rows, err, scanRun)
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	return out, nil
 }
 
 const selectAttempts = `SELECT delivery_id, generation, owner, started_at, ended_at, verdict, code, status, provider_id FROM attempts`

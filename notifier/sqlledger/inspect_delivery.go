@@ -78,6 +78,12 @@ func deliveriesStatement(q notifier.DeliveryQuery) *statement {
 	if q.Rule != "" {
 		lead("rule_id", q.Rule)
 	}
+	if q.Provider != "" {
+		s.and(besideIndex("provider")+` = ?`, q.Provider)
+	}
+	if q.Reason != "" {
+		s.and(besideIndex("reason")+` = ?`, q.Reason)
+	}
 	if !q.Since.IsZero() {
 		s.and(`created_at >= ?`, sqldb.Micros(q.Since))
 	}

@@ -108,8 +108,9 @@ func TestNoOtherListScansOrSorts(t *testing.T) {
 		"audit of an actor":       {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Actor: "a", Action: "run"}, Before: 9, Limit: 5}), "INDEX audit_actor (actor=? AND id<?)"},
 		"audit of an action":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Action: "run"}, Forward: true, Limit: 5}), "INDEX audit_action (action=? AND id>?)"},
 		"audit of a time":         {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Since: time.Now(), Until: time.Now()}, Limit: 5}), "INDEX audit_at (at"},
-		"undelivered of a user":   {undeliveredStatement("ann", 9, 5), "INDEX notifications_user (user_id=? AND id<?)"},
+		"undelivered of a user":   {undeliveredStatement("ann", 9, 3, 5), "INDEX notifications_user (user_id=? AND id>? AND id<?)"},
 		"a thread":                {threadStatement("th", 5), "INDEX notifications_thread (thread=?)"},
+		"notifications of a run":  {runNotificationsStatement(notifier.RunNotificationQuery{Run: 3, After: 9, Limit: 5}), "INDEX notifications_run (run_id=? AND rowid>?)"},
 		"audit, backward":         {auditStatement(notifier.AuditQuery{Before: 3, Limit: 5}), "PRIMARY KEY (rowid<?)"},
 	} {
 		t.Run(name, func(t *testing.T) {

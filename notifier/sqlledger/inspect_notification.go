@@ -45,6 +45,26 @@ func (l *Ledger) Held(ctx context.Context, id notifier.RunID, limit int) ([]noti
 	return found, nil
 }
 
+// RunNotifications returns a page of a run's notifications, without counts, by their ids.
+func (l *Ledger) RunNotifications(ctx context.Context, q notifier.RunNotificationQuery) ([]notifier.NotificationRecord, error) {
+	out, err := list(ctx, l, runNotificationsStatement(q), scanNotification)
+	if err != nil {
+		return nil, fmt.Errorf("list notifications of run %d: %w", q.Run, err)
+	}
+	return out, nil
+}
+
+func runNotificationsStatement(q notifier.RunNotificationQuery) *statement {
+	var s statement
+	s.text(selectNotification + ` WHERE TRUE`)
+	s.and(`run_id = ?`, q.Run)
+	if q.After > 0 {
+		s.and(`id > ?`, q.After)
+	}
+	s.text(` ORDER BY run_id, id`) // as the index has it
+	return s.limit(q.Limit)
+}
+
 func scanNotification(r *sql.Rows) (n notifier.NotificationRecord, err error) {
 	var due, expires, created, released, fanned, hold, confirmed int64
 	var row string

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/relay/bets"
@@ -84,11 +86,40 @@ func (b *Bets) forget(ctx context.Context, tx *sql.Tx, now int64, limit int) (in
 		now, limit)
 }
 
-// membersQuery pages by the primary key.
-const membersQuery = `SELECT client_id, channel, connection_id, page, since, seen_at, expires_at FROM presence
-	WHERE here AND expires_at > $1 AND ($2 = '' OR client_id = $2) AND ($3 = '' OR channel = $3) AND ($4 = '' OR page = $4)
-	  AND (client_id, channel, connection_id) > ($5, $6, $7)
-	ORDER BY client_id, channel, connection_id LIMIT $8`
+// membersQuery pages by the primary key, or by the index of the channel or the
+// page. Which of them is asked for stands in the text, so that each has its own plan.
+func membersQuery(q bets.MemberQuery, now int64) (string, []any) {
+	text := `SELECT client_id, channel, connection_id, page, since, seen_at, expires_at FROM presence WHERE here`
+	var args []any
+	and := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
+		}
+		text += " AND " + condition
+	}
+	and(`expires_at + 0 > ?`, now) // beside its index, which has another order
+	if q.ClientID != "" {
+		and(`client_id = ?`, q.ClientID)
+	}
+	switch {
+	case q.Channel != "" && q.ClientID == "":
+		and(`channel = ?`, q.Channel)
+	case q.Channel != "":
+		and(`channel || '' = ?`, q.Channel)
+	}
+	switch {
+	case q.Page != "" && q.ClientID == "" && q.Channel == "":
+		and(`page = ?`, q.Page)
+	case q.Page != "":
+		and(`page || '' = ?`, q.Page)
+	}
+	if q.After != nil {
+		and(`(client_id, channel, connection_id) > (?, ?, ?)`, q.After.ClientID, q.After.Channel, q.After.ConnectionID)
+	}
+	args = append(args, q.Limit)
+	return text + ` ORDER BY client_id, channel, connection_id LIMIT $` + strconv.Itoa(len(args)), args
+}
 
 // Members lists who is in the app, by client, channel and connection.
 func (b *Bets) Members(ctx context.Context, q bets.MemberQuery) ([]bets.Member, error) {
@@ -96,12 +127,8 @@ func (b *Bets) Members(ctx context.Context, q bets.MemberQuery) ([]bets.Member, 
 	if err != nil {
 		return nil, err
 	}
-	after := bets.MemberCursor{}
-	if q.After != nil {
-		after = *q.After
-	}
-	rows, err := b.db.SQL().QueryContext(ctx, membersQuery, now, q.ClientID, q.Channel, q.Page,
-		after.ClientID, after.Channel, after.ConnectionID, q.Limit)
+	text, args := membersQuery(q, now)
+	rows, err := b.db.SQL().QueryContext(ctx, text, args...)
 	out, err := sqldb.Collect(rows, err, func(r *sql.Rows) (m bets.Member, err error) {
 		var since, seen, expires int64
 		err = r.Scan(&m.ClientID, &m.Channel, &m.ConnectionID, &m.Page, &since, &seen, &expires)
