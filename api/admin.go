@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,8 @@ type Console interface {
 	// Mount adds its routes. ready tells how each of the checks ended that decide
 	// GET /readyz, in their order, at most a second old.
 	Mount(router chi.Router, ready func(ctx context.Context) []CheckState)
+	// Refuse answers a browser with a page where no route has the path, or none the method.
+	Refuse(w http.ResponseWriter, r *http.Request, p *Problem)
 }
 
 // NewAdmin returns the handler of the admin listener: /healthz, /readyz and
@@ -76,8 +79,38 @@ func NewAdmin(cfg AdminConfig) (http.Handler, error) {
 	}
 	if cfg.Console != nil {
 		cfg.Console.Mount(router, ready.states)
+		forBrowsers(router, cfg.Console)
 	}
 	return router, nil
+}
+
+// forBrowsers answers people with pages where programs get problems: whoever asks
+// for HTML, outside of what programs use.
+func forBrowsers(router *chi.Mux, console Console) {
+	pages := func(plain http.HandlerFunc, status int, detail string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if !wantsPage(r) {
+				plain(w, r)
+				return
+			}
+			if status == http.StatusMethodNotAllowed {
+				allow(router, w, r)
+			}
+			console.Refuse(w, r, newProblem(r.Context(), status, detail))
+		}
+	}
+	router.NotFound(pages(router.NotFoundHandler(), http.StatusNotFound, "There is no page with this address."))
+	router.MethodNotAllowed(pages(router.MethodNotAllowedHandler(), http.StatusMethodNotAllowed,
+		"This address takes forms, and is no page of its own: go to the page that the form stands on."))
+}
+
+func wantsPage(r *http.Request) bool {
+	for _, program := range []string{"/admin", "/debug", "/assets", "/healthz", "/readyz", "/metrics"} {
+		if r.URL.Path == program || strings.HasPrefix(r.URL.Path, program+"/") {
+			return false
+		}
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // mountProfiles adds /debug/pprof.

@@ -156,19 +156,23 @@ func newRouter(log zerolog.Logger, m *metrics) *chi.Mux {
 		writeProblem(w, newProblem(r.Context(), http.StatusNotFound, "no route has this path"))
 	})
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		path := r.URL.RawPath
-		if path == "" {
-			path = r.URL.Path
-		}
-		// RFC 9110, section 15.5.6: a 405 must say what is allowed.
-		for _, method := range knownMethods() {
-			if router.Match(chi.NewRouteContext(), method, path) {
-				w.Header().Add("Allow", method)
-			}
-		}
+		allow(router, w, r)
 		writeProblem(w, newProblem(r.Context(), http.StatusMethodNotAllowed, "see the Allow header"))
 	})
 	return router
+}
+
+// allow says which methods a path has: a 405 must (RFC 9110, section 15.5.6).
+func allow(router *chi.Mux, w http.ResponseWriter, r *http.Request) {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	for _, method := range knownMethods() {
+		if router.Match(chi.NewRouteContext(), method, path) {
+			w.Header().Add("Allow", method)
+		}
+	}
 }
 
 // secureHeaders keeps answers out of caches and browsers from guessing types.

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/api/console"
@@ -107,6 +110,20 @@ func (b *tab) ask(t testing.TB, script string) string {
 	return got
 }
 
+// becomes waits until a script has that answer.
+func (b *tab) becomes(t testing.TB, script, want string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got, err := eval[string](b, script)
+		if err == nil && got == want {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "%s is %q, and not %q (%v)", script, got, want, err)
+		time.Sleep(50 * time.Millisecond) // a page that is loading has nobody to wait for
+	}
+}
+
 func eval[T any](b *tab, script string) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
@@ -131,6 +148,24 @@ func (b *tab) quiet(t testing.TB) {
 	require.Empty(t, b.problems)
 }
 
+// forgive forgets what the browser complained about, after a look at it: that an
+// answer had the status of a refusal, and nothing else.
+func (b *tab) forgive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = slices.DeleteFunc(b.problems, func(p string) bool {
+		return strings.HasPrefix(p, "Failed to load resource: the server responded with a status of 4")
+	})
+}
+
+// upload imports a file with that text.
+func (b *tab) upload(t testing.TB, text string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "list.csv")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	b.do(t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}), chromedp.Click(chromedp.CSS(`form[action="/suppressions/import"] button`)))
+}
+
 // TestInABrowser does what operators do, in one browser, each in a world of its own.
 func TestInABrowser(t *testing.T) {
 	t.Parallel()
@@ -143,6 +178,12 @@ func TestInABrowser(t *testing.T) {
 		"discard a held run":             discardHeldRun,
 		"suppress, and end it":           suppressAndEnd,
 		"a test push":                    testPush,
+		"why somebody was not told":      whyNotTold,
+		"requeue what was rejected":      requeueRejected,
+		"import, refused and taken":      importList,
+		"a refused form keeps its words": refusedForm,
+		"the audit is narrowed":          narrowedAudit,
+		"export and erase a user":        exportAndErase,
 		"the overview renews itself":     overviewRenews,
 		"the overview is lost and found": lostAndFound,
 		"nobody looks":                   nobodyLooks,
@@ -275,6 +316,137 @@ func testPush(t *testing.T, b *tab) {
 	defer b.stage.mu.Unlock()
 	require.Len(t, b.stage.sent, 1)
 	require.Equal(t, "Test", b.stage.sent[0].Message.Title)
+	b.quiet(t)
+}
+
+func whyNotTold(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/users?id=ann")
+	b.click(t, `.timeline a[href^="/notifications/41"]`)
+	b.see(t, "h1", "Notification 41")
+	b.see(t, ".answers", "Not told: fcm refused the message for good")
+	b.see(t, ".answers", "Told: fcm took it")
+	require.Equal(t, "false", b.ask(t, `String(document.querySelector("table.gates").checkVisibility())`))
+	b.click(t, ".delivery summary")
+	b.see(t, "table.gates", "The device is active")
+	b.see(t, ".delivery", "INVALID_ARGUMENT")
+	b.open(t, "/runs/15")
+	b.click(t, `#notifications a[href="/notifications/41"]`)
+	b.see(t, ".answers", "1 rejected, 1 sent")
+	b.quiet(t)
+}
+
+func requeueRejected(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/deliveries")
+	b.do(t, chromedp.SetValue(chromedp.CSS("#state"), "rejected"), chromedp.Click(chromedp.CSS("form.filter button")))
+	b.see(t, ".actions", "Try these again")
+	b.click(t, ".actions a.button")
+	b.see(t, ".tiles", "would be tried again")
+	b.see(t, ".tile.good b", "1")
+	require.Zero(t, b.changes(t))
+	b.click(t, `form[action="/deliveries/requeue"] button`)
+	b.see(t, ".notice.good", "1 delivery")
+	var state string
+	b.scan(t, &state, `SELECT state FROM deliveries WHERE id = 7`)
+	require.Equal(t, "queued", state)
+	b.quiet(t)
+}
+
+func importList(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/suppressions")
+	b.upload(t, "user,reason\nmia,cool_off\nnoa,"+markup+"\n")
+	b.see(t, ".notice.bad", "1 line is wrong")
+	b.see(t, ".wrong-lines", "3")
+	b.becomes(t, `document.activeElement.id`, "file") // the keyboard is where it is needed
+	b.forgive()
+	b.upload(t, "user,reason\nmia,cool_off\n")
+	b.see(t, ".notice.good", "Of 1 line 1 are in the list now")
+	b.see(t, "tbody", "mia")
+	b.quiet(t)
+}
+
+func refusedForm(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/users?id=ann")
+	b.do(t, chromedp.SetValue(chromedp.CSS("#reason"), "cool_off"), chromedp.SetValue(chromedp.CSS("#class"), "marketing"),
+		chromedp.SendKeys(chromedp.CSS("#note"), "asked by phone"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	b.see(t, ".field-wrong", "it wants service or all")
+	b.becomes(t, `[document.activeElement.id, reason.value, document.getElementById("class").value, note.value].join(" ")`, "class cool_off marketing asked by phone")
+	require.Equal(t, "it wants service or all", b.ask(t, `document.getElementById(document.activeElement.getAttribute("aria-describedby")).innerText.slice(-23)`))
+	b.forgive()
+	b.do(t, chromedp.SetValue(chromedp.CSS("#class"), "service"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	b.see(t, ".notice.good", "ann is suppressed")
+	b.see(t, ".list", "asked by phone")
+	b.quiet(t)
+}
+
+func narrowedAudit(t *testing.T, b *tab) {
+	b.exec(t, `INSERT INTO audit (at, actor, action, subject, before_state, after_state, request_id) VALUES
+		(1000000, 'bob', 'pause', 'rule/asleep', 'null', '{}', 'q'), (2000000, 'eve', 'stop', 'sending', 'null', '{}', 'q')`)
+	b.signIn(t)
+	b.open(t, "/audit")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#actor"), "bob"), chromedp.SetValue(chromedp.CSS("#action"), "pause"), chromedp.Click(chromedp.CSS("form.filter button")))
+	b.see(t, ".actions", "Export these")
+	b.see(t, "tbody", "rule/asleep")
+	require.Equal(t, "1", b.ask(t, `String(document.querySelectorAll("tbody tr").length)`))
+	b.click(t, `tbody a[href="/rules/asleep"]`)
+	b.see(t, "h1", "asleep")
+	b.quiet(t)
+}
+
+func exportAndErase(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/users?id=ann")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#confirm"), "anne"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
+	b.see(t, ".field-wrong", "nothing was erased")
+	b.becomes(t, `document.activeElement.id + " " + document.activeElement.value`, "confirm anne")
+	b.forgive()
+	require.Equal(t, "200 attachment; filename=\"bugle-user.ndjson\" true", b.ask(t, `(() => {
+		const form = document.querySelector('form[action="/users/export"]'), x = new XMLHttpRequest();
+		x.open("POST", form.action, false);
+		x.send(new URLSearchParams(new FormData(form)));
+		return [x.status, x.getResponseHeader("Content-Disposition"), x.responseText.includes('"kind":"device"')].join(" ");
+	})()`))
+	b.do(t, chromedp.SetValue(chromedp.CSS("#confirm"), "ann"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
+	b.see(t, ".notice.good", "of this user are erased")
+	var n int
+	b.scan(t, &n, `SELECT COUNT(*) FROM deliveries WHERE user_id = 'ann'`)
+	require.Zero(t, n)
+	b.quiet(t)
+}
+
+// Tab reaches all that a page does, and one always sees where it is.
+func TestThePagesWorkByKeyboard(t *testing.T) {
+	t.Parallel()
+	b := look(browsertest.Open(t), t, newWorld(t))
+	b.signIn(t)
+	for _, path := range []string{"/notifications/41", "/deliveries?state=rejected", "/deliveries/requeue?state=rejected", "/users?id=ann", "/suppressions", "/audit", "/presence"} {
+		b.open(t, path)
+		want := b.ask(t, `window.reached = new Set(); String(Array.from(document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")).filter(e => e.checkVisibility()).length)`)
+		most, err := strconv.Atoi(want)
+		require.NoError(t, err)
+		for range 8 * most { // a field of a date has several stops of its own
+			b.do(t, chromedp.KeyEvent(kb.Tab))
+			got := b.ask(t, `(() => {
+				const e = document.activeElement;
+				if (e === document.body) return "over";
+				reached.add(e);
+				const s = getComputedStyle(e);
+				return e.matches(":focus-visible") && s.outlineStyle === "none" ? "unseen " + e.outerHTML.slice(0, 100) : String(reached.size);
+			})()`)
+			require.NotContains(t, got, "unseen", path)
+			if got == want || got == "over" {
+				break
+			}
+		}
+		require.Equal(t, want, b.ask(t, `String(reached.size)`), path)
+	}
+	b.open(t, "/notifications/41")
+	b.ask(t, `document.querySelector(".delivery summary").focus(); ""`)
+	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.see(t, "table.gates", "The device is active")
 	b.quiet(t)
 }
 
@@ -420,6 +592,9 @@ func TestEveryPageFits(t *testing.T) {
 	for name, path := range map[string]string{
 		"overview": "/", "rules": "/rules", "rule": "/rules/bet-settled", "preview": "/rules/bet-settled/preview", "preview-de": "/rules/bet-settled/preview?locale=de",
 		"runs": "/runs", "run-held": "/runs/12", "run-failed": "/runs/14", "run-released": "/runs/15", "users": "/users", "user": "/users?id=ann",
+		"notification": "/notifications/41", "notification-user": "/notifications/41?device=phone-1", "notification-held": "/notifications/42",
+		"deliveries": "/deliveries", "deliveries-none": "/deliveries?rule=nothing", "deliveries-refused": "/deliveries?since=soon", "requeue": "/deliveries/requeue?state=rejected",
+		"presence": "/presence", "suppressions-none": "/suppressions?user=nobody", "user-unknown": "/users?id=nobody",
 		"user-climber": "/users?id=" + url.QueryEscape(climber), "suppressions": "/suppressions", "push": "/push?device=phone-1",
 	} {
 		b.open(t, path)
@@ -432,9 +607,21 @@ func TestEveryPageFits(t *testing.T) {
 	b.open(t, "/audit")
 	b.click(t, "summary")
 	shot(t, b, "audit")
+	b.open(t, "/suppressions")
+	b.upload(t, "user,reason\nann,cool_off\nbob,nothing\n"+markup+",\n")
+	b.see(t, ".wrong-lines", "reason")
+	shot(t, b, "suppressions-refused")
+	b.open(t, "/push?device=phone-1")
+	b.ask(t, `title.value = " "; body.value = "x".repeat(2000); ""`)
+	b.click(t, `form[action="/push"] button`)
+	b.see(t, ".field-wrong", "wants 1 to 1000 characters")
+	shot(t, b, "push-refused")
+	b.forgive() // a refusal is an error in the browser's own book
 	b.quiet(t)
 	b.open(t, "/runs/999")
 	shot(t, b, "not-found")
+	b.open(t, "/nothing/here")
+	shot(t, b, "no-page")
 }
 
 // shot looks at the page in each of the four ways.
@@ -449,6 +636,7 @@ func shot(t testing.TB, b *tab, name string) {
 		})
 		require.NoError(t, err)
 		b.do(t, chromedp.EmulateViewport(way.width, way.height))
+		b.ask(t, `scrollTo(0, 0); ""`)
 		require.Equal(t, "fits", b.ask(t, `document.documentElement.scrollWidth <= innerWidth ? "fits" : Array.from(document.querySelectorAll("main *")).filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120)).join("\n")`), "%s %s", name, way.name)
 		if *screens == "" {
 			continue

@@ -21,6 +21,9 @@ const (
 	previewTimeout = time.Minute
 	pushTimeout    = 30 * time.Second
 	runTimeout     = 5 * time.Minute
+	requeueTimeout = time.Minute
+	exportTimeout  = 5 * time.Minute
+	importTimeout  = 9 * time.Minute // an answer must follow before the listener's own end of writing
 )
 
 // Config is what a Console needs.
@@ -68,7 +71,7 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := parsePages(assets)
+	pages, err := parsePages(assets, navigation(cfg.Operations.Presence != nil))
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +113,42 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 		c.post(r, "/runs/{id}/release", pageTimeout, c.releaseRun)
 		c.post(r, "/runs/{id}/discard", pageTimeout, c.discardRun)
 
+		c.get(r, "/notifications/{id}", pageTimeout, c.notification)
+		c.get(r, "/deliveries", pageTimeout, c.deliveries)
+		c.get(r, "/deliveries/requeue", requeueTimeout, c.requeuePage)
+		c.post(r, "/deliveries/requeue", requeueTimeout, c.requeue)
+		c.get(r, "/deliveries/{id}", pageTimeout, c.delivery)
+		c.post(r, "/deliveries/{id}/requeue", pageTimeout, c.requeueDelivery)
+
 		c.get(r, "/users", pageTimeout, c.users)
+		c.post(r, "/users/export", exportTimeout, c.exportUser)
+		c.post(r, "/users/erase", exportTimeout, c.eraseUser)
 		c.post(r, "/users/suppress", pageTimeout, c.suppress)
 		c.post(r, "/users/unsuppress", pageTimeout, c.unsuppress)
 		c.get(r, "/suppressions", pageTimeout, c.suppressions)
+		c.get(r, "/suppressions/export", exportTimeout, c.exportSuppressions)
+		r.Post("/suppressions/import", c.guard(importTimeout, c.provenUpload(c.importSuppressions)))
 
 		c.get(r, "/push", pageTimeout, c.pushPage)
 		c.post(r, "/push", pushTimeout, c.push)
 		c.get(r, "/audit", pageTimeout, c.audit)
+		c.get(r, "/audit/export", exportTimeout, c.exportAudit)
+		c.get(r, "/presence", pageTimeout, c.presence)
 	})
+}
+
+// Refuse answers a browser with a page where no route has the path, or none the
+// method. Whoever is not signed in sees it without the rest of the console.
+func (c *Console) Refuse(w http.ResponseWriter, r *http.Request, p *api.Problem) {
+	c.headers(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if v, err := c.admit(w, r); err == nil {
+			c.problem(v, p)
+			return
+		}
+		c.render(w, r, p.Status, "problem", frame{Title: p.Title, Body: problemView{
+			Status: p.Status, Title: p.Title, Detail: p.Detail, RequestID: p.Instance,
+		}})
+	})).ServeHTTP(w, r)
 }
 
 // handler answers one request of an operator.

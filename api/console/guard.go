@@ -3,7 +3,9 @@ package console
 import (
 	"context"
 	"errors"
+	"io"
 	"mime"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +37,10 @@ type visit struct {
 	by     notifier.Actor
 	secret string
 	proof  string
+	// refusal is the form that this answer refuses; nil for none.
+	refusal *refusal
+	// parts are those of an upload behind its proof; nil for other forms.
+	parts *multipart.Reader
 }
 
 func (v *visit) ctx() context.Context { return v.r.Context() }
@@ -114,6 +120,33 @@ func (c *Console) proven(h handler) handler {
 			return err
 		}
 		if !sameProof(v.r.PostForm.Get(proofField), v.proof) {
+			return fault.New(fault.Forbidden, "the form is not one of this session: load its page again")
+		}
+		return h(v)
+	}
+}
+
+// provenUpload is proven for a form with a file. Its first field is the proof,
+// and nothing behind that is read before it has been found good.
+func (c *Console) provenUpload(h handler) handler {
+	return func(v *visit) error {
+		if err := c.origins.Check(v.r); err != nil {
+			return fault.Wrap(fault.Forbidden, err, "the form comes from another site")
+		}
+		v.r.Body = http.MaxBytesReader(v.w, patient{v.r.Body, http.NewResponseController(v.w)}, uploadLimit)
+		var err error
+		if v.parts, err = v.r.MultipartReader(); err != nil {
+			return fault.Wrap(fault.Invalid, err, "a form with a file is wanted")
+		}
+		part, err := nextPart(v, proofField)
+		if err != nil {
+			return err
+		}
+		proof, err := io.ReadAll(io.LimitReader(part, formLimit))
+		if err != nil {
+			return fault.Wrap(fault.Invalid, err, "the form cannot be read")
+		}
+		if !sameProof(string(proof), v.proof) {
 			return fault.New(fault.Forbidden, "the form is not one of this session: load its page again")
 		}
 		return h(v)

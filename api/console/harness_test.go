@@ -32,6 +32,7 @@ import (
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
+	"github.com/bugle-push/bugle/relay/sqlrelay"
 )
 
 const rulesYAML = `
@@ -136,16 +137,21 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return newWorldEvery(t, 100*time.Millisecond)
+	return newWorldOn(t, sqldbtest.SQLite(t), 100*time.Millisecond)
 }
 
 // newWorldEvery is a world whose console takes samples, and renews what is
 // followed, every so often.
 func newWorldEvery(t testing.TB, every time.Duration) *world {
 	t.Helper()
+	return newWorldOn(t, sqldbtest.SQLite(t), every)
+}
+
+func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
+	t.Helper()
 	w := &world{stage: &stage{}, log: &logtest.Buffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	w.broken.Store(true)
-	w.db = sqldbtest.SQLite(t)
+	w.db = db
 	ledger := sqlledger.New(w.db)
 	registry := sqldevices.New(w.db, sqldevices.Config{Canceller: ledger})
 	log := zerolog.New(w.log)
@@ -172,7 +178,7 @@ func newWorldEvery(t testing.TB, every time.Duration) *world {
 	ops := &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
 		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
-		Suppressions: ledger, Sending: control,
+		Suppressions: ledger, Sending: control, Presence: sqlrelay.NewBets(w.db),
 		Users: notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
 	}
 	w.pages, err = console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{metrics, w.busy(), w.work.registry}, Log: log, Version: "1.2.3", Every: every})
@@ -257,10 +263,17 @@ func (w *world) tell(t testing.TB, rules *notifier.RuleSet) {
 			VALUES ($1, 'bet-settled', 'key-' || $1, 1, 'h', 1, TRUE, 'th-' || $1, FALSE, 'user', 'ann', 'win', 'transactional', 'high',
 			(SELECT state FROM runs WHERE id = $2), $2, $5, $3, $4)`, id, run, later, us, `{"bet_id":"b1","runner":"Red Rum <b>","outcome":"won","user_id":"ann"}`)
 	}
+	w.exec(t, `UPDATE notifications SET released_at = $1, fanned_at = $1 WHERE id = 41`, us)
 	w.exec(t, `INSERT INTO deliveries (id, notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason, attempts, due_at, expires_at, created_at, finished_at)
 		VALUES (7, 41, 'phone-1', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'rejected', 'INVALID_ARGUMENT', 1, $1, $2, $1, $1),
 		       (8, 41, 'phone-2', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'sent', '', 1, $1, $2, $1, $1)`, us, later)
 	w.exec(t, `INSERT INTO suppressions (user_id, reason, class, note, set_by, set_at) VALUES ('eve', 'cool_off', 'service', $2, 'bob', $1)`, us, markup)
+	w.exec(t, `INSERT INTO attempts (delivery_id, generation, owner, started_at, ended_at, verdict, code, status, provider_id)
+		VALUES (7, 1, 'replica-1', $1, $2, 'retry', 'UNAVAILABLE', 503, ''), (7, 1, 'replica-1', $2, $2, 'rejected', 'INVALID_ARGUMENT', 400, ''),
+		       (8, 1, 'replica-1', $1, $2, 'sent', '', 200, 'projects/p/messages/1')`, us-350e3, us)
+	w.exec(t, `INSERT INTO presence (client_id, channel, connection_id, page, here, since, seen_at, serial, expires_at)
+		VALUES ('ann', 'inbound:betting:horses:ann', 'c-1', 'Car Racing Page', TRUE, $1, $1, 1, $2), ($3, 'inbound:betting:horses:x', 'c-2', $4, TRUE, $1, $1, 1, $2)`,
+		us, later, climber, markup)
 	w.exec(t, `INSERT INTO replicas (owner, generation, version, since, seen_at) VALUES ('replica-1', $2, '1.2.3', $1, $1)`, us, rules.Generation())
 	w.exec(t, `INSERT INTO rules_in_force (id, generation, since) VALUES (1, $1, $2)`, rules.Generation(), us)
 	w.stage.rows = []notifier.Row{
@@ -287,6 +300,7 @@ func (w *world) changes(t testing.TB) (n int) {
 	t.Helper()
 	w.scan(t, &n, `SELECT (SELECT COUNT(*) FROM audit) + (SELECT COUNT(*) FROM rule_controls) + (SELECT COUNT(*) FROM stops)
 		+ (SELECT COUNT(*) FROM runs WHERE id > 15) + (SELECT COUNT(*) FROM runs WHERE id IN (12, 13) AND state <> 'held')
+		+ 3 - (SELECT COUNT(*) FROM devices) + (SELECT COUNT(*) FROM deliveries WHERE state = 'queued')
 		+ (SELECT COUNT(*) FROM suppressions WHERE user_id <> 'eve') + 1 - (SELECT COUNT(*) FROM suppressions WHERE user_id = 'eve')`)
 	w.stage.mu.Lock()
 	defer w.stage.mu.Unlock()

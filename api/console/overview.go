@@ -157,7 +157,10 @@ func (c *Console) stopSending(v *visit) error {
 	if err == nil {
 		err = c.Sending.StopSending(v.ctx(), v.by, reason)
 	}
-	return c.done(v, "/", "Nothing is sent any more, on any replica, until sending is started.", err)
+	if err != nil {
+		return c.again(v, "stop", "/", c.overview, err)
+	}
+	return c.done(v, "/", "Nothing is sent any more, on any replica, until sending is started.", nil)
 }
 
 func (c *Console) startSending(v *visit) error {
@@ -165,5 +168,8 @@ func (c *Console) startSending(v *visit) error {
 	if err == nil {
 		err = c.Sending.StartSending(v.ctx(), v.by, reason)
 	}
-	return c.done(v, "/", "Sending has started again.", err)
+	if err != nil {
+		return c.again(v, "start", "/", c.overview, err)
+	}
+	return c.done(v, "/", "Sending has started again.", nil)
 }

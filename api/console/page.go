@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
 )
 
@@ -34,6 +35,8 @@ type frame struct {
 	Proof   string
 	Version string
 	Notices []notice
+	// Refusal is the form that this page refuses; nil for none.
+	Refusal *refusal
 	Now     time.Time
 	Body    any
 }
@@ -49,10 +52,10 @@ type problemView struct {
 type link struct{ Path, Name string }
 
 // parsePages reads every page of templates/pages.
-func parsePages(assets map[string]asset) (map[string]pageTemplate, error) {
+func parsePages(assets map[string]asset, nav []link) (map[string]pageTemplate, error) {
 	base, err := template.New("layout").Funcs(template.FuncMap{
 		"asset":     func(name string) string { return "/assets/" + name + "?v=" + assets[name].version },
-		"nav":       navigation,
+		"nav":       func() []link { return nav },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"stamp":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"rel":       func(t time.Time) string { return relative(time.Until(t)) },
@@ -64,6 +67,9 @@ func parsePages(assets map[string]asset) (map[string]pageTemplate, error) {
 		"dict":      dict,
 		"firstline": firstLine,
 		"delay":     delayOf,
+		"plural":    plural,
+		"len64":     func(ids []devices.ID) int64 { return int64(len(ids)) },
+		"subject":   subjectPath,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return nil, fmt.Errorf("parse templates: %w", err)
@@ -86,23 +92,32 @@ func parsePages(assets map[string]asset) (map[string]pageTemplate, error) {
 	return out, nil
 }
 
-func navigation() []link {
-	return []link{
+// navigation lists the parts of the console.
+func navigation(presence bool) []link {
+	out := []link{
 		{"/", "Overview"},
 		{"/rules", "Rules"},
 		{"/runs", "Runs"},
+		{"/deliveries", "Deliveries"},
 		{"/users", "Users"},
 		{"/suppressions", "Suppressions"},
 		{"/push", "Test push"},
 		{"/audit", "Audit"},
 	}
+	if presence {
+		out = append(out, link{"/presence", "Presence"})
+	}
+	return out
 }
 
 // page answers with a page for the operator.
 func (c *Console) page(v *visit, status int, name, title, here string, body any) error {
-	c.render(v.w, v.r, status, name, frame{
-		Title: title, Here: here, Actor: v.by.Name, Proof: v.proof, Notices: c.sessions.told(v.secret), Body: body,
-	})
+	f := frame{Title: title, Here: here, Actor: v.by.Name, Proof: v.proof, Notices: c.sessions.told(v.secret), Refusal: v.refusal, Body: body}
+	if v.refusal != nil {
+		status = v.refusal.Status
+		f.Notices = append(f.Notices, notice{Bad: true, Text: v.refusal.Why})
+	}
+	c.render(v.w, v.r, status, name, f)
 	return nil
 }
 
@@ -138,7 +153,7 @@ func (c *Console) problem(v *visit, err error) {
 func (c *Console) done(v *visit, to, told string, err error) error {
 	n := notice{Text: told}
 	if err != nil {
-		n = notice{Bad: true, Text: why(api.ProblemOf(v.r.Context(), c.log, err))}
+		n = notice{Bad: true, Text: sentence(why(api.ProblemOf(v.r.Context(), c.log, err)))}
 	}
 	c.sessions.tell(v.secret, n)
 	http.Redirect(v.w, v.r, to, http.StatusSeeOther) //nolint:gosec // a path of ours, with what was sent escaped
@@ -210,9 +225,9 @@ func grouped(v any) (string, error) {
 // tone is the colour of a state; the word itself always stands beside it.
 func tone(state any) string {
 	switch fmt.Sprint(state) {
-	case "released", "sent", "active", "live", "ok":
+	case "released", "sent", "active", "live", "ok", "passed":
 		return "good"
-	case "held", "paused", "shadow", "expired", "suppressed", "superseded", "retired", "unconfirmed":
+	case "held", "paused", "shadow", "expired", "suppressed", "superseded", "retired", "unconfirmed", "waits", "retry", "unknown":
 		return "warn"
 	case "failed", "rejected", "gone", "blocked", "stopped":
 		return "bad"

@@ -58,22 +58,22 @@ func (c *Console) push(v *visit) error {
 		err = within("body", body, maxPushBody)
 	}
 	if err != nil {
-		return c.done(v, back, "", err)
+		return c.again(v, "push", back, c.pushPage, err)
 	}
 	r, err := c.TestSend.TestSend(v.ctx(), v.by, id, title, body)
 	if err != nil {
-		return c.done(v, back, "", err)
+		return c.again(v, "push", back, c.pushPage, err)
 	}
 	told := fmt.Sprintf("%s answered %q after %s", r.Provider, r.Verdict, r.Took.Round(time.Millisecond))
 	if r.Verdict == notifier.VerdictSent {
 		return c.done(v, back, told+". Whether the phone shows it, only the phone knows.", nil)
 	}
-	return c.done(v, back, "", fault.Newf(fault.Conflict, "%s: %s (HTTP %d).", told, r.Code, r.Status))
+	return c.again(v, "push", back, c.pushPage, fault.Newf(fault.Conflict, "%s: %s (HTTP %d).", told, r.Code, r.Status))
 }
 
 func within(name, text string, most int) error {
 	if n := utf8.RuneCountInString(text); n == 0 || n > most || !utf8.ValidString(text) {
-		return fault.Newf(fault.Invalid, "the %s wants 1 to %d characters", name, most)
+		return fault.InvalidFields("the form is not valid", fault.Field{Path: name, Message: fmt.Sprintf("wants 1 to %d characters", most)})
 	}
 	return nil
 }

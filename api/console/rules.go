@@ -2,9 +2,11 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"time"
@@ -12,7 +14,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -167,7 +168,11 @@ func (c *Console) ruleAction(do func(context.Context, notifier.Actor, string, st
 		if err == nil {
 			_, err = do(v.ctx(), v.by, id, reason)
 		}
-		return c.done(v, "/rules/"+url.PathEscape(id), told, err)
+		back := "/rules/" + url.PathEscape(id)
+		if err != nil {
+			return c.again(v, path.Base(v.r.URL.Path), back, c.rule, err)
+		}
+		return c.done(v, back, told, nil)
 	}
 }
 
@@ -194,7 +199,7 @@ func ruleID(v *visit) string {
 func reasonOf(v *visit) (string, error) {
 	reason := v.r.PostForm.Get("reason")
 	if !utf8.ValidString(reason) || utf8.RuneCountInString(reason) > maxReason {
-		return "", fault.Newf(fault.Invalid, "the reason wants at most %d characters", maxReason)
+		return "", wrongForm("reason", fmt.Sprintf("wants at most %d characters", maxReason))
 	}
 	return reason, nil
 }

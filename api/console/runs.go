@@ -16,6 +16,8 @@ import (
 const (
 	// pageSize is how many entries a list shows at once.
 	pageSize = 50
+	// listedSize is how many of its notifications the page of a run lists at once.
+	listedSize = 25
 	// sampleSize is how much of a held run is rendered.
 	sampleSize = 5
 )
@@ -36,6 +38,9 @@ type runView struct {
 	Funnel        []step
 	Notifications []stateCount
 	Deliveries    []stateCount
+	// Listed are the run's notifications, a page of them by their ids; More is the address of the next page.
+	Listed []notifier.NotificationRecord
+	More   string
 	// Sample is what a held run would send; SampleError says why it is not known.
 	Sample      mockups
 	SampleError string
@@ -92,6 +97,20 @@ func (c *Console) run(v *visit) error {
 		return err
 	}
 	view := runView{RunRecord: run, Funnel: funnelOf(run), Notifications: countsOf(run.Notifications), Deliveries: countsOf(run.Deliveries)}
+	after, err := number(v, "after")
+	if err != nil {
+		return err
+	}
+	view.Listed, err = c.Runs.RunNotifications(v.ctx(), notifier.RunNotificationQuery{
+		Run: run.ID, After: notifier.NotificationID(after), Limit: listedSize + 1,
+	})
+	if err != nil {
+		return err
+	}
+	if len(view.Listed) > listedSize {
+		view.Listed = view.Listed[:listedSize]
+		view.More = runPath(run.ID) + "?after=" + strconv.FormatInt(int64(view.Listed[listedSize-1].ID), 10) + "#notifications"
+	}
 	if run.State == notifier.RunHeld {
 		s := ask(c, v, func() ([]notifier.PreviewNotification, error) {
 			return c.RunControl.Sample(v.ctx(), run.ID, sampleSize)

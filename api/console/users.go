@@ -1,13 +1,16 @@
 package console
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bugle-push/bugle/devices"
-	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -22,23 +25,19 @@ type userView struct {
 	ID           devices.UserID
 	Devices      []devices.Device
 	Suppressions []suppressionView
-	// Timeline is what the user was told, or not, newest first; More says that there is older.
+	// Timeline is what the user was told, or not, newest first.
 	Timeline notifier.Timeline
-	More     bool
-	Reasons  []notifier.Reason
-	Classes  []notifier.SuppressionClass
+	// Older is the address of the next page of the timeline, empty at the end; Later says that this is not the first.
+	Older   string
+	Later   bool
+	Reasons []notifier.Reason
+	Classes []notifier.SuppressionClass
 }
 
 // suppressionView is a suppression and whether it counts now.
 type suppressionView struct {
 	notifier.Suppression
 	Active bool
-}
-
-// suppressionsView is a page of the list.
-type suppressionsView struct {
-	Suppressions []suppressionView
-	Next         string
 }
 
 // userPath is the page of a user. The id stands in the query, where it may have
@@ -54,14 +53,18 @@ func (c *Console) users(v *visit) error {
 	if err := user.Validate(); err != nil {
 		return err
 	}
-	var err error
-	if view.Timeline, err = c.Explain.Timeline(v.ctx(), notifier.TimelineQuery{User: user, Limit: timelineSize}); err != nil {
+	after, err := timelineCursor(v)
+	if err != nil {
 		return err
 	}
-	view.Devices, view.More = view.Timeline.Devices, view.Timeline.Next != nil
+	view.Later = after != notifier.TimelineCursor{}
+	if view.Timeline, err = c.Explain.Timeline(v.ctx(), notifier.TimelineQuery{User: user, After: after, Limit: timelineSize}); err != nil {
+		return err
+	}
+	view.Devices, view.Older = view.Timeline.Devices, olderPath(view.Asked, view.Timeline.Next)
 	view.Suppressions = suppressionsOf(view.Timeline.UserStanding.Suppressions)
 	// Somebody of whom nothing is known may be a device's id: its page is its user's.
-	if len(view.Devices)+len(view.Suppressions)+len(view.Timeline.Items) == 0 && devices.ID(view.Asked).Validate() == nil {
+	if !view.Later && len(view.Devices)+len(view.Suppressions)+len(view.Timeline.Items) == 0 && devices.ID(view.Asked).Validate() == nil {
 		d, err := c.Devices.Find(v.ctx(), devices.ID(view.Asked))
 		if err == nil {
 			http.Redirect(v.w, v.r, userPath(string(d.User)), http.StatusSeeOther)
@@ -73,6 +76,82 @@ func (c *Console) users(v *visit) error {
 	}
 	view.ID = user
 	return c.page(v, http.StatusOK, "users", view.Asked, "/users", view)
+}
+
+// timelineCursor reads where the page before ended; zero begins.
+func timelineCursor(v *visit) (out notifier.TimelineCursor, err error) {
+	if out.Delivery, err = deliveryCursor(v); err != nil {
+		return out, err
+	}
+	n, err := number(v, "notification")
+	out.Notification = notifier.NotificationID(n)
+	return out, err
+}
+
+// olderPath is the next page of a timeline; empty at the end.
+func olderPath(user string, next *notifier.TimelineCursor) string {
+	if next == nil {
+		return ""
+	}
+	q := url.Values{"id": {user}}
+	if next.Delivery != nil {
+		setDeliveryCursor(q, next.Delivery)
+	}
+	if next.Notification != 0 {
+		q.Set("notification", strconv.FormatInt(int64(next.Notification), 10))
+	}
+	return "/users?" + q.Encode() + "#timeline"
+}
+
+// exportUser hands out all that is stored about a user. It is audited, so that it
+// takes a form.
+func (c *Console) exportUser(v *visit) error {
+	user := devices.UserID(v.r.PostForm.Get("user"))
+	if err := user.Validate(); err != nil {
+		return err
+	}
+	begun := false
+	lines := json.NewEncoder(v.w)
+	begin := func() {
+		if !begun {
+			begun = true
+			attach(v, "application/x-ndjson", "bugle-user.ndjson")
+		}
+	}
+	err := c.Users.Export(v.ctx(), v.by, user, func(kind string, record any) error {
+		begin()
+		return lines.Encode(map[string]any{"kind": kind, "record": record})
+	})
+	if err != nil {
+		if begun {
+			c.abort(v, err)
+		}
+		return err
+	}
+	begin() // nothing is stored: an empty file says so
+	return nil
+}
+
+// eraseUser wants the id typed once more: nothing brings back what it erases.
+func (c *Console) eraseUser(v *visit) error {
+	form := v.r.PostForm
+	user := devices.UserID(form.Get("user"))
+	if err := user.Validate(); err != nil {
+		return err
+	}
+	back := userPath(string(user))
+	if strings.TrimSpace(form.Get("confirm")) != string(user) {
+		return c.again(v, "erase", back, c.users, wrongForm("confirm", "is not the id of this user: nothing was erased"))
+	}
+	e, err := c.Users.Erase(v.ctx(), v.by, user)
+	if err != nil {
+		return c.again(v, "erase", back, c.users, err)
+	}
+	told := fmt.Sprintf("%s of this user are erased. Suppressions and the audit remain.", plural(sum(e.Erased), "row", "rows"))
+	if e.Waiting > 0 {
+		told += fmt.Sprintf(" %s being sent now: erase again in a minute.", plural(e.Waiting, "delivery is", "deliveries are"))
+	}
+	return c.done(v, back, told, nil)
 }
 
 func (c *Console) suppress(v *visit) error {
@@ -88,33 +167,27 @@ func (c *Console) suppress(v *visit) error {
 	if err == nil {
 		_, err = c.Suppressions.Suppress(v.ctx(), v.by, []notifier.Suppression{s})
 	}
-	return c.done(v, userPath(string(s.User)), "The user is suppressed.", err)
+	back, show := userPath(string(s.User)), c.users
+	if form.Get("from_page") == "suppressions" {
+		back, show = "/suppressions", c.suppressions
+	}
+	if err != nil {
+		if s.User.Validate() != nil {
+			back, show = "/suppressions", c.suppressions
+		}
+		return c.again(v, "suppress", back, show, err)
+	}
+	return c.done(v, back, fmt.Sprintf("%s is suppressed.", s.User), nil)
 }
 
 func (c *Console) unsuppress(v *visit) error {
 	key := notifier.SuppressionKey{User: devices.UserID(v.r.PostForm.Get("user")), Reason: notifier.Reason(v.r.PostForm.Get("reason"))}
 	err := c.Suppressions.Unsuppress(v.ctx(), v.by, key)
-	return c.done(v, userPath(string(key.User)), "The suppression is taken back. What it has stopped stays stopped.", err)
-}
-
-func (c *Console) suppressions(v *visit) error {
-	query := v.r.URL.Query()
-	q := notifier.SuppressionQuery{Limit: pageSize + 1}
-	if query.Get("user") != "" {
-		q.After = &notifier.SuppressionKey{User: devices.UserID(query.Get("user")), Reason: notifier.Reason(query.Get("reason"))}
+	back := userPath(string(key.User))
+	if key.User.Validate() != nil {
+		back = "/suppressions"
 	}
-	found, err := c.Suppressions.Suppressions(v.ctx(), q)
-	if err != nil {
-		return err
-	}
-	var view suppressionsView
-	if len(found) > pageSize {
-		found = found[:pageSize]
-		last := found[pageSize-1]
-		view.Next = "/suppressions?" + url.Values{"user": {string(last.User)}, "reason": {string(last.Reason)}}.Encode()
-	}
-	view.Suppressions = suppressionsOf(found)
-	return c.page(v, http.StatusOK, "suppressions", "Suppressions", "/suppressions", view)
+	return c.done(v, back, "The suppression is taken back. What it has stopped stays stopped.", err)
 }
 
 func suppressionsOf(found []notifier.Suppression) []suppressionView {
@@ -136,5 +209,5 @@ func formTime(form url.Values, name string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fault.InvalidFields("the form is not valid", fault.Field{Path: name, Message: "wants a date and a time"})
+	return time.Time{}, wrongForm(name, "wants a date and a time")
 }

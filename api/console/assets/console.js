@@ -26,7 +26,8 @@
 
   // A form that is on its way says so, and goes once.
   document.addEventListener("submit", function (e) {
-    if (e.target.method !== "post") return;
+    // What is downloaded leaves its page as it is.
+    if (e.target.method !== "post" || "download" in e.target.dataset) return;
     if (e.target.dataset.sent) {
       e.preventDefault();
       return;
