@@ -4,12 +4,15 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // route is a route of the console with a path that leads to it.
@@ -278,6 +281,8 @@ func TestMarkupIsText(t *testing.T) {
 	b := w.signedIn(t)
 	for _, path := range []string{
 		"/", "/live", "/suppressions", "/users?id=eve", "/runs/14", "/rules/bet-settled", "/rules/bet-settled/preview",
+		"/presence", "/notifications/41?user=" + url.QueryEscape(markup), "/deliveries?rule=" + url.QueryEscape(markup), "/deliveries/requeue?reason=" + url.QueryEscape(markup),
+		"/audit?actor=" + url.QueryEscape(markup), "/suppressions?user=" + url.QueryEscape(markup), "/presence?page=" + url.QueryEscape(markup),
 		"/users?id=" + url.QueryEscape(markup), "/runs?rule=" + url.QueryEscape(markup), "/push?device=" + url.QueryEscape(markup),
 	} {
 		body := page(t, b, path)
@@ -289,6 +294,45 @@ func TestMarkupIsText(t *testing.T) {
 	for _, path := range []string{"/rules/bet-settled", "/audit"} {
 		require.NotContains(t, page(t, b, path), "<img src=x", path)
 	}
+}
+
+// A runner's name is whatever somebody called a horse: from the row that is read
+// to the pages about what was announced it is text.
+func TestMarkupInARunnersNameStaysTextAllTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+	require.NoError(t, err)
+	rule, ok := rules.Get("bet-settled")
+	require.True(t, ok)
+	w.exec(t, `INSERT INTO watermarks (rule_id, identity, start_at, position, swept_at) VALUES ('bet-settled', $1, 1, $2, $2)`,
+		rule.Identity, time.Now().Add(-time.Minute).UnixMicro())
+	b := w.signedIn(t)
+	shown := func(path string) {
+		body := page(t, b, path)
+		require.NotContains(t, body, "<img src=x", path)
+		require.Contains(t, body, "&lt;img src=x onerror=alert(1)&gt;&#34;&#39;&amp;", path)
+	}
+	shown("/rules/bet-settled/preview")
+	shown("/rules/bet-settled/preview?locale=de")
+	res, _ := b.post(t, "/rules/bet-settled/run", nil)
+	require.Equal(t, "/runs/16", res.Header.Get("Location"))
+	shown("/runs/16") // two deliveries are more than the rule's limit: it is held, with a sample
+	var id int
+	w.scan(t, &id, `SELECT id FROM notifications WHERE run_id = 16 AND source_row LIKE '%onerror%'`)
+	at := "/notifications/" + strconv.Itoa(id)
+	shown(at)
+	shown("/users?id=ann")
+	res, _ = b.post(t, "/runs/16/release", nil)
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+	w.exec(t, `INSERT INTO deliveries (id, notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason, due_at, expires_at, created_at, finished_at)
+		VALUES (9, $1, 'phone-1', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'rejected', $2, $3, $3, $3, $3)`, id, markup, time.Now().UnixMicro())
+	w.exec(t, `INSERT INTO attempts (delivery_id, generation, owner, started_at, ended_at, verdict, code, status, provider_id) VALUES (9, 1, $1, 1, 1, 'rejected', $1, 400, $1)`, markup)
+	for _, path := range []string{at, at + "?device=phone-1", "/users?id=ann", "/deliveries", "/deliveries/requeue?state=rejected"} {
+		shown(path)
+	}
+	_, body := b.post(t, "/users/export", url.Values{"user": {"ann"}})
+	require.NotContains(t, body, "<img src=x", "not even in a file")
 }
 
 func TestAUserIDThatClimbsIsAUserID(t *testing.T) {
@@ -306,8 +350,16 @@ func TestAUserIDThatClimbsIsAUserID(t *testing.T) {
 
 	res, _ = b.post(t, "/users/suppress", url.Values{"user": {climber}, "reason": {"cool_off"}, "class": {"service"}})
 	require.Equal(t, "/users?id=..%2F..%2Fadmin%2Fv1%2Frules", res.Header.Get("Location"))
-	require.Contains(t, page(t, b, "/suppressions"), `href="/users?id=..%2f..%2fadmin%2fv1%2frules"`)
-	for _, path := range []string{"/rules/..%2f..%2fmetrics", "/rules/%2e%2e", "/runs/..%2f1", "/runs/-1", "/assets/..%2fconsole.go", "/assets/%2e%2e%2fdoc.go"} {
+	for _, path := range []string{"/suppressions", "/presence", "/suppressions?user=" + url.QueryEscape(climber)} {
+		require.Contains(t, page(t, b, path), `href="/users?id=..%2f..%2fadmin%2fv1%2frules"`, path)
+	}
+	require.Contains(t, page(t, b, "/audit"), `href="/users?id=..%2F..%2Fadmin%2Fv1%2Frules"`)
+	w.exec(t, `UPDATE deliveries SET user_id = $1, device_id = $1 WHERE id = 7`, climber)
+	require.Contains(t, page(t, b, "/deliveries"), `href="/notifications/41?device=..%2f..%2fadmin%2fv1%2frules"`)
+	require.Contains(t, page(t, b, "/notifications/41"), `href="/users?id=..%2f..%2fadmin%2fv1%2frules"`)
+	res, _ = b.get(t, "/deliveries/7")
+	require.Equal(t, "/notifications/41?device=..%2F..%2Fadmin%2Fv1%2Frules", res.Header.Get("Location"))
+	for _, path := range []string{"/rules/..%2f..%2fmetrics", "/rules/%2e%2e", "/runs/..%2f1", "/runs/-1", "/notifications/..%2f..%2fadmin", "/notifications/41%2f..", "/deliveries/..%2f7", "/assets/..%2fconsole.go", "/assets/%2e%2e%2fdoc.go"} {
 		res, body := b.get(t, path)
 		require.Equal(t, http.StatusNotFound, res.StatusCode, "%s %s", path, body)
 	}
