@@ -34,7 +34,7 @@ type AdminNotification struct {
 	CreatedAt  time.Time        `json:"created_at"`
 	ReleasedAt *time.Time       `json:"released_at"`
 	FannedOut  *time.Time       `json:"fanned_out_at" doc:"When every device had its delivery."`
-	Deliveries map[string]int64 `json:"deliveries" nullable:"false" doc:"By state."`
+	Deliveries map[string]int64 `json:"deliveries" nullable:"false" doc:"By state, counted up to 1000000 in all."`
 }
 
 // AdminBadRow is a row that no notification could be made of.

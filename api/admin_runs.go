@@ -37,8 +37,8 @@ type AdminRun struct {
 
 // AdminRunCounts says what became of a run's notifications.
 type AdminRunCounts struct {
-	Notifications map[string]int64 `json:"notifications" nullable:"false" doc:"By state."`
-	Deliveries    map[string]int64 `json:"deliveries" nullable:"false" doc:"By state."`
+	Notifications map[string]int64 `json:"notifications" nullable:"false" doc:"By state, counted up to 1000000 in all."`
+	Deliveries    map[string]int64 `json:"deliveries" nullable:"false" doc:"By state, counted up to 1000000 in all."`
 }
 
 // AdminRunSample is a part of what a held run would send.

@@ -17,6 +17,9 @@ var (
 	ErrUnknownDelivery error = fault.New(fault.NotFound, "there is no such delivery")
 )
 
+// MaxCounted is where counts of what became of a run or a notification end: more is told as so many.
+const MaxCounted = 1_000_000
+
 // RunRecord is what is written down of a run.
 type RunRecord struct {
 	ID     RunID
@@ -40,8 +43,8 @@ type RunRecord struct {
 	// Error says why a run failed.
 	Error                 string
 	StartedAt, FinishedAt time.Time
-	// Notifications counts the run's notifications by state, and Deliveries what became of them;
-	// both nil in a list.
+	// Notifications counts the run's notifications by state, and Deliveries what became of them,
+	// each up to MaxCounted in all; both nil in a list.
 	Notifications map[string]int64
 	Deliveries    map[DeliveryState]int64
 }
@@ -131,7 +134,7 @@ type NotificationRecord struct {
 	HeldUntil, ConfirmedAt time.Time
 	Run                    RunID
 	ReleasedAt, FannedOut  time.Time
-	// Deliveries counts the deliveries by state.
+	// Deliveries counts the deliveries by state, up to MaxCounted in all.
 	Deliveries map[DeliveryState]int64
 }
 

@@ -260,7 +260,7 @@ func (w *world) tell(t testing.TB, rules *notifier.RuleSet) {
 	for id, run := range map[int]int{41: 15, 42: 12, 43: 13} {
 		w.exec(t, `INSERT INTO notifications (id, rule_id, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, category,
 			class, urgency, state, run_id, source_row, expires_at, created_at)
-			VALUES ($1, 'bet-settled', 'key-' || $1, 1, 'h', 1, TRUE, 'th-' || $1, FALSE, 'user', 'ann', 'win', 'transactional', 'high',
+			VALUES ($1, 'bet-settled', 'key-' || CAST($1 AS BIGINT), 1, 'h', 1, TRUE, 'th-' || CAST($1 AS BIGINT), FALSE, 'user', 'ann', 'win', 'transactional', 'high',
 			(SELECT state FROM runs WHERE id = $2), $2, $5, $3, $4)`, id, run, later, us, `{"bet_id":"b1","runner":"Red Rum <b>","outcome":"won","user_id":"ann"}`)
 	}
 	w.exec(t, `UPDATE notifications SET released_at = $1, fanned_at = $1 WHERE id = 41`, us)

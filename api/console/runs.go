@@ -38,6 +38,8 @@ type runView struct {
 	Funnel        []step
 	Notifications []stateCount
 	Deliveries    []stateCount
+	// Counted is where the counts have ended; 0 when they are whole.
+	Counted int
 	// Listed are the run's notifications, a page of them by their ids; More is the address of the next page.
 	Listed []notifier.NotificationRecord
 	More   string
@@ -97,6 +99,9 @@ func (c *Console) run(v *visit) error {
 		return err
 	}
 	view := runView{RunRecord: run, Funnel: funnelOf(run), Notifications: countsOf(run.Notifications), Deliveries: countsOf(run.Deliveries)}
+	if max(sum(run.Notifications), sum(run.Deliveries)) >= notifier.MaxCounted {
+		view.Counted = notifier.MaxCounted
+	}
 	after, err := number(v, "after")
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func session() map[string]string {
 }
 
 func openPostgres(ctx context.Context, url string, o Options) (*DB, error) {
-	db, err := connectPostgres(url, o.Password, session())
+	db, err := connectPostgres(url, o, session())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func openPostgres(ctx context.Context, url string, o Options) (*DB, error) {
 	return &DB{write: db, read: db, dialect: postgresDialect, url: url, options: o}, nil
 }
 
-func connectPostgres(url, password string, params map[string]string) (*sql.DB, error) {
+func connectPostgres(url string, o Options, params map[string]string) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		// The text of the error may repeat the URL and with it the password.
@@ -82,11 +82,14 @@ func connectPostgres(url, password string, params map[string]string) (*sql.DB, e
 			cfg.RuntimeParams[name] = value
 		}
 	}
-	if password != "" {
-		cfg.Password = password
+	if o.Password != "" {
+		cfg.Password = o.Password
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
+	}
+	if o.Connector != nil {
+		return sql.OpenDB(o.Connector(stdlib.GetConnector(*cfg))), nil
 	}
 	return stdlib.OpenDB(*cfg), nil
 }
@@ -116,7 +119,7 @@ func reachable(ctx context.Context, db *sql.DB) error {
 func (db *DB) unbounded(ctx context.Context) (*sql.DB, error) {
 	params := session()
 	maps.Copy(params, map[string]string{"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "application_name": "bugle migrate"})
-	out, err := connectPostgres(db.url, db.options.Password, params)
+	out, err := connectPostgres(db.url, db.options, params)
 	if err != nil {
 		return nil, fmt.Errorf("open database for migrations: %w", err)
 	}

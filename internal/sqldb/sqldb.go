@@ -17,6 +17,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type Options struct {
 	MaxConnections int
 	// Password belongs to the user of a PostgreSQL URL that has none.
 	Password string
+	// Connector wraps what opens connections, for tests that watch statements; nil for none.
+	Connector func(driver.Connector) driver.Connector
 }
 
 // Open opens the database named by a URL: "sqlite:/var/lib/bugle/bugle.db" (or
@@ -67,7 +70,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*DB, error) {
 	}
 	switch scheme {
 	case "sqlite":
-		return openSQLite(ctx, strings.TrimPrefix(rest, "//"))
+		return openSQLite(ctx, strings.TrimPrefix(rest, "//"), o)
 	case "postgres", "postgresql":
 		return openPostgres(ctx, rawURL, o)
 	default:

@@ -162,7 +162,8 @@ func auditStatement(q notifier.AuditQuery) *statement {
 			return
 		}
 		if led {
-			column = besideIndex(column)
+			s.and(besideLead(column), value)
+			return
 		}
 		led = true
 		s.and(column+` = ?`, value)

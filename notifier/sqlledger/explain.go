@@ -119,12 +119,10 @@ func (l *Ledger) RunsOf(ctx context.Context, set []notifier.RunID) ([]notifier.R
 	if len(set) == 0 {
 		return nil, nil
 	}
-	param, err := ids(set)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := l.db.SQL().QueryContext(ctx, selectRun+` AND id IN `+l.idSet(), param)
-	out, err := sqldb.Collect(rows, err, scanRun)
+	var s statement
+	s.text(selectRun)
+	among(&s, "id", set)
+	out, err := list(ctx, l, &s, scanRun)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
@@ -135,16 +133,14 @@ const selectAttempts = `SELECT delivery_id, generation, owner, started_at, ended
 
 // Attempts implements notifier.ExplainLedger.
 func (l *Ledger) Attempts(ctx context.Context, set []notifier.DeliveryID) (map[notifier.DeliveryID][]notifier.AttemptRecord, error) {
-	param, err := ids(set)
-	if err != nil {
-		return nil, err
+	if len(set) == 0 {
+		return nil, nil
 	}
 	type attempt struct {
 		delivery notifier.DeliveryID
 		notifier.AttemptRecord
 	}
-	rows, err := l.db.SQL().QueryContext(ctx, l.attemptsQuery(), param)
-	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (a attempt, err error) {
+	found, err := list(ctx, l, attemptsStatement(set), func(r *sql.Rows) (a attempt, err error) {
 		var started, ended int64
 		err = r.Scan(&a.delivery, &a.Generation, &a.Owner, &started, &ended, &a.Verdict, &a.Code, &a.Status, &a.ProviderID)
 		a.StartedAt, a.EndedAt = sqldb.Time(started), sqldb.Time(ended)
@@ -160,8 +156,12 @@ func (l *Ledger) Attempts(ctx context.Context, set []notifier.DeliveryID) (map[n
 	return out, nil
 }
 
-func (l *Ledger) attemptsQuery() string {
-	return selectAttempts + ` WHERE delivery_id IN ` + l.idSet() + ` ORDER BY id`
+func attemptsStatement(set []notifier.DeliveryID) *statement {
+	var s statement
+	s.text(selectAttempts + ` WHERE TRUE`)
+	among(&s, "delivery_id", set)
+	s.text(` ORDER BY id`)
+	return &s
 }
 
 // StoppedBy implements notifier.ExplainLedger.

@@ -44,7 +44,8 @@ func deliveriesStatement(q notifier.DeliveryQuery) *statement {
 	// lead takes the first condition for the index; the later ones stay beside it.
 	lead := func(column string, value any) {
 		if led {
-			column = besideIndex(column)
+			s.and(besideLead(column), value)
+			return
 		}
 		led = true
 		s.and(column+` = ?`, value)
@@ -68,7 +69,7 @@ func deliveriesStatement(q notifier.DeliveryQuery) *statement {
 	switch q.State {
 	case "":
 	case notifier.Queued, notifier.Leased, notifier.Sent:
-		s.and(besideIndex("state")+` = ?`, q.State)
+		s.and(besideLead("state"), q.State)
 	default:
 		if !led {
 			s.text(unsentStates)
@@ -79,10 +80,10 @@ func deliveriesStatement(q notifier.DeliveryQuery) *statement {
 		lead("rule_id", q.Rule)
 	}
 	if q.Provider != "" {
-		s.and(besideIndex("provider")+` = ?`, q.Provider)
+		s.and(besideLead("provider"), q.Provider)
 	}
 	if q.Reason != "" {
-		s.and(besideIndex("reason")+` = ?`, q.Reason)
+		s.and(besideLead("reason"), q.Reason)
 	}
 	if !q.Since.IsZero() {
 		s.and(`created_at >= ?`, sqldb.Micros(q.Since))

@@ -24,7 +24,7 @@ func (l *Ledger) Notification(ctx context.Context, id notifier.NotificationID) (
 	}
 	n := found[0]
 	n.Deliveries, err = counts[notifier.DeliveryState](ctx, l,
-		`SELECT state, COUNT(*) FROM deliveries WHERE notification_id = $1 GROUP BY state`, id)
+		`SELECT state, COUNT(*) FROM (SELECT state FROM deliveries WHERE notification_id = $1 LIMIT $2) c GROUP BY state`, id, notifier.MaxCounted)
 	if err != nil {
 		return n, fmt.Errorf("count deliveries of notification %d: %w", id, err)
 	}

@@ -91,7 +91,7 @@ func requeueFrom(s *statement, f notifier.RequeueFilter, now int64, live bool) {
 		s.text(` AND state IN ('gone', 'rejected', 'expired', 'unconfirmed', 'cancelled')`)
 	}
 	if f.Rule != "" {
-		s.and(besideIndex("rule_id")+` = ?`, f.Rule)
+		s.and(besideLead("rule_id"), f.Rule)
 	}
 	if f.Provider != "" {
 		s.and(`provider = ?`, f.Provider)

@@ -35,6 +35,19 @@ func (s *statement) and(condition string, values ...any) {
 	s.add(" AND "+condition, values...)
 }
 
+// among adds the condition that a column has one of some ids, each a parameter: PostgreSQL
+// expects a hundred rows of a batch, and for them reads a table of thousands as a whole.
+func among[T ~int64](s *statement, column string, set []T) {
+	s.text(" AND " + column + " IN (")
+	for i, id := range set {
+		if i > 0 {
+			s.text(", ")
+		}
+		s.add("?", int64(id))
+	}
+	s.text(")")
+}
+
 // limit ends the statement.
 func (s *statement) limit(n int) *statement {
 	s.add(` LIMIT ?`, n)

@@ -106,13 +106,13 @@ func membersQuery(q bets.MemberQuery, now int64) (string, []any) {
 	case q.Channel != "" && q.ClientID == "":
 		and(`channel = ?`, q.Channel)
 	case q.Channel != "":
-		and(`channel || '' = ?`, q.Channel)
+		and(`(channel = ? OR 1 = 0)`, q.Channel) // beside its index
 	}
 	switch {
 	case q.Page != "" && q.ClientID == "" && q.Channel == "":
 		and(`page = ?`, q.Page)
 	case q.Page != "":
-		and(`page || '' = ?`, q.Page)
+		and(`(page = ? OR 1 = 0)`, q.Page)
 	}
 	if q.After != nil {
 		and(`(client_id, channel, connection_id) > (?, ?, ?)`, q.After.ClientID, q.After.Channel, q.After.ConnectionID)

@@ -21,14 +21,16 @@ type Database struct {
 	Name string
 	// Open returns an empty, migrated database that is closed with the test.
 	Open func(testing.TB) *sqldb.DB
+	// Watch returns one too, and what watches its statements.
+	Watch func(testing.TB) (*sqldb.DB, *Watch)
 }
 
 // Databases lists every kind of database that is at hand: SQLite always,
 // PostgreSQL when PostgresVariable says where.
 func Databases(testing.TB) []Database {
-	out := []Database{{Name: "sqlite", Open: SQLite}}
+	out := []Database{{Name: "sqlite", Open: SQLite, Watch: watchSQLite}}
 	if os.Getenv(PostgresVariable) != "" {
-		out = append(out, Database{Name: "postgres", Open: Postgres})
+		out = append(out, Database{Name: "postgres", Open: Postgres, Watch: watchPostgres})
 	}
 	return out
 }
@@ -41,7 +43,12 @@ func SQLite(t testing.TB) *sqldb.DB {
 
 func open(t testing.TB, url string) *sqldb.DB {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), url, sqldb.Options{})
+	return openWith(t, url, sqldb.Options{})
+}
+
+func openWith(t testing.TB, url string, o sqldb.Options) *sqldb.DB {
+	t.Helper()
+	db, err := sqldb.Open(t.Context(), url, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = sqldb.Migrate(t.Context(), db)
