@@ -197,7 +197,7 @@ func (g *guest) typesWhatTheReadmeSays(t *testing.T) {
 	for _, e := range expected {
 		require.True(t, typed[e.command], "nothing in the README does %s", e.command)
 	}
-	g.awaitBet(t, "25.00")
+	awaitBet(t, g.broker, "guest", "25.00")
 }
 
 // types runs one command, and returns what it is expected by.
@@ -283,7 +283,7 @@ func (g *guest) runsTheScript(t *testing.T) {
 		require.NoError(t, err, "%s: %s", name, said)
 		require.Regexp(t, `^guest has bet 1000 on (Car \d) at (\S+)\n(Car \d is at \S+\n)+Car \d fell from \S+ to \S+\n$`, string(said), name)
 	}
-	g.awaitBet(t, "1000")
+	awaitBet(t, g.broker, "guest", "1000")
 }
 
 func (g *guest) bets(t *testing.T, node, file string) ([]byte, error) {
@@ -297,10 +297,10 @@ func (g *guest) bets(t *testing.T, node, file string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
-// awaitBet waits for the guest's bet with that stake in Kafka.
-func (g *guest) awaitBet(t *testing.T, stake string) {
+// awaitBet waits for a user's bet with that stake in Kafka.
+func awaitBet(t *testing.T, broker, user, stake string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(g.broker), kgo.ConsumeTopics(betting.TopicBets),
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(betting.TopicBets),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
 	require.NoError(t, err)
 	defer client.Close()
@@ -314,11 +314,11 @@ func (g *guest) awaitBet(t *testing.T, stake string) {
 				Stake         json.Number
 			}
 			require.NoError(t, json.Unmarshal(r.Value, &bet))
-			if bet.User == "guest" && bet.Stake.String() == stake {
+			if bet.User == user && bet.Stake.String() == stake {
 				require.True(t, bet.Authenticated)
 				return
 			}
 		}
 	}
-	require.Fail(t, "the guest's bet is not in Kafka", stake)
+	require.Fail(t, "the bet is not in Kafka", "%s %s", user, stake)
 }

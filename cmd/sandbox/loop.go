@@ -10,6 +10,7 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ably"
 	"github.com/bugle-push/bugle/sandbox/betting"
 	"github.com/bugle-push/bugle/sandbox/book"
+	"github.com/bugle-push/bugle/sandbox/page"
 	"github.com/bugle-push/bugle/sandbox/racing"
 	"github.com/bugle-push/bugle/sandbox/setup"
 )
@@ -37,6 +38,8 @@ type loop struct {
 	// cast sees the races, and hears what became of its bets. Set it before the
 	// market runs.
 	cast *cast
+	// page shows the races to guests. Set it before the world runs.
+	page *page.Server
 
 	mu    sync.Mutex
 	names map[string]string // of races
@@ -121,6 +124,7 @@ func (l *loop) Show(c racing.Card) {
 		r.Runners = append(r.Runners, book.Runner{Name: runner.Name, Seed: seedOf(runner.Odds)})
 	}
 	l.market.Race(r)
+	l.page.Show(onPage(c))
 }
 
 // seedOf is what the house stakes on a runner: the shorter its odds, the more.
@@ -140,6 +144,7 @@ func (l *loop) Result(r racing.Result) {
 	l.market.Write(betting.TopicResults, r.Event, map[string]any{
 		"winner": r.Winner, "withdrawn": withdrawn, "void": r.Void, "settled_at": r.At.UnixMilli(),
 	}, time.Now())
+	l.page.Result(r.Event, winners(r))
 }
 
 // Settled implements racing.Market.
@@ -166,6 +171,7 @@ func (l *loop) Story(event string) []string {
 func (l *loop) Forget(event string) {
 	l.market.Forget(event)
 	l.kafka.Tidy()
+	l.page.Forget(event)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.names, event)

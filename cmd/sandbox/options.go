@@ -31,13 +31,14 @@ const mostUsers = 500
 
 // options are the flags.
 type options struct {
-	life    time.Duration // 0 means until a signal
-	report  string        // file, "-" for standard output, empty for none
-	faults  string
-	ports   string // "default" or "auto"
-	seed    uint64
-	users   int
-	verbose bool
+	life     time.Duration // 0 means until a signal
+	report   string        // file, "-" for standard output, empty for none
+	faults   string
+	ports    string // "default" or "auto"
+	seed     uint64
+	users    int
+	verbose  bool
+	pageOnly string // file; not empty: the betting page alone
 }
 
 // parseOptions reads the flags. It prints what is wrong to stderr itself.
@@ -48,9 +49,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most 20 s (default: until Ctrl-C)")
 	f.StringVar(&o.report, "report", "", "file for a report as JSON; - is standard output, with no other text there")
 	f.StringVar(&o.faults, "faults", faultsMild, "how the stand-ins fail: none, mild (nothing is accepted and then failed) or harsh")
-	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably, 17092 Kafka) or auto")
+	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably, 17085 betting page, 17092 Kafka) or auto")
 	f.Uint64Var(&o.seed, "seed", 0, "repeats the same races, bets and lives (default: another one each time)")
 	f.IntVar(&o.users, "users", usualUsers, "number of users, 10 to 500; forty have about 55 devices")
+	f.StringVar(&o.pageOnly, "page", "", "serve the betting page alone, for the Bugle and the Ably that this file names (docs/bets.md)")
 	f.BoolVar(&o.verbose, "v", false, "show the service's log")
 	if err := f.Parse(args); err != nil {
 		return o, err

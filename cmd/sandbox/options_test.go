@@ -83,5 +83,5 @@ func TestTakenPortIsAClearError(t *testing.T) {
 	require.NoError(t, err)
 	api := p.api
 	require.Regexp(t, `^127\.0\.0\.1:[1-9]\d*$`, api)
-	require.Equal(t, ports{api, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, p)
+	require.Equal(t, ports{api, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}, p)
 }

@@ -9,9 +9,12 @@ import (
 	"syscall"
 )
 
+// pageAddr is where the betting page is.
+const pageAddr = "127.0.0.1:17085"
+
 // ports are the addresses that the sandbox listens on.
 type ports struct {
-	api, admin, ksqldb, fcm, ably, kafka string
+	api, admin, ksqldb, fcm, ably, kafka, page string
 }
 
 func pickPorts(ctx context.Context, choice string) (ports, error) {
@@ -19,15 +22,15 @@ func pickPorts(ctx context.Context, choice string) (ports, error) {
 		const free = "127.0.0.1:0"
 		// Ably has to know beforehand where to post what is published.
 		api, err := freePort(ctx)
-		return ports{api, free, free, free, free, free}, err
+		return ports{api, free, free, free, free, free, free}, err
 	}
 	p := ports{
 		api: "127.0.0.1:17080", admin: "127.0.0.1:17081", ksqldb: "127.0.0.1:17082", fcm: "127.0.0.1:17083",
-		ably: "127.0.0.1:17084", kafka: "127.0.0.1:17092",
+		ably: "127.0.0.1:17084", kafka: "127.0.0.1:17092", page: pageAddr,
 	}
 	var taken []string
 	for _, a := range []struct{ name, addr string }{
-		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm}, {"Ably", p.ably}, {"Kafka", p.kafka},
+		{"API", p.api}, {"admin", p.admin}, {"ksqlDB", p.ksqldb}, {"FCM", p.fcm}, {"Ably", p.ably}, {"Kafka", p.kafka}, {"betting page", p.page},
 	} {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
 		switch {

@@ -20,6 +20,7 @@ import (
 	"github.com/bugle-push/bugle/sandbox/betting"
 	"github.com/bugle-push/bugle/sandbox/fcm"
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
+	"github.com/bugle-push/bugle/sandbox/page"
 	"github.com/bugle-push/bugle/sandbox/racing"
 	"github.com/bugle-push/bugle/sandbox/setup"
 )
@@ -50,6 +51,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		told = stderr
 	}
 	s := &sandbox{options: o, story: newStory(told)}
+	if o.pageOnly != "" {
+		if err := servePage(ctx, o, s.story); err != nil {
+			fmt.Fprintln(stderr, "sandbox:", err)
+			return 1
+		}
+		return 0
+	}
 	v, err := s.play(ctx, stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "sandbox:", err)
@@ -103,6 +111,7 @@ type sandbox struct {
 	ably   *ably.Server
 	ksqldb *ksqldb.Server
 	loop   *loop
+	page   *page.Server
 	cfg    config.Config
 	secret []byte
 	admin  devices.Secret // the guest's token for the admin API
@@ -254,6 +263,9 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("start ksqlDB stand-in: %w", err)
 	}
 	s.secret = setup.NewSecret()
+	if err := s.openPage(ctx, addr); err != nil {
+		return "", err
+	}
 	admin, entry, err := api.NewAdminToken("guest", time.Now(), guestLife)
 	if err != nil {
 		return "", fmt.Errorf("make admin token: %w", err)
@@ -267,6 +279,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 		Listen:      addr.api, AdminListen: addr.admin, KSQLDB: s.ksqldb.URL(),
 		FCM:  setup.FCM{URL: s.fcm.URL(), Project: s.fcm.ProjectID(), Credentials: s.fcm.CredentialsJSON()},
 		Ably: setup.Ably{URL: s.ably.URL(), Key: s.ably.Key()}, Kafka: s.loop.kafka.Broker(), DefaultStake: defaultStake, Secret: s.secret, AdminTokens: []byte(entry.Line()),
+		Origins: s.page.Origins(),
 	})
 	s.cfg = cfg
 	return text, err
@@ -276,6 +289,9 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 func (s *sandbox) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if s.page != nil {
+		_ = s.page.Close()
+	}
 	if s.ksqldb != nil {
 		s.ksqldb.Close()
 	}
@@ -310,7 +326,7 @@ func (s *sandbox) accepted(a fcm.Accepted) {
 		s.story.tell(fmt.Sprintf("your phone shows: “%s” “%s”", a.Title, a.Body))
 		return
 	}
-	if s.cast.has(a.Token) {
+	if s.cast.has(a.Token) || s.toPage(a) {
 		return
 	}
 	collapse := a.CollapseID + a.CollapseKey
@@ -384,6 +400,7 @@ func (s *sandbox) introduce(configText string, client *racing.Client, service *a
 	for line := range strings.Lines(configText) {
 		b.WriteString("    " + line)
 	}
+	b.WriteString(s.look(service))
 	fmt.Fprintf(&b, "\nMetrics: http://%s/metrics. To get pushes yourself (the tokens are good for a day, TARGET is a phone that the FCM here knows):\n\n", service.AdminAddr())
 	fmt.Fprintf(&b, "    TOKEN=%s\n    TARGET=%s\n", token, s.guest)
 	fmt.Fprintf(&b, "    curl -X POST http://%s/v1/devices/my-phone/activate -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\\n", service.Addr())

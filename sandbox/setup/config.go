@@ -33,6 +33,8 @@ type Backends struct {
 	Provisional bool
 	// AdminTokens is what the file of the operators' tokens holds.
 	AdminTokens []byte
+	// Origins are those of the pages that may call the API from a browser.
+	Origins []string
 }
 
 // FCM is the stand-in for FCM, and how hard it may be driven: zero is the
@@ -86,6 +88,11 @@ type oddsYAML struct {
 	Topic string `yaml:"topic"`
 }
 
+// corsYAML is whose pages may call the API.
+type corsYAML struct {
+	AllowedOrigins []string `yaml:"allowed_origins,flow"`
+}
+
 // kafkaYAML is how Kafka is reached.
 type kafkaYAML struct {
 	Brokers []string `yaml:"brokers"`
@@ -127,6 +134,7 @@ type serviceYAML struct {
 	Relay     []relayYAML `yaml:"relay,omitempty"`
 	Odds      *oddsYAML   `yaml:"odds,omitempty"`
 	Bets      *betsYAML   `yaml:"bets,omitempty"`
+	CORS      *corsYAML   `yaml:"cors,omitempty"`
 	RulesFile string      `yaml:"rules_file"`
 }
 
@@ -172,6 +180,9 @@ func Write(dir string, b Backends) (name, text string, err error) {
 		c.Relay = []relayYAML{{
 			Topic: OddsTopic, Channel: OddsChannel, MaxAge: cmp.Or(b.MaxAge, OddsMaxAge).String(), Suspended: OddsSuspended, DeadLetter: OddsDeadLetters,
 		}}
+	}
+	if len(b.Origins) > 0 {
+		c.CORS = &corsYAML{AllowedOrigins: b.Origins}
 	}
 	c.RulesFile = path("rules.yaml")
 	out, err := yaml.Marshal(c)

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/internal/browsertest"
+)
+
+// What somebody does who opens the betting page: activate the phone, see the odds
+// move, bet, be told what became of it, deactivate, and hear no more. The oracles
+// have to find nothing wrong in the end.
+func TestAGuestUsesThePage(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes a minute of real time")
+	}
+	browser := browsertest.Open(t)
+	told := &output{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"-ports", "auto", "-faults", "none", "-seed", "12"}, told, told)
+	}()
+	printed := told.await(t, 0, `(?m)^    (http://\S+)/\n    http://(\S+)/\n    ADMIN_TOKEN=bga_\S+$`, time.Minute)
+	broker := told.await(t, 0, `kcat -b (\S+) -L`, time.Second)[1]
+	api := told.await(t, 0, `(?m)^    listen: (\S+)$`, time.Second)[1]
+	ably := told.await(t, 0, `http://(\S+)/sse`, time.Second)[1]
+	b := browsertest.Look(browser, t, printed[1]+"/", "http://"+api+"/", "http://"+ably+"/")
+
+	b.Open(t, printed[1]+"/")
+	b.See(t, "#who", "guest-1", 10*time.Second)
+	b.See(t, "#device-state", "Not active", 10*time.Second)
+	b.Click(t, "#activate")
+	b.See(t, "#device-state", "Active: Bugle sends to this phone", 10*time.Second)
+
+	// Another tab is another user, with a phone that is not activated.
+	other := b.Another(t)
+	other.Open(t, printed[1]+"/")
+	other.See(t, "#who", "guest-2", 10*time.Second)
+	other.See(t, "#device-state", "Not active", 10*time.Second)
+
+	// A bet at the odds on the tile.
+	tile := bettable(t, b)
+	b.Click(t, tile+" button")
+	b.See(t, "#slip-name", "Car 2", 5*time.Second)
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#stake"), "7.25"))
+	b.Do(t, chromedp.Evaluate[chromedp.Void](`document.getElementById("stake").dispatchEvent(new Event("input"))`))
+	b.See(t, "#returns", "returns €", 5*time.Second)
+	b.Click(t, "#place")
+	b.See(t, "#bets .bet .state", "Placed", 10*time.Second)
+	b.See(t, "#bets .bet .what", "€7.25 on Car 2", time.Second)
+	awaitBet(t, broker, "guest-1", "7.25")
+
+	// The odds move, and the tile says so by more than a colour.
+	moved := b.Until(t, `Array.from(document.querySelectorAll(".row.flash .arrow")).map(e => e.textContent + e.closest(".row").dataset.move + e.closest("button").ariaLabel).join("\n")`,
+		func(got string) bool { return strings.Contains(got, "▼") || strings.Contains(got, "▲") }, 30*time.Second)
+	require.Regexp(t, `▼down.*the odds have come down|▲up.*the odds have gone up`, moved)
+
+	// The race was announced, and what became of the bet is on the phone and in the
+	// list.
+	b.See(t, "#tray .push[data-kind=race] .title", " in ", 20*time.Second)
+	b.Until(t, `document.querySelector("#tray .push[data-kind=win], #tray .push[data-kind=loss], #tray .push[data-kind=bet]")?.innerText ?? ""`,
+		func(got string) bool { return strings.Contains(got, "Car 2") }, 45*time.Second)
+	b.Until(t, `document.querySelector("#bets .bet").dataset.state`,
+		func(got string) bool { return got == "WON" || got == "LOST" || got == "REJECTED" || got == "VOID" || got == "DEAD_HEAT" }, 20*time.Second)
+	require.Equal(t, "0", other.Ask(t, `String(document.querySelectorAll("#tray .push").length)`), "a phone that was never activated")
+
+	// Deactivated: the next race is announced to others, and to nobody here.
+	b.Click(t, "#deactivate")
+	b.See(t, "#device-state", "Not active", 10*time.Second)
+	time.Sleep(time.Second) // what was on its way when Bugle acknowledged
+	b.Click(t, "#clear")
+	from := len(told.String())
+	race := told.await(t, from, `(?m)^\d\d:\d\d  (.*) \(race-\d{4}\) at .* starts in`, 40*time.Second)[1]
+	told.await(t, from, `(?m)^\d\d:\d\d  \d+ pushes about `+race+`[; ]`, 30*time.Second)
+	require.Equal(t, "0", b.Ask(t, `String(document.querySelectorAll("#tray .push").length)`))
+	b.Quiet(t)
+	other.Quiet(t)
+
+	cancel()
+	select {
+	case code := <-ended:
+		require.Zero(t, code, told.String())
+	case <-time.After(drainAtMost + 15*time.Second):
+		require.FailNow(t, "the sandbox does not end", told.String())
+	}
+}
+
+// bettable waits for a race that can be bet on for a while, and returns where its
+// second car is.
+func bettable(t *testing.T, b *browsertest.Tab) string {
+	t.Helper()
+	const tile = "#cars .row:nth-child(2)"
+	b.Until(t, `(() => {
+		const row = document.querySelector("`+tile+`"), left = /in (\d+) s/.exec(document.getElementById("race-clock").textContent);
+		return row && left && Number(left[1]) > 5 && row.querySelector("button").ariaDisabled === "false" ? "yes" : "no";
+	})()`, func(got string) bool { return got == "yes" }, 40*time.Second)
+	return tile
+}

@@ -1,0 +1,210 @@
+// Ably's own interfaces for browsers: server-sent events and REST, without an SDK.
+import {Failure} from './bugle.js';
+
+const SILENCE = 45_000; // heartbeats come every 15 s
+const TRIES = 5; // of a publish, each with the same id, which Ably takes once
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const isTokenError = (code) => code >= 40140 && code < 40150;
+
+export class Ably {
+  #base;
+  #fetchToken;
+  #on;
+  #details = null; // Ably's TokenDetails
+  #asking = null; // the request for a token that is under way
+  #renewal = 0;
+  #channels = [];
+  #source = null;
+  #last = ''; // id of the last event
+  #failures = 0;
+  #timer = 0;
+  #watch = 0;
+  #paused = false;
+
+  // fetchToken returns TokenDetails. on.message hears (channel, data), on.state
+  // 'connecting', 'live', 'away' or 'refused'.
+  constructor(base, fetchToken, on) {
+    this.#base = base.replace(/\/+$/, '');
+    this.#fetchToken = fetchToken;
+    this.#on = on;
+  }
+
+  // user returns who the token says the page is.
+  async user() {
+    return (await this.#token()).clientId;
+  }
+
+  // follow subscribes to exactly these channels, beginning with the newest message of
+  // each.
+  follow(channels) {
+    if (channels.join() === this.#channels.join()) return;
+    this.#channels = channels;
+    this.#last = '';
+    this.#open();
+  }
+
+  // pause closes the stream while nobody looks, and resume goes on from there.
+  pause() {
+    this.#paused = true;
+    this.#close();
+  }
+
+  resume() {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#open();
+  }
+
+  // publish returns the id of the message, which is the bet's.
+  async publish(channel, message) {
+    for (let n = 1; ; n++) {
+      const {res, error} = await this.#rest('POST', `/channels/${encodeURIComponent(channel)}/messages`, message);
+      if (res?.ok) return (await res.json()).messageId ?? message.id;
+      if (isTokenError(error?.code) && n < TRIES) {
+        this.#details = null;
+        continue;
+      }
+      if (res && res.status < 500 && res.status !== 429) throw new Failure('refused', error?.message ?? `Ably answered ${res.status}.`, res.status);
+      if (n === TRIES) throw new Failure('away', 'Ably does not answer.');
+      await wait(300 * n);
+    }
+  }
+
+  // #rest makes one request. No res means that there was no answer.
+  async #rest(method, path, body) {
+    const token = (await this.#token()).token;
+    try {
+      const res = await fetch(this.#base + path, {
+        method, credentials: 'omit', cache: 'no-store', signal: AbortSignal.timeout(8000),
+        // In base 64, as Ably's SDKs do it.
+        headers: {Authorization: `Bearer ${btoa(token)}`, ...(body && {'Content-Type': 'application/json'})},
+        body: body && JSON.stringify(body),
+      });
+      return {res, error: res.ok ? null : (await res.json().catch(() => null))?.error};
+    } catch {
+      return {res: null, error: null};
+    }
+  }
+
+  async #token() {
+    if (this.#details && this.#details.expires > Date.now() + 1000) return this.#details;
+    this.#asking ??= this.#fetchToken().then((details) => {
+      this.#details = details;
+      // In good time: a fifth of its life is left.
+      clearTimeout(this.#renewal);
+      this.#renewal = setTimeout(() => this.#renew(), Math.min(0.8 * (details.expires - Date.now()), 2 ** 31 - 1));
+      return details;
+    }).finally(() => { this.#asking = null; });
+    return this.#asking;
+  }
+
+  // #renew gets a new token, and a stream with it that goes on where this one is.
+  async #renew() {
+    this.#details = null;
+    if (!this.#paused) await this.#open();
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#watch);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  async #open() {
+    clearTimeout(this.#timer);
+    if (this.#paused) return;
+    if (this.#channels.length === 0) {
+      this.#close();
+      this.#on.state('live'); // nothing to hear
+      return;
+    }
+    const channels = this.#channels;
+    let token;
+    try {
+      token = (await this.#token()).token;
+    } catch (err) {
+      this.#again(err.kind === 'refused' ? 'refused' : 'away');
+      return;
+    }
+    if (this.#paused || channels !== this.#channels) return; // somebody else opens, or nobody
+    const query = new URLSearchParams({channels: channels.join(), v: '1.2', heartbeats: 'true', accessToken: token});
+    if (this.#last) query.set('lastEvent', this.#last);
+    else query.set('rewind', '1');
+    const before = this.#source;
+    const source = new EventSource(`${this.#base}/sse?${query}`);
+    this.#source = source;
+    if (!before) this.#on.state('connecting');
+    const mine = (does) => (event) => this.#source === source && does(event);
+    source.onopen = mine(() => {
+      before?.close();
+      this.#failures = 0;
+      this.#on.state('live');
+      this.#alive();
+    });
+    source.onmessage = mine((event) => {
+      this.#alive();
+      this.#last = event.lastEventId;
+      let message;
+      try {
+        message = JSON.parse(event.data);
+        if (message.encoding === 'json') message.data = JSON.parse(message.data);
+      } catch {
+        return; // no odds of ours
+      }
+      this.#on.message(message.channel, message.data);
+    });
+    source.addEventListener('heartbeat', mine(() => this.#alive()));
+    source.addEventListener('error', mine((event) => {
+      before?.close();
+      if (event.data) this.#told(event.data);
+      else if (source.readyState === EventSource.CLOSED) this.#ask();
+      else this.#on.state('connecting'); // the browser tries again by itself
+    }));
+    this.#alive();
+  }
+
+  // #alive notes that the stream has spoken.
+  #alive() {
+    clearTimeout(this.#watch);
+    this.#watch = setTimeout(() => {
+      this.#close();
+      this.#again('away');
+    }, SILENCE);
+  }
+
+  // #told takes an error that Ably sent before it ended the stream.
+  #told(data) {
+    let code = 0;
+    try {
+      code = JSON.parse(data).code;
+    } catch { /* then it is any other error */ }
+    this.#close();
+    if (isTokenError(code)) this.#details = null;
+    else this.#last = ''; // it may be unable to go on from there
+    this.#again('connecting');
+  }
+
+  // #ask finds out why the stream was refused, which an EventSource does not tell.
+  async #ask() {
+    this.#close();
+    let state = 'away';
+    try {
+      const {res, error} = await this.#rest('GET', `/channels/${encodeURIComponent(this.#channels[0] ?? '')}/messages?limit=1`);
+      if (isTokenError(error?.code)) this.#details = null;
+      if (res && (res.status === 401 || res.status === 403)) state = 'refused';
+    } catch (err) {
+      if (err.kind === 'refused') state = 'refused';
+    }
+    if (!this.#source) this.#again(state);
+  }
+
+  // #again opens the stream after a while, longer after each failure.
+  #again(state) {
+    if (this.#paused) return;
+    this.#on.state(state);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#open(), Math.min(500 * 2 ** this.#failures++, 15_000) * (0.75 + Math.random() / 2));
+  }
+}
