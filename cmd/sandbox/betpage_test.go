@@ -69,7 +69,9 @@ func TestAGuestUsesThePage(t *testing.T) {
 	b.Until(t, `document.querySelector("#tray .push[data-kind=win], #tray .push[data-kind=loss], #tray .push[data-kind=bet]")?.innerText ?? ""`,
 		func(got string) bool { return strings.Contains(got, "Car 2") }, 45*time.Second)
 	b.Until(t, `document.querySelector("#bets .bet").dataset.state`,
-		func(got string) bool { return got == "WON" || got == "LOST" || got == "REJECTED" || got == "VOID" || got == "DEAD_HEAT" }, 20*time.Second)
+		func(got string) bool {
+			return got == "WON" || got == "LOST" || got == "REJECTED" || got == "VOID" || got == "DEAD_HEAT"
+		}, 20*time.Second)
 	require.Equal(t, "0", other.Ask(t, `String(document.querySelectorAll("#tray .push").length)`), "a phone that was never activated")
 
 	// Deactivated: the next race is announced to others, and to nobody here.

@@ -38,6 +38,12 @@ func Look(ctx context.Context, t testing.TB, allowed ...string) *Tab {
 	listen, stop := context.WithCancel(ctx)
 	t.Cleanup(stop)
 	require.NoError(t, chromedp.Listen(listen, b.hear))
+	// A page that is left open would complain about servers that end after this test.
+	t.Cleanup(func() {
+		end, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_ = chromedp.Do(end, chromedp.Navigate("about:blank"))
+	})
 	return b
 }
 
@@ -142,7 +148,7 @@ func (b *Tab) Until(t testing.TB, script string, wanted func(string) bool, most 
 	}
 }
 
-// Ask returns the text that a script comes to.
+// Ask returns the text that a script comes to, or its promise.
 func (b *Tab) Ask(t testing.TB, script string) string {
 	t.Helper()
 	got, err := b.eval(script)
@@ -153,7 +159,7 @@ func (b *Tab) Ask(t testing.TB, script string) string {
 func (b *Tab) eval(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[string](script)) //nolint:wrapcheck // for tests
+	return chromedp.Run(ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)) //nolint:wrapcheck // for tests
 }
 
 // ways are how each page is looked at.

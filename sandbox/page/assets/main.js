@@ -68,7 +68,7 @@ $('anew').addEventListener('click', anew);
 
 function clock() {
   const now = new Date();
-  for (const id of ['phone-time', 'phone-clock']) set($(id), now.toLocaleTimeString([], {hour: '2-digit', minute: '2-digit'}));
+  for (const id of ['phone-time', 'phone-clock']) set($(id), now.toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', hour12: false}));
   set($('phone-date'), now.toLocaleDateString([], {weekday: 'long', day: 'numeric', month: 'long'}));
 }
 
@@ -163,7 +163,7 @@ async function main() {
   const setState = (now) => {
     state = now;
     $('device').dataset.state = now;
-    set($('device-state'), {active: 'Active: Bugle sends to this phone.', inactive: 'Not active: Bugle sends nothing to this phone.', retired: 'Retired: its address is dead.'}[now] ?? 'Asking Bugle…');
+    set($('device-state'), {active: 'Active: Bugle sends to this phone.', inactive: 'Not active: nothing is sent to it.', retired: 'Retired: its address is dead.'}[now] ?? 'Asking Bugle…');
     $('activate').setAttribute('aria-disabled', String(now === 'active'));
     $('deactivate').setAttribute('aria-disabled', String(now !== 'active'));
     tray();

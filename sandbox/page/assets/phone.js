@@ -38,7 +38,7 @@ export class Phone {
     card.querySelector('.kind').textContent = KINDS[category] ?? '';
     const at = card.querySelector('time');
     at.dateTime = push.at;
-    at.textContent = new Date(push.at).toLocaleTimeString([], {hour: '2-digit', minute: '2-digit'});
+    at.textContent = new Date(push.at).toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', hour12: false});
     card.querySelector('.again').hidden = !replaces;
     card.onclick = () => this.#tapped(push.data.link ?? '');
     card.classList.remove('new', 'changed');
