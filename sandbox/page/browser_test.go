@@ -294,6 +294,7 @@ func noRace(t *testing.T, ctx context.Context) { //nolint:revive // see fraction
 	w := newWorld(t)
 	b := w.look(ctx, t)
 	b.See(t, "#market", "There is nothing to bet on just now.", soon)
+	b.See(t, "#ably", "live", soon)
 	w.race("race-1", "Copper Cup", time.Minute)
 	b.See(t, "#race-name", "Copper Cup", soon)
 	b.See(t, "#race-note", "Waiting for the first odds", soon)
@@ -348,7 +349,8 @@ func ablyAway(t *testing.T, ctx context.Context) { //nolint:revive // see fracti
 	require.NoError(t, w.ably.Close())
 	b.See(t, "#race-note", "The odds are not live at the moment", soon)
 	require.Equal(t, "true", b.Ask(t, `document.querySelector("#cars button").ariaDisabled`))
-	b.See(t, "#ably", "connecting", soon)
+	b.See(t, "#ably", "away", soon)
+	b.See(t, "#trouble", "Ably does not answer.", soon)
 }
 
 func renewal(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
@@ -449,6 +451,7 @@ func TestThePageFits(t *testing.T) {
 	w.bugle.set(func(b *bugle) { b.status = http.StatusServiceUnavailable })
 	b.Click(t, "#deactivate")
 	b.See(t, "#trouble", "Bugle does not answer", soon)
+	b.See(t, "#trouble", "Ably does not answer", soon)
 	b.Shots(t, *screens, "betting-away")
 }
 

@@ -2,6 +2,7 @@
 import {Failure} from './bugle.js';
 
 const SILENCE = 45_000; // heartbeats come every 15 s
+const SLOW = 5000; // from then on somebody who does not answer is away
 const TRIES = 5; // of a publish, each with the same id, which Ably takes once
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -14,12 +15,13 @@ export class Ably {
   #details = null; // Ably's TokenDetails
   #asking = null; // the request for a token that is under way
   #renewal = 0;
-  #channels = [];
+  #channels = null; // until somebody has said
   #source = null;
   #last = ''; // id of the last event
   #failures = 0;
   #timer = 0;
   #watch = 0;
+  #slow = 0;
   #paused = false;
 
   // fetchToken returns TokenDetails. on.message hears (channel, data), on.state
@@ -38,7 +40,7 @@ export class Ably {
   // follow subscribes to exactly these channels, beginning with the newest message of
   // each.
   follow(channels) {
-    if (channels.join() === this.#channels.join()) return;
+    if (channels.join() === this.#channels?.join()) return;
     this.#channels = channels;
     this.#last = '';
     this.#open();
@@ -53,7 +55,7 @@ export class Ably {
   resume() {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#open();
+    if (this.#channels) this.#open();
   }
 
   // publish returns the id of the message, which is the bet's.
@@ -102,12 +104,13 @@ export class Ably {
   // #renew gets a new token, and a stream with it that goes on where this one is.
   async #renew() {
     this.#details = null;
-    if (!this.#paused) await this.#open();
+    if (!this.#paused && this.#channels) await this.#open();
   }
 
   #close() {
     clearTimeout(this.#timer);
     clearTimeout(this.#watch);
+    clearTimeout(this.#slow);
     this.#source?.close();
     this.#source = null;
   }
@@ -140,6 +143,8 @@ export class Ably {
     source.onopen = mine(() => {
       before?.close();
       this.#failures = 0;
+      clearTimeout(this.#slow);
+      this.#slow = 0;
       this.#on.state('live');
       this.#alive();
     });
@@ -160,9 +165,16 @@ export class Ably {
       before?.close();
       if (event.data) this.#told(event.data);
       else if (source.readyState === EventSource.CLOSED) this.#ask();
-      else this.#on.state('connecting'); // the browser tries again by itself
+      else this.#reconnecting();
     }));
     this.#alive();
+  }
+
+  // #reconnecting waits while the browser tries again by itself, every few seconds.
+  #reconnecting() {
+    if (this.#slow) return;
+    this.#on.state('connecting');
+    this.#slow = setTimeout(() => this.#on.state('away'), SLOW);
   }
 
   // #alive notes that the stream has spoken.
@@ -191,7 +203,7 @@ export class Ably {
     this.#close();
     let state = 'away';
     try {
-      const {res, error} = await this.#rest('GET', `/channels/${encodeURIComponent(this.#channels[0] ?? '')}/messages?limit=1`);
+      const {res, error} = await this.#rest('GET', `/channels/${encodeURIComponent(this.#channels?.[0] ?? '')}/messages?limit=1`);
       if (isTokenError(error?.code)) this.#details = null;
       if (res && (res.status === 401 || res.status === 403)) state = 'refused';
     } catch (err) {

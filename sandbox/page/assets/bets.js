@@ -54,7 +54,7 @@ export class Slip {
     set(name, this.#tile.name);
     set(race, this.#race.name);
     set(odds, fraction(seen));
-    set(decimals, `${decimal(seen)} in decimal odds`);
+    set(decimals, `decimal ${decimal(seen)}`);
     const amount = this.#stake();
     set(returns, amount ? `returns ${this.#money(amount * (1 + seen))} if it wins` : 'A stake is more than 0, with two decimals at most.');
     returns.dataset.wrong = !amount;
