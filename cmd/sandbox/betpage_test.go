@@ -59,7 +59,7 @@ func TestAGuestUsesThePage(t *testing.T) {
 	awaitBet(t, broker, "guest-1", "7.25")
 
 	// The odds move, and the tile says so by more than a colour.
-	moved := b.Until(t, `Array.from(document.querySelectorAll(".row.flash .arrow")).map(e => e.textContent + e.closest(".row").dataset.move + e.closest("button").ariaLabel).join("\n")`,
+	moved := b.Until(t, `Array.from(document.querySelectorAll(".row.flash .arrow")).map(e => e.textContent + e.closest(".row").dataset.move + e.closest("button").querySelector(".said").textContent).join("\n")`,
 		func(got string) bool { return strings.Contains(got, "▼") || strings.Contains(got, "▲") }, 30*time.Second)
 	require.Regexp(t, `▼down.*the odds have come down|▲up.*the odds have gone up`, moved)
 

@@ -1,5 +1,5 @@
 // The slip that a bet is written on, and the bets that were placed.
-import {decimal, fraction, spoken} from './odds.js';
+import {decimal, fraction} from './odds.js';
 import {set} from './market.js';
 
 const KEPT = 50;
@@ -165,7 +165,6 @@ export class Bets {
       row.dataset.state = bet.state;
       set(row.querySelector('.what'), `${this.#money(bet.stake)} on ${bet.name}`);
       set(row.querySelector('.where'), `${bet.event} · at ${fraction(bet.odds)} (${decimal(bet.odds)})`);
-      row.querySelector('.where').setAttribute('aria-label', `${bet.event}, at ${spoken(bet.odds)}, decimal ${decimal(bet.odds)}`);
       set(row.querySelector('.state'), WORDS[bet.state] ?? bet.state);
       set(row.querySelector('.detail'), this.#detail(bet));
     });

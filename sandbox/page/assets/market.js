@@ -1,5 +1,5 @@
 // The races that can be bet on, and the odds of one of them.
-import {decimal, fraction, spoken} from './odds.js';
+import {decimal, fraction} from './odds.js';
 
 const KEPT = 2; // races that are over stay on the strip for a while
 const LINGER = 7000; // how long a race that is over stays chosen
@@ -178,10 +178,9 @@ export class Market {
     set(row.querySelector('.number'), String(i + 1));
     set(row.querySelector('.name'), String(tile.name));
     set(row.querySelector('.odds b'), fraction(tile.odds));
-    set(row.querySelector('.decimal'), decimal(tile.odds));
+    set(row.querySelector('.decimal span:last-child'), decimal(tile.odds));
     set(row.querySelector('.arrow'), {up: '▲', down: '▼'}[moved] ?? '');
-    const label = `${tile.name}, ${spoken(tile.odds)}, decimal ${decimal(tile.odds)}${{up: ', the odds have gone up', down: ', the odds have come down'}[moved] ?? ''}`;
-    if (button.getAttribute('aria-label') !== label) button.setAttribute('aria-label', label);
+    set(row.querySelector('.said'), {up: 'the odds have gone up', down: 'the odds have come down'}[moved] ?? '');
     button.title = `${fraction(tile.odds)} is ${decimal(tile.odds)} in decimal odds`;
     button.setAttribute('aria-disabled', String(!open));
     button.onclick = () => open && this.#bet(race, tile, i);

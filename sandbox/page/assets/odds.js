@@ -19,12 +19,6 @@ export function fraction(odds) {
   return nearest.value === 1000 && odds > 1000 ? `${Math.round(odds)}/1` : nearest.text;
 }
 
-// spoken is the same for somebody who listens.
-export function spoken(odds) {
-  const text = fraction(odds);
-  return text === '1/1' ? 'evens' : text.replace('/', ' to ');
-}
-
 // decimal returns decimal odds.
 export function decimal(odds) {
   return odds >= 0 && odds !== Infinity ? (1 + odds).toFixed(2) : '–';
