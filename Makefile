@@ -43,9 +43,10 @@ chaos: ## kill replicas, break their backends, prove that nothing is lost: ROUND
 	@$(MAKE) --no-print-directory build >&2
 	@$(GO) run ./cmd/chaos -bugle bin/bugle -rounds $(or $(ROUNDS),3) -replicas $(or $(REPLICAS),0) -db $(or $(DB),postgres) -seed $(or $(SEED),1)
 
-screens: ## write screenshots of every page of the console to out/screens (wants Chromium)
+screens: ## write screenshots of every page to out/screens (wants Chromium)
 	@rm -rf out/screens
 	$(GO) test ./api/console -run '^TestEveryPageFits$$' -count=1 -v -screens $(CURDIR)/out/screens
+	$(GO) test ./sandbox/page -run '^TestThePageFits$$' -count=1 -v -screens $(CURDIR)/out/screens
 
 cover: ## test coverage of the whole module, as out/cover.html
 	@mkdir -p out

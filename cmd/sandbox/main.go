@@ -6,6 +6,7 @@
 //
 //	go run ./cmd/sandbox                      until Ctrl-C
 //	go run ./cmd/sandbox -for 60s -report -   JSON on standard output
+//	go run ./cmd/sandbox -page page.json      the betting page alone, for real services
 package main
 
 import (

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bugle-push/bugle/internal/browsertest"
 	"github.com/bugle-push/bugle/sandbox/ably"
+	"github.com/bugle-push/bugle/sandbox/page"
 )
 
 // screens is where TestThePageFits leaves what it saw; empty leaves nothing.
@@ -46,6 +47,7 @@ func TestInABrowser(t *testing.T) {
 		"every tab is another guest, until there is no room": room,
 		"nothing moves that should not":                      stillness,
 		"the first load is small":                            smallLoad,
+		"a document alone":                                   documentAlone,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, ctx) })
 	}
@@ -407,6 +409,32 @@ func stillness(t *testing.T, ctx context.Context) { //nolint:revive // see fract
 	b.See(t, "#device-state", "Active", soon)
 	b.Ask(t, `new Promise(done => requestAnimationFrame(() => setTimeout(() => done(""), 300)))`)
 	require.Empty(t, b.Ask(t, `shifts.filter(e => !e.hadRecentInput && e.value > 0.002).map(e => e.value.toFixed(4) + " " + e.sources.map(s => s.node?.outerHTML?.slice(0, 80)).join(" ")).join("\n")`))
+}
+
+// documentAlone has no guests: a user, a phone and an event that a file names.
+func documentAlone(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
+	w := newWorld(t)
+	var err error
+	w.page, err = page.Start(t.Context(), page.Config{Document: page.Document{
+		API: w.bugle.URL, Ably: w.ably.URL(), Token: "token-of-ann", Currency: "GBP", Events: []page.Race{{ID: "ascot", Name: "The Gold Cup"}},
+		Device: &page.Device{ID: "my-phone", Platform: "android", Target: page.Target{Kind: "fcm_token", Value: "x"}},
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.page.Close()) })
+	w.odds(t, "ascot", six(2.5, 1)...)
+	b := w.look(ctx, t)
+	b.See(t, "#race-clock", "open", soon)
+	b.Click(t, "#activate")
+	b.See(t, "#device-state", "Active", soon)
+	b.See(t, "#phone-note", "this frame shows none", soon)
+	b.Click(t, "#cars .row:nth-child(1) button")
+	b.Click(t, "#place")
+	b.See(t, "#bets .bet[data-state=placed]", "£5.00 on Car 1", soon)
+	require.Len(t, w.ably.Messages("inbound:betting:cars:ann"), 1)
+	w.bugle.set(func(b *bugle) { b.status = http.StatusUnauthorized })
+	b.Click(t, "#deactivate")
+	b.See(t, "#trouble", "Bugle refuses the token of the page’s document.", soon)
+	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("anew").hidden)`))
 }
 
 func smallLoad(t *testing.T, ctx context.Context) { //nolint:revive // see fractions

@@ -147,7 +147,7 @@ func newWorld(t *testing.T) *world {
 		Document: page.Document{API: w.bugle.URL, Ably: stand.URL()}, Host: w.hosts, Guests: 3, Away: time.Hour,
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.page.Close()) })
+	t.Cleanup(func(p *page.Server) func() { return func() { require.NoError(t, p.Close()) } }(w.page))
 	return w
 }
 

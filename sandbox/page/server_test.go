@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -233,11 +236,12 @@ func TestAStreamGoesOnWhereItWas(t *testing.T) {
 
 func TestADocumentIsChecked(t *testing.T) {
 	t.Parallel()
-	d, err := page.ReadDocument([]byte(`{
-		"api": "https://bugle.example.com", "ably": "https://main.realtime.ably.net", "token": "eyJ…", "currency": "GBP",
-		"device": {"id": "my-phone", "platform": "android", "target": {"kind": "fcm_token", "value": "…"}},
-		"events": [{"id": "ascot-1505", "name": "The Gold Cup", "starts_at": "2026-09-01T14:05:00Z"}]
-	}`))
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "bets.md"))
+	require.NoError(t, err)
+	_, example, found := strings.Cut(string(doc), "**Against real services**")
+	require.True(t, found)
+	example = regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(example)[1]
+	d, err := page.ReadDocument([]byte(example))
 	require.NoError(t, err)
 	require.Equal(t, "ascot-1505", d.Events[0].ID)
 	p, err := page.Start(t.Context(), page.Config{Document: d})
