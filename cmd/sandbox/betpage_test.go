@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +97,35 @@ func TestAGuestUsesThePage(t *testing.T) {
 	case <-time.After(drainAtMost + 15*time.Second):
 		require.FailNow(t, "the sandbox does not end", told.String())
 	}
+}
+
+// The page alone, for services that a file names.
+func TestThePageAlone(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "page.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"api": "https://bugle.example.com", "ably": "https://main.realtime.ably.net", "token": "t"}`), 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told := &output{}
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"-page", file, "-ports", "auto"}, told, told) }()
+	at := told.await(t, 0, `(http://127\.0\.0\.1:\d+)/, for the Bugle at https://bugle\.example\.com and .*allowed_origins: \[(http://\S+)\]`, 10*time.Second)
+	require.Equal(t, at[1], at[2])
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at[1]+"/config.json", nil)
+	require.NoError(t, err)
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Contains(t, string(text), `"guests":false`)
+	cancel()
+	require.Zero(t, <-ended, told.String())
+
+	require.NoError(t, os.WriteFile(file, []byte(`{"api": "bugle"}`), 0o600))
+	require.Equal(t, 1, run(t.Context(), []string{"-page", file, "-ports", "auto"}, told, told))
+	require.Contains(t, told.String(), "token is missing")
 }
 
 // bettable waits for a race that can be bet on for a while, and returns where its

@@ -386,9 +386,15 @@ func room(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 		w.push(t, 10+i, fmt.Sprint("t", i), "race", "for the first", "of them", nil)
 		require.Equal(t, "0", other.Ask(t, `String(document.querySelectorAll("#tray .push").length)`))
 	}
+	// A tab that was duplicated has the storage of the first one, and is another guest.
+	key := b.Ask(t, `sessionStorage.getItem("guest")`)
 	last := b.Another(t)
 	last.Open(t, w.page.URL()+"/")
 	last.See(t, "#trouble", "The sandbox has room for 3 guests, and all of them are here.", soon)
+	last.Ask(t, `sessionStorage.setItem("guest", "`+key+`"); ""`)
+	last.Open(t, w.page.URL()+"/")
+	last.See(t, "#trouble", "The sandbox has room for 3 guests, and all of them are here.", soon)
+	require.Equal(t, "…", last.Ask(t, `document.getElementById("who").textContent`))
 	b.See(t, "#tray", "for the first", soon)
 }
 

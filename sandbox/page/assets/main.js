@@ -140,6 +140,7 @@ async function main() {
   const sync = async () => {
     clearTimeout(syncing);
     try {
+      // Oldest first: what comes after a result is a change of it.
       if (bets.waiting) for (const item of (await bugle.inbox()).reverse()) bets.hear(item.data, item.seq);
     } catch { /* bugle says so */ }
     clearTimeout(syncing);
