@@ -212,6 +212,11 @@ func (g *guest) types(t *testing.T, command string, env []string) string {
 					time.Sleep(50 * time.Millisecond)
 				}
 			}
+			if e.command == "/v1/odds/" { // a race that has just been entered has none for a moment
+				for i := 0; i < 50 && !strings.Contains(shell(t, command, env, ""), `"odds":`); i++ {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
 			shell(t, command, env, e.output)
 			return e.command
 		}

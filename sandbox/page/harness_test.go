@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -200,8 +201,6 @@ func six(odds ...float64) []tile {
 func (w *world) push(t *testing.T, seq int, tag, category, title, body string, data map[string]string) {
 	t.Helper()
 	all := map[string]string{"nid": fmt.Sprint(seq), "seq": fmt.Sprint(seq), "thread": tag, "category": category}
-	for k, v := range data {
-		all[k] = v
-	}
+	maps.Copy(all, data)
 	require.True(t, w.page.Push("fcm:guest-1", page.Push{Title: title, Body: body, Tag: tag, Data: all, At: time.Now()}))
 }

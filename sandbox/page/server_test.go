@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -214,8 +215,8 @@ func TestAStreamGoesOnWhereItWas(t *testing.T) {
 	for range 100 {
 		p.Push("fcm:guest-1", page.Push{Title: "many"})
 	}
-	for _, id := range strings.Split(strings.Repeat("x", 60), "") {
-		p.Show(page.Race{ID: id + time.Now().String()})
+	for i := range 60 {
+		p.Show(page.Race{ID: fmt.Sprint("race-", i+2)})
 	}
 	late := follow(t, p, a.Key, "")
 	var races []page.Race
