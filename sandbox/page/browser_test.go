@@ -362,17 +362,20 @@ func ablyAway(t *testing.T, ctx context.Context) { //nolint:revive // see fracti
 
 func renewal(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.bugle.set(func(b *bugle) { b.life = 4 * time.Second })
+	w.bugle.set(func(b *bugle) { b.life = 5 * time.Second })
 	w.race("race-1", "Copper Cup", time.Minute)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.See(t, "#race-note", "Tap a car to bet", soon)
 	b.Ask(t, `(() => { window.states = []; new MutationObserver(() => states.push(document.getElementById("ably").dataset.state)).observe(document.getElementById("ably"), {attributes: true}); return "" })()`)
-	require.Eventually(t, func() bool { return w.bugle.tokensAsked() >= 3 }, soon, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return w.bugle.tokensAsked() >= 2 }, soon, 20*time.Millisecond)
+	w.bugle.set(func(b *bugle) { b.status = http.StatusServiceUnavailable })
+	b.See(t, "#bugle", "away", soon) // the next renewal has failed
+	w.bugle.set(func(b *bugle) { b.status = 0 })
+	require.Eventually(t, func() bool { return w.bugle.tokensAsked() >= 4 }, soon, 20*time.Millisecond)
 	w.odds(t, "race-1", six(2, 1)...)
 	b.See(t, "#cars .row:nth-child(1) .odds", "2/1", soon)
 	require.NotContains(t, b.Ask(t, `states.join(" ")`), "a", "it was live all the time: "+b.Ask(t, `states.join(" ")`))
-	b.Quiet(t)
 }
 
 func room(t *testing.T, ctx context.Context) { //nolint:revive // see fractions

@@ -101,9 +101,21 @@ export class Ably {
     return this.#asking;
   }
 
-  // #renew gets a new token, and a stream with it that goes on where this one is.
+  // #renew gets a new token, and a stream with it that goes on where this one is. While
+  // nobody gives one, the old one is good for a while.
   async #renew() {
+    const old = this.#details;
     this.#details = null;
+    try {
+      await this.#token();
+    } catch {
+      const left = old ? old.expires - Date.now() : 0;
+      if (left > 500) {
+        this.#details = old;
+        this.#renewal = setTimeout(() => this.#renew(), left / 4);
+        return;
+      }
+    }
     if (!this.#paused && this.#channels) await this.#open();
   }
 

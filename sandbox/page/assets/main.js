@@ -213,6 +213,7 @@ async function main() {
       if (Number(event.lastEventId) <= last) return;
       last = Number(event.lastEventId);
       const push = JSON.parse(event.data);
+      push.data ??= {};
       if (phone.show(push)) {
         tray();
         if (Date.now() - Date.parse(push.at) < 5000) set($('heard'), `${push.title}. ${push.body}`);
