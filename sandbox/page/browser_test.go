@@ -305,8 +305,10 @@ func noRace(t *testing.T, ctx context.Context) { //nolint:revive // see fraction
 	w.race("race-1", "Copper Cup", time.Minute)
 	b.See(t, "#race-name", "Copper Cup", soon)
 	b.See(t, "#race-note", "Waiting for the first odds", soon)
+	require.Equal(t, "6", b.Ask(t, `String(Array.from(document.querySelectorAll("#cars .ghost")).filter(e => e.checkVisibility()).length)`))
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b.See(t, "#race-note", "Tap a car to bet", soon)
+	require.Equal(t, "0", b.Ask(t, `String(document.querySelectorAll("#cars .ghost").length)`))
 	// It starts: no more bets, and the result.
 	w.race("race-1", "Copper Cup", -time.Second)
 	b.See(t, "#race-note", "No more bets", soon)
