@@ -128,7 +128,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	ops := api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, BadRows: a.ledger, Explain: explainer,
-		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{a.ledger, registry}, Audit: a.ledger},
+		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{a.ledger, registry, sqlrelay.NewBets(a.db)}, Audit: a.ledger},
 		Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 		Suppressions: a.ledger, Sending: control,
 		Presence: sqlrelay.NewBets(a.db),

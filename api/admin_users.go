@@ -20,7 +20,7 @@ type UserOperator interface {
 // AdminErasure says what was erased of a user.
 type AdminErasure struct {
 	Erased  map[string]int64 `json:"erased" nullable:"false" doc:"Rows by kind."`
-	Waiting int64            `json:"waiting" doc:"Deliveries that are being sent: devices and preferences are erased after them. Ask again when it is not 0."`
+	Waiting int64            `json:"waiting" doc:"Deliveries that are being sent (devices, preferences, presence and bets are erased after them), or bets that Kafka has not got yet, which are never dropped. Ask again when it is not 0."`
 	Remains []string         `json:"remains" nullable:"false" doc:"What stays, and why."`
 }
 
@@ -41,7 +41,8 @@ func (a *adminServer) registerUsers(api huma.API) {
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "erase-user", Method: http.MethodDelete, Path: "/admin/v1/users/{id}", Tags: tags, DefaultStatus: http.StatusOK,
 		Summary:     "Erase a user",
-		Description: "Devices, preferences, deliveries, attempts, read marks and bad rows are removed, and notifications lose their row and user. What is queued is cancelled. Doing it again erases what has come since.",
+		Description: "Devices, preferences, deliveries, attempts, read marks, bad rows and presence are removed; notifications lose their row and user, and bets that Kafka has their channel, which names the user. " +
+			"Pushes that are queued are cancelled, bets are not. Doing it again erases what has come since.",
 	}, exportTimeout), a.eraseUser)
 }
 
@@ -77,6 +78,8 @@ func (a *adminServer) eraseUser(ctx context.Context, in *userInput) (*erasureOut
 		"suppressions: they say that the user must not be sent to",
 		"the audit: it is never changed",
 		"keys, versions and times of notifications: they keep a row from being announced twice",
-		"presence and bets: two hours and a day at the most",
+		"bets that wait for Kafka: until it has them (they are among waiting), and then until this is asked again, or a day after they came",
+		"of other bets a digest in the place of the channel, so that none is taken twice: a day at the most",
+		"the records of bets and dead letters in Kafka's topics",
 	}}}, nil
 }

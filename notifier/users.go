@@ -30,6 +30,8 @@ func SubjectUser(user devices.UserID) string { return "user/" + string(user) }
 
 // UserStore keeps something about users. No record that it hands out holds a target.
 type UserStore interface {
+	// CountUser counts what is stored about a user, by the kinds that EraseUser reports and those that stay.
+	CountUser(ctx context.Context, user devices.UserID) (map[string]int64, error)
 	// ExportUser hands out all that is stored about a user, one record after the other.
 	ExportUser(ctx context.Context, user devices.UserID, emit func(kind string, record any) error) error
 	// EraseUser erases at most limit rows of each kind. It reports how many were erased by kind, how
@@ -47,7 +49,8 @@ type UserDeactivator interface {
 type UserData struct {
 	// Devices are taken out of use before anything is erased; required.
 	Devices UserDeactivator
-	// Stores are erased one after the other: what still needs the devices comes first.
+	// Stores are erased one after the other: what still needs the devices comes first. Nothing is
+	// erased of those behind one in which something has to wait.
 	Stores []UserStore
 	// Audit is told of each export and erasure; required.
 	Audit Auditor
@@ -61,9 +64,14 @@ type Erasure struct {
 	Waiting int64
 }
 
-// Export hands out all that is stored about a user. It is audited before anything is handed out.
+// Export hands out all that is stored about a user. It is audited before anything is handed out,
+// with how many rows there were of each kind.
 func (u UserData) Export(ctx context.Context, by Actor, user devices.UserID, emit func(kind string, record any) error) error {
-	if err := u.Audit.Note(ctx, AuditEntry{Actor: by, Action: ActionExport, Subject: SubjectUser(user)}); err != nil {
+	before, err := u.count(ctx, user)
+	if err != nil {
+		return err
+	}
+	if err := u.Audit.Note(ctx, AuditEntry{Actor: by, Action: ActionExport, Subject: SubjectUser(user), Before: before}); err != nil {
 		return fmt.Errorf("audit export: %w", err)
 	}
 	for _, s := range u.Stores {
@@ -74,17 +82,40 @@ func (u UserData) Export(ctx context.Context, by Actor, user devices.UserID, emi
 	return nil
 }
 
+// count is what the audit says was there: rows by kind, and nothing of what they say.
+func (u UserData) count(ctx context.Context, user devices.UserID) (json.RawMessage, error) {
+	all := map[string]int64{}
+	for _, s := range u.Stores {
+		found, err := s.CountUser(ctx, user)
+		if err != nil {
+			return nil, fmt.Errorf("count what is stored about user: %w", err)
+		}
+		for kind, n := range found {
+			all[kind] += n
+		}
+	}
+	text, err := json.Marshal(map[string]any{"rows": all})
+	if err != nil {
+		return nil, fmt.Errorf("encode audit entry: %w", err)
+	}
+	return text, nil
+}
+
 // Erase erases what is stored about a user, in small steps. It is audited before it begins and
-// when it has ended. Suppressions and the audit stay: they prove who must not be sent to, and who
+// when it has ended, both with how many rows there were of each kind. Suppressions and the audit stay: they prove who must not be sent to, and who
 // did what. Doing it again erases what has come since.
 func (u UserData) Erase(ctx context.Context, by Actor, user devices.UserID) (out Erasure, err error) {
 	out.Erased = map[string]int64{}
+	before, err := u.count(ctx, user)
+	if err != nil {
+		return out, err
+	}
 	note := func(after any) error {
 		text, err := json.Marshal(after)
 		if err != nil {
 			return fmt.Errorf("encode audit entry: %w", err)
 		}
-		return u.Audit.Note(ctx, AuditEntry{Actor: by, Action: ActionErase, Subject: SubjectUser(user), After: text})
+		return u.Audit.Note(ctx, AuditEntry{Actor: by, Action: ActionErase, Subject: SubjectUser(user), Before: before, After: text})
 	}
 	if err := note(map[string]string{"state": "begun"}); err != nil {
 		return out, fmt.Errorf("audit erasure: %w", err)

@@ -14,6 +14,17 @@ type exportedDevice struct {
 	Target string
 }
 
+// CountUser counts the user's devices and preferences.
+func (r *Registry) CountUser(ctx context.Context, user devices.UserID) (map[string]int64, error) {
+	var n, chosen int64
+	err := r.db.SQL().QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM devices WHERE user_id = $1), (SELECT COUNT(*) FROM preferences WHERE user_id = $1)`,
+		string(user)).Scan(&n, &chosen)
+	if err != nil {
+		return nil, fmt.Errorf("count devices and preferences: %w", err)
+	}
+	return map[string]int64{"devices": n, "preferences": chosen}, nil
+}
+
 // ExportUser hands out the user's devices, without their targets, and preferences.
 func (r *Registry) ExportUser(ctx context.Context, user devices.UserID, emit func(kind string, record any) error) error {
 	found, err := r.Devices(ctx, user)

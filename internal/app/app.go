@@ -172,7 +172,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	if err != nil {
 		return nil, fmt.Errorf("make api: %w", err)
 	}
-	operations, err := a.operations(cfg, ledger, registry, senders, log)
+	operations, err := a.operations(cfg, db, ledger, registry, senders, log)
 	if err != nil {
 		return nil, fmt.Errorf("make operations: %w", err)
 	}

@@ -7,13 +7,15 @@ import (
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
+	"github.com/bugle-push/bugle/relay/sqlrelay"
 )
 
 // operations are what operators work with on the admin listener.
 func (a *App) operations(
-	cfg config.Config, ledger *sqlledger.Ledger, registry *sqldevices.Registry,
+	cfg config.Config, db *sqldb.DB, ledger *sqlledger.Ledger, registry *sqldevices.Registry,
 	senders map[devices.Provider]notifier.SenderConfig, log zerolog.Logger,
 ) (*api.Operations, error) {
 	tokens, err := api.NewAdminTokens(cfg.Admin.TokensFile, log)
@@ -39,7 +41,8 @@ func (a *App) operations(
 	return &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
 		Requeue: control, BadRows: ledger, Explain: explainer,
-		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
+		// What stands in the books of bets is there whether or not bets are still taken.
+		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry, sqlrelay.NewBets(db)}, Audit: ledger},
 		Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control,
 	}, nil

@@ -15,21 +15,24 @@ import (
 
 var _ notifier.UserStore = (*Ledger)(nil)
 
-// userTables are what the ledger has about a user $1.
-func userTables() []struct{ kind, query string } {
-	return []struct{ kind, query string }{
-		{"suppression", `SELECT reason, class, from_at, until_at, note, set_by, set_at FROM suppressions WHERE user_id = $1 ORDER BY reason`},
-		{"imported_suppression", `SELECT reason, class, from_at, until_at, set_by, set_at FROM imported_suppressions WHERE user_id = $1 ORDER BY reason`},
-		{"notification", `SELECT id, rule_id, key, version, variant, category, class, state, source_row, due_at, expires_at, created_at, released_at
+// userTable is what the ledger has about a user $1: the names of one record and of all. Those
+// without the latter are not counted.
+type userTable struct{ kind, all, query string }
+
+func userTables() []userTable {
+	return []userTable{
+		{"suppression", "suppressions", `SELECT reason, class, from_at, until_at, note, set_by, set_at FROM suppressions WHERE user_id = $1 ORDER BY reason`},
+		{"imported_suppression", "imported_suppressions", `SELECT reason, class, from_at, until_at, set_by, set_at FROM imported_suppressions WHERE user_id = $1 ORDER BY reason`},
+		{"notification", "notifications", `SELECT id, rule_id, key, version, variant, category, class, state, source_row, due_at, expires_at, created_at, released_at
 			FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id`},
-		{"delivery", `SELECT id, notification_id, device_id, rule_id, provider, state, reason, attempts, unknowns, created_at, finished_at
+		{"delivery", "deliveries", `SELECT id, notification_id, device_id, rule_id, provider, state, reason, attempts, unknowns, created_at, finished_at
 			FROM deliveries WHERE user_id = $1 ORDER BY created_at, id`},
-		{"attempt", `SELECT a.delivery_id, a.started_at, a.ended_at, a.verdict, a.code, a.status, a.provider_id
+		{"attempt", "attempts", `SELECT a.delivery_id, a.started_at, a.ended_at, a.verdict, a.code, a.status, a.provider_id
 			FROM deliveries d JOIN attempts a ON a.delivery_id = d.id WHERE d.user_id = $1 ORDER BY d.created_at, d.id, a.id`},
-		{"inbox_read", `SELECT notification_id, read_at FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id`},
-		{"frequency", `SELECT notification_id, category, class, verdict, at FROM frequency WHERE user_id = $1 ORDER BY notification_id`},
+		{"inbox_read", "inbox_reads", `SELECT notification_id, read_at FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id`},
+		{"frequency", "frequency", `SELECT notification_id, category, class, verdict, at FROM frequency WHERE user_id = $1 ORDER BY notification_id`},
 		// Of their devices it is not: those may have been others' before.
-		{"audit", `SELECT at, actor, action, subject, before_state, after_state FROM audit WHERE subject IN (
+		{"audit", "", `SELECT at, actor, action, subject, before_state, after_state FROM audit WHERE subject IN (
 			SELECT 'user/' || CAST($1 AS TEXT) UNION ALL ` + subjectsOfSuppressions() + `
 			UNION ALL SELECT 'delivery/' || CAST(id AS TEXT) FROM deliveries WHERE user_id = $1) ORDER BY id`},
 	}
@@ -42,6 +45,27 @@ func subjectsOfSuppressions() string {
 		out = append(out, `SELECT '`+notifier.SubjectSuppression(notifier.SuppressionKey{Reason: reason})+`' || CAST($1 AS TEXT)`)
 	}
 	return strings.Join(out, ` UNION ALL `)
+}
+
+// CountUser implements notifier.UserStore. What the audit has is not counted: it is where the counts go.
+func (l *Ledger) CountUser(ctx context.Context, user devices.UserID) (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, t := range userTables() {
+		if t.all == "" {
+			continue
+		}
+		var n int64
+		if err := l.db.SQL().QueryRowContext(ctx, `SELECT COUNT(*) FROM (`+t.query+`) c`, string(user)).Scan(&n); err != nil {
+			return nil, fmt.Errorf("count %s: %w", t.all, err)
+		}
+		out[t.all] = n
+	}
+	bad, err := l.badRowsOf(ctx, l.db.SQL(), user, math.MaxInt)
+	if err != nil {
+		return nil, fmt.Errorf("count bad rows: %w", err)
+	}
+	out["bad_rows"] = int64(len(bad))
+	return out, nil
 }
 
 // ExportUser implements notifier.UserStore. Times are microseconds since 1970, as they are stored.
@@ -152,6 +176,29 @@ func (l *Ledger) exportTable(ctx context.Context, kind, query string, user devic
 // cancelErased is the reason of deliveries that were queued when their user was erased.
 const cancelErased = "erased"
 
+// cancelOfUser ends as $1 at $2 what is queued for a user $3.
+func cancelOfUser() string {
+	return `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
+		WHERE user_id = $3 AND ` + besideIndex("state") + ` = 'queued'`
+}
+
+// endedOfUser picks at most $2 deliveries of a user $1 that nobody is sending.
+const endedOfUser = `SELECT id FROM deliveries WHERE user_id = $1 AND state || '' <> 'leased' ORDER BY created_at, id LIMIT $2`
+
+// eraseStep erases at most $2 rows of a kind of a user $1.
+type eraseStep struct{ kind, query string }
+
+func eraseSteps() []eraseStep {
+	return []eraseStep{
+		{"notifications", `UPDATE notifications SET user_id = '', source_row = '{}' WHERE id IN
+			(SELECT id FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id LIMIT $2)`},
+		{"inbox_reads", `DELETE FROM inbox_reads WHERE user_id = $1 AND notification_id IN
+			(SELECT notification_id FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
+		{"frequency", `DELETE FROM frequency WHERE user_id = $1 AND notification_id IN
+			(SELECT notification_id FROM frequency WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
+	}
+}
+
 // EraseUser implements notifier.UserStore. Notifications keep what tells that their row has been
 // announced, without the user and the row: else it would be announced again.
 func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) (erased map[string]int64, waiting int64, more bool, err error) {
@@ -164,13 +211,11 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 		if err := l.awaitFanOut(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
-			WHERE user_id = $3 AND `+besideIndex("state")+` = 'queued'`, cancelErased, now, string(user)); err != nil {
+		if _, err := tx.ExecContext(ctx, cancelOfUser(), cancelErased, now, string(user)); err != nil {
 			return fmt.Errorf("cancel deliveries: %w", err)
 		}
 		// Picked once, and locked: a result that is recorded meanwhile would leave its attempt behind.
-		ended, err := l.pick(ctx, tx, `SELECT id FROM deliveries WHERE user_id = $1 AND state || '' <> 'leased' ORDER BY created_at, id LIMIT $2`,
-			string(user), limit)
+		ended, err := l.pick(ctx, tx, endedOfUser, string(user), limit)
 		if err != nil {
 			return err
 		}
@@ -187,14 +232,7 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 		}
 		erased["bad_rows"] = int64(bad)
 		more = len(ended) == limit || bad == limit
-		for _, step := range []struct{ kind, query string }{
-			{"notifications", `UPDATE notifications SET user_id = '', source_row = '{}' WHERE id IN
-				(SELECT id FROM notifications WHERE user_id <> '' AND user_id = $1 ORDER BY id LIMIT $2)`},
-			{"inbox_reads", `DELETE FROM inbox_reads WHERE user_id = $1 AND notification_id IN
-				(SELECT notification_id FROM inbox_reads WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
-			{"frequency", `DELETE FROM frequency WHERE user_id = $1 AND notification_id IN
-				(SELECT notification_id FROM frequency WHERE user_id = $1 ORDER BY notification_id LIMIT $2)`},
-		} {
+		for _, step := range eraseSteps() {
 			n, err := sqldb.Exec(ctx, tx, step.query, string(user), limit)
 			if err != nil {
 				return fmt.Errorf("erase %s: %w", step.kind, err)

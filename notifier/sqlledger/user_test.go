@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 )
@@ -105,4 +106,122 @@ func TestAnErasureWaitsForFanOut(t *testing.T) {
 			require.Zero(t, b.count(`SELECT COUNT(*) FROM deliveries`))
 		})
 	}
+}
+
+// handed counts the records that a user is handed out, by kind, but for those of the audit.
+func (b *books) handed(user devices.UserID) map[string]int {
+	b.tb.Helper()
+	kinds := map[string]int{}
+	for kind, records := range b.exported(user) {
+		if kind != "audit" {
+			kinds[kind] = len(records)
+		}
+	}
+	return kinds
+}
+
+func (b *books) erase(user devices.UserID, limit int) (erased map[string]int64, waiting int64, more bool) {
+	b.tb.Helper()
+	erased, waiting, more, err := b.ledger.EraseUser(b.tb.Context(), user, limit)
+	require.NoError(b.tb, err)
+	return erased, waiting, more
+}
+
+func TestAUserIsErasedStepByStepAndOthersStay(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 2)
+		b.devices("bob", 1)
+		for i, bet := range []string{"b1", "b2", "b3"} {
+			b.release("settled", b.bet(bet, "ann", "WON", i+1), b.bet("bob-"+bet, "bob", "WON", i+1))
+			b.fanOut()
+		}
+		claims := b.claim("settled", "r1", 2, time.Minute)
+		require.Len(t, claims, 2)
+		require.NoError(t, b.exec(`INSERT INTO attempts (delivery_id, generation, owner, started_at, ended_at, verdict, code, status)
+			SELECT id, 1, 'r1', 1, 1, 'sent', '', 200 FROM deliveries WHERE user_id IN ('ann', 'bob')`))
+		require.NoError(t, b.exec(`INSERT INTO inbox_reads (user_id, notification_id, read_at) SELECT user_id, id, 1 FROM notifications`))
+		require.NoError(t, b.exec(`INSERT INTO frequency (user_id, notification_id, category, class, verdict, at) SELECT user_id, id, 'win', 'service', 'admitted', 1 FROM notifications`))
+		_, err := b.ledger.Suppress(t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
+		require.NoError(t, err)
+		bobs := b.handed("bob")
+
+		kinds := b.handed("ann")
+		require.Equal(t, map[string]int{"suppression": 1, "notification": 3, "delivery": 6, "attempt": 6, "inbox_read": 3, "frequency": 3}, kinds)
+		counted, err := b.ledger.CountUser(t.Context(), "ann")
+		require.NoError(t, err)
+		require.Equal(t, map[string]int64{"suppressions": 1, "imported_suppressions": 0, "notifications": 3, "deliveries": 6, "attempts": 6, "inbox_reads": 3, "frequency": 3, "bad_rows": 0}, counted)
+
+		leased := int64(b.count(`SELECT COUNT(*) FROM deliveries WHERE user_id = 'ann' AND state || '' = 'leased'`))
+		require.Positive(t, leased)
+		all := map[string]int64{}
+		steps := 0
+		for more := true; more; steps++ {
+			var erased map[string]int64
+			var waiting int64
+			erased, waiting, more = b.erase("ann", 2)
+			for kind, n := range erased {
+				require.LessOrEqual(t, n, int64(2), "one step is bounded")
+				all[kind] += n
+			}
+			if !more {
+				require.Equal(t, leased, waiting, "what is being sent waits")
+			}
+		}
+		require.Greater(t, steps, 1)
+		require.Equal(t, map[string]int64{"notifications": 3, "deliveries": 6 - leased, "attempts": 6 - leased, "inbox_reads": 3, "frequency": 3, "bad_rows": 0}, all)
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM deliveries WHERE user_id = 'ann' AND state || '' = 'queued'`))
+
+		results := make([]notifier.Result, 0, len(claims))
+		for _, c := range claims {
+			results = append(results, notifier.Result{Claim: c, State: notifier.Sent})
+		}
+		b.record("r1", results...)
+		erased, waiting, more := b.erase("ann", 2)
+		for more {
+			_, waiting, more = b.erase("ann", 2)
+		}
+		require.Equal(t, leased, erased["deliveries"])
+		require.Zero(t, waiting)
+		kinds = b.handed("ann")
+		require.Equal(t, map[string]int{"suppression": 1}, kinds, "who must not be sent to is still known")
+		again := b.handed("bob")
+		require.Equal(t, bobs, again)
+
+		// The row is not announced a second time.
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		require.Equal(t, 3, b.count(`SELECT COUNT(*) FROM notifications WHERE user_id = ''`))
+		require.Zero(t, b.count(`SELECT COUNT(*) FROM notifications WHERE user_id = 'ann' OR source_row LIKE '%ann%'`))
+	})
+}
+
+func TestAnErasureIsAuditedWithWhatThereWas(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 2)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		registry := sqldevices.New(b.db, sqldevices.Config{Canceller: b.ledger})
+		people := notifier.UserData{Devices: registry, Stores: []notifier.UserStore{b.ledger, registry}, Audit: b.ledger}
+		by := notifier.Actor{Name: "alice", RequestID: "R"}
+		records := 0
+		require.NoError(t, people.Export(t.Context(), by, "ann", func(string, any) error { records++; return nil }))
+		require.Positive(t, records)
+		_, err := people.Erase(t.Context(), by, "ann")
+		require.NoError(t, err)
+		entries, err := b.ledger.Audit(t.Context(), notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Subject: notifier.SubjectUser("ann")}, Forward: true, Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, entries, 3)
+		for _, e := range entries {
+			require.JSONEq(t, `{"rows":{"suppressions":0,"imported_suppressions":0,"bad_rows":0,"notifications":1,"deliveries":2,"attempts":0,"inbox_reads":0,"frequency":0,"devices":2,"preferences":0}}`,
+				string(e.Before), "%s", e.Action)
+		}
+		require.Equal(t, "null", orNull(entries[0].After))
+		require.Contains(t, string(entries[2].After), `"deliveries":2`)
+	})
+}
+
+func orNull(text json.RawMessage) string {
+	if text == nil {
+		return "null"
+	}
+	return string(text)
 }

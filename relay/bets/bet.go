@@ -142,6 +142,12 @@ func (p policy) bet(m message, channel string, at time.Time) (Bet, Reason) {
 	return b, b.fill(data)
 }
 
+// ChannelUser returns the user of a betting channel; false is none that has one.
+func ChannelUser(channel string) (user string, ok bool) {
+	_, user, ok = splitChannel(channel)
+	return user, ok
+}
+
 // splitChannel returns category and user of a betting channel.
 func splitChannel(channel string) (category, user string, ok bool) {
 	rest, ok := strings.CutPrefix(channel, ChannelPrefix)

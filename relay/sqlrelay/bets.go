@@ -71,6 +71,9 @@ func (b *Bets) Take(ctx context.Context, rows []bets.Row, sightings []bets.Sight
 			if err != nil {
 				return fmt.Errorf("insert: %w", err)
 			}
+			if out.New, err = b.dropErased(ctx, tx, out.New); err != nil {
+				return err
+			}
 			out.Duplicates = len(items) - len(out.New)
 		}
 		return b.see(ctx, tx, sightings, now)
