@@ -243,6 +243,9 @@ func adminRuleOf(s notifier.RuleStatus) AdminRule {
 	return r
 }
 
+// NewAdminPreview writes a preview as the admin API answers it.
+func NewAdminPreview(rule string, p notifier.Preview) AdminPreview { return adminPreviewOf(rule, p) }
+
 func adminPreviewOf(rule string, p notifier.Preview) AdminPreview {
 	out := AdminPreview{
 		Rule: rule, Since: p.Window.Since, Until: p.Window.Until, Baseline: p.Baseline, Rows: p.Rows, Truncated: p.Truncated,

@@ -14,7 +14,7 @@ import (
 // UserOperator hands out and erases what is stored about users. Both are audited.
 type UserOperator interface {
 	Export(ctx context.Context, by notifier.Actor, user devices.UserID, emit func(kind string, record any) error) error
-	Erase(ctx context.Context, by notifier.Actor, user devices.UserID) (notifier.Erasure, error)
+	Erase(ctx context.Context, by notifier.Actor, user devices.UserID, reason string) (notifier.Erasure, error)
 }
 
 // AdminErasure says what was erased of a user.
@@ -28,6 +28,10 @@ type (
 	userInput struct {
 		ID string `path:"id" maxLength:"128" doc:"The user's id." example:"ann"`
 	}
+	eraseInput struct {
+		ID     string `path:"id" maxLength:"128" doc:"The user's id." example:"ann"`
+		Reason string `query:"reason" maxLength:"500" doc:"For the audit, where it stays: the number of a request, not a text about the user."`
+	}
 	erasureOutput struct{ Body AdminErasure }
 )
 
@@ -40,7 +44,7 @@ func (a *adminServer) registerUsers(api huma.API) {
 	}, exportTimeout), a.exportUser)
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "erase-user", Method: http.MethodDelete, Path: "/admin/v1/users/{id}", Tags: tags, DefaultStatus: http.StatusOK,
-		Summary:     "Erase a user",
+		Summary: "Erase a user",
 		Description: "Devices, preferences, deliveries, attempts, read marks, bad rows and presence are removed; notifications lose their row and user, and bets that Kafka has their channel, which names the user. " +
 			"Pushes that are queued are cancelled, bets are not. Doing it again erases what has come since.",
 	}, exportTimeout), a.eraseUser)
@@ -65,12 +69,12 @@ func (a *adminServer) exportUser(ctx context.Context, in *userInput) (*huma.Stre
 	}}, nil
 }
 
-func (a *adminServer) eraseUser(ctx context.Context, in *userInput) (*erasureOutput, error) {
+func (a *adminServer) eraseUser(ctx context.Context, in *eraseInput) (*erasureOutput, error) {
 	user, err := userID(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.Users.Erase(ctx, actorOf(ctx), user)
+	e, err := a.Users.Erase(ctx, actorOf(ctx), user, in.Reason)
 	if err != nil {
 		return nil, err
 	}

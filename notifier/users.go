@@ -103,21 +103,24 @@ func (u UserData) count(ctx context.Context, user devices.UserID) (json.RawMessa
 
 // Erase erases what is stored about a user, in small steps. It is audited before it begins and
 // when it has ended, both with how many rows there were of each kind. Suppressions and the audit stay: they prove who must not be sent to, and who
-// did what. Doing it again erases what has come since.
-func (u UserData) Erase(ctx context.Context, by Actor, user devices.UserID) (out Erasure, err error) {
+// did what. Doing it again erases what has come since. The reason stays in the audit.
+func (u UserData) Erase(ctx context.Context, by Actor, user devices.UserID, reason string) (out Erasure, err error) {
 	out.Erased = map[string]int64{}
 	before, err := u.count(ctx, user)
 	if err != nil {
 		return out, err
 	}
-	note := func(after any) error {
+	note := func(after map[string]any) error {
+		if reason != "" {
+			after["reason"] = reason
+		}
 		text, err := json.Marshal(after)
 		if err != nil {
 			return fmt.Errorf("encode audit entry: %w", err)
 		}
 		return u.Audit.Note(ctx, AuditEntry{Actor: by, Action: ActionErase, Subject: SubjectUser(user), Before: before, After: text})
 	}
-	if err := note(map[string]string{"state": "begun"}); err != nil {
+	if err := note(map[string]any{"state": "begun"}); err != nil {
 		return out, fmt.Errorf("audit erasure: %w", err)
 	}
 	known, err := u.Devices.Devices(ctx, user)

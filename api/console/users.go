@@ -143,13 +143,17 @@ func (c *Console) eraseUser(v *visit) error {
 	if strings.TrimSpace(form.Get("confirm")) != string(user) {
 		return c.again(v, "erase", back, c.users, wrongForm("confirm", "is not the id of this user: nothing was erased"))
 	}
-	e, err := c.Users.Erase(v.ctx(), v.by, user)
+	reason, err := reasonOf(v)
+	if err != nil {
+		return c.again(v, "erase", back, c.users, err)
+	}
+	e, err := c.Users.Erase(v.ctx(), v.by, user, reason)
 	if err != nil {
 		return c.again(v, "erase", back, c.users, err)
 	}
 	told := fmt.Sprintf("%s of this user are erased. Suppressions and the audit remain.", plural(sum(e.Erased), "row", "rows"))
 	if e.Waiting > 0 {
-		told += fmt.Sprintf(" %s being sent now: erase again in a minute.", plural(e.Waiting, "delivery is", "deliveries are"))
+		told += fmt.Sprintf(" %s being sent, or bets that wait for Kafka: erase again in a minute.", plural(e.Waiting, "row is", "rows are"))
 	}
 	return c.done(v, back, told, nil)
 }

@@ -13,10 +13,21 @@ import (
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/terminal"
 )
 
 // tokenOptions are the flags of admin-token.
-type tokenOptions struct{ name, file, expires string }
+type tokenOptions struct {
+	name, file, expires string
+	form                outputForm
+}
+
+// newToken is what admin-token prints for programs.
+type newToken struct {
+	Name      string     `json:"name"`
+	Token     string     `json:"token"`
+	ExpiresAt *time.Time `json:"expires_at"` // null: never
+}
 
 func (c *cli) adminToken() *cobra.Command {
 	var o tokenOptions
@@ -36,6 +47,7 @@ The token goes to standard output and the explanation to standard error, so
 that it can be piped into a secret store.`),
 		Example: `  bugle admin-token --name alice --config bugle.yaml
   bugle admin-token --name ci --expires 24h --file /var/lib/bugle/admin-tokens
+  bugle admin-token --name alice --config bugle.yaml > ~/.bugle-token    where the other commands look for it
   TOKEN=$(bugle admin-token --name alice --config bugle.yaml)
   curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8081/admin/v1/rules`,
 		Args: cobra.NoArgs,
@@ -44,6 +56,7 @@ that it can be piped into a secret store.`),
 	cmd.Flags().StringVar(&o.name, "name", "", "whose token it is: 1 to 64 of A-Z a-z 0-9 . _ @ - (required)")
 	cmd.Flags().StringVar(&o.expires, "expires", "90d", "how long it is good: 90d, 12h, or never")
 	cmd.Flags().StringVar(&o.file, "file", "", "the tokens file, instead of admin.tokens_file")
+	o.form.flag(cmd)
 	return cmd
 }
 
@@ -75,8 +88,14 @@ func (c *cli) makeAdminToken(o tokenOptions, now time.Time) error {
 		until = "expires " + token.Expires.Format(time.RFC3339)
 	}
 	fmt.Fprintf(c.stderr, "A token for %s was added to %s; it %s.\nIt is shown this once:\n\n", token.Name, o.file, until)
-	fmt.Fprintln(c.stdout, plain.Reveal())
-	return nil
+	made := newToken{Name: token.Name, Token: plain.Reveal()}
+	if !token.Expires.IsZero() {
+		made.ExpiresAt = &token.Expires
+	}
+	return c.print(o.form, made, func(s *terminal.Screen) error {
+		_, err := fmt.Fprintln(s, made.Token)
+		return err
+	})
 }
 
 // appendToken adds a line to a tokens file that is valid so far; a new file can

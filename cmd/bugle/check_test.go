@@ -570,9 +570,9 @@ func TestServeCheckReportsEverythingAtOnce(t *testing.T) {
 func TestServeCheckWantsAFormThatItKnows(t *testing.T) {
 	t.Parallel()
 	code, _, stderr := command(t, nil, "serve", "--check", "--output", "xml")
-	require.Equal(t, exitFailure, code)
-	require.Contains(t, stderr, "--output wants text or json")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, "wants table or json")
 	code, _, stderr = command(t, nil, "serve", "--check", "--print-config")
-	require.Equal(t, exitFailure, code)
+	require.Equal(t, exitUsage, code)
 	require.Contains(t, stderr, "print-config")
 }

@@ -2,28 +2,28 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bugle-push/bugle/api"
+	"github.com/bugle-push/bugle/internal/terminal"
 )
 
 // explainOptions are the flags of explain.
 type explainOptions struct {
-	client              adminClient
-	user, after, output string
-	limit               int
+	client      *adminClient
+	user, after string
+	form        outputForm
+	limit       int
 }
 
 func (c *cli) explainCommand() *cobra.Command {
-	o := explainOptions{client: adminClient{transport: c.transport}}
+	o := explainOptions{client: c.admin()}
 	cmd := &cobra.Command{
 		Use:   "explain [NOTIFICATION]",
 		Short: "Tell what became of a notification, or what a user was told, and why",
@@ -35,32 +35,29 @@ With --user it lists what that user was told, and was not, newest first.
 It asks the admin API of a running service: only the service knows the rules, gates
 and caps that are in force, support needs no access to the database, and the token
 says who may look. It changes nothing and asks no provider.`),
-		Example: `  bugle explain 41 --token-file ~/.bugle-token
-  bugle explain 41 --user ann --token-file ~/.bugle-token       only ann's devices
-  bugle explain --user ann --token-file ~/.bugle-token
-  bugle explain --user ann --output json --token-file ~/.bugle-token --server https://bugle-admin.internal`,
+		Example: `  bugle explain 41
+  bugle explain 41 --user ann                      only ann's devices
+  bugle explain --user ann
+  bugle explain --user ann --output json --server https://bugle-admin.internal --token-file /run/secrets/bugle-token`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.output != outputText && o.output != outputJSON {
-				return fmt.Errorf("--output wants %s or %s", outputText, outputJSON)
-			}
 			query := url.Values{"limit": {strconv.Itoa(o.limit)}}
 			if o.after != "" {
 				query.Set("after", o.after)
 			}
 			if len(args) == 0 {
 				if o.user == "" {
-					return errors.New("name a notification, or a user with --user")
+					return usagef("name a notification, or a user with --user")
 				}
 				var t api.AdminTimeline
-				if err := o.client.get(cmd.Context(), "/admin/v1/users/"+url.PathEscape(o.user)+"/timeline", query, &t); err != nil {
+				if err := o.client.get(cmd.Context(), pathOf("/admin/v1/users/%s/timeline", o.user), query, &t); err != nil {
 					return err
 				}
-				return c.print(o.output, t, func(w io.Writer) { writeTimeline(w, t) })
+				return c.print(o.form, t, func(s *terminal.Screen) error { writeTimeline(s, t); return nil })
 			}
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil || id < 1 {
-				return fmt.Errorf("a notification's id is a number, such as 41, and not %q", args[0])
+				return usagef("a notification's id is a number, such as 41, and not %q", args[0])
 			}
 			if o.user != "" {
 				query.Set("user", o.user)
@@ -69,30 +66,16 @@ says who may look. It changes nothing and asks no provider.`),
 			if err := o.client.get(cmd.Context(), "/admin/v1/notifications/"+strconv.FormatInt(id, 10), query, &e); err != nil {
 				return err
 			}
-			return c.print(o.output, e, func(w io.Writer) { writeExplanation(w, e) })
+			return c.print(o.form, e, func(s *terminal.Screen) error { writeExplanation(s, e); return nil })
 		},
 	}
-	o.client.flags(cmd)
+	o.client.flags(cmd.Flags())
 	cmd.Flags().StringVar(&o.user, "user", "", "whom to explain")
 	cmd.Flags().IntVar(&o.limit, "limit", 20, "how many deliveries or items to show, at most 200")
 	cmd.Flags().StringVar(&o.after, "after", "", "show what comes behind the page before")
-	cmd.Flags().StringVar(&o.output, "output", outputText, "text or json")
+	o.form.flag(cmd)
 	return cmd
 }
-
-// print writes an answer as the user wants it.
-func (c *cli) print(output string, v any, text func(io.Writer)) error {
-	if output == outputText {
-		text(c.stdout)
-		return nil
-	}
-	enc := json.NewEncoder(c.stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// at writes a time for people.
-func at(t time.Time) string { return t.UTC().Format(time.DateTime + " MST") }
 
 func writeExplanation(w io.Writer, e api.AdminExplanation) {
 	to := "everybody"
@@ -162,13 +145,6 @@ func ruleWords(v api.AdminRuleVersion) string {
 		text += "; its key, version or order columns are others now"
 	}
 	return text
-}
-
-func inBrackets(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " (" + s + ")"
 }
 
 // writeWhy writes what gates and providers said of a delivery.

@@ -26,9 +26,11 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/devices/sqldevices"
+	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
+	"github.com/bugle-push/bugle/relay/sqlrelay"
 )
 
 var update = flag.Bool("update", false, "write the golden texts anew")
@@ -67,6 +69,7 @@ rules:
 // virtual time.
 type theatre struct {
 	t        *testing.T
+	db       *sqldb.DB
 	registry *sqldevices.Registry
 	ledger   *sqlledger.Ledger
 	handler  http.Handler
@@ -169,19 +172,7 @@ func golden(t *testing.T, name, got string) {
 func inTheatre(t *testing.T, test func(w *theatre)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		db := sqldbtest.SQLite(t)
-		w := &theatre{t: t, ledger: sqlledger.New(db), rows: map[string][]notifier.Row{}, answer: map[string]notifier.Outcome{}, log: &bytes.Buffer{}}
-		w.registry = sqldevices.New(db, sqldevices.Config{Canceller: w.ledger})
-		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(storyRules)})
-		require.NoError(t, err)
-		sender := notifier.SenderConfig{Sender: w, RatePerSecond: 1000, InFlight: 32}
-		n, err := notifier.New(notifier.Config{
-			Rules: rules, Source: w, Ledger: w.ledger, Retirer: w.registry, Owner: "replica-1", Log: zerolog.Nop(),
-			Caps:    notifier.FrequencyCaps{{Category: "race", Limit: 2, Window: time.Hour, Over: notifier.OverDrop}},
-			Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: sender},
-		})
-		require.NoError(t, err)
-		w.serve(n)
+		w, n := newTheatre(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
@@ -190,6 +181,25 @@ func inTheatre(t *testing.T, test func(w *theatre)) {
 		cancel()
 		require.NoError(t, <-done)
 	})
+}
+
+// newTheatre makes a theatre whose play has not begun.
+func newTheatre(t *testing.T) (*theatre, *notifier.Notifier) {
+	t.Helper()
+	db := sqldbtest.SQLite(t)
+	w := &theatre{t: t, db: db, ledger: sqlledger.New(db), rows: map[string][]notifier.Row{}, answer: map[string]notifier.Outcome{}, log: &bytes.Buffer{}}
+	w.registry = sqldevices.New(db, sqldevices.Config{Canceller: w.ledger})
+	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(storyRules)})
+	require.NoError(t, err)
+	sender := notifier.SenderConfig{Sender: w, RatePerSecond: 1000, InFlight: 32}
+	n, err := notifier.New(notifier.Config{
+		Rules: rules, Source: w, Ledger: w.ledger, Retirer: w.registry, Owner: "replica-1", Log: zerolog.Nop(),
+		Caps:    notifier.FrequencyCaps{{Category: "race", Limit: 2, Window: time.Hour, Over: notifier.OverDrop}},
+		Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: sender},
+	})
+	require.NoError(t, err)
+	w.serve(n)
+	return w, n
 }
 
 // serve makes the admin API of the notifier.
@@ -215,7 +225,7 @@ func (w *theatre) serve(n *notifier.Notifier) {
 	w.handler, err = api.NewAdmin(api.AdminConfig{Gatherer: prometheus.NewRegistry(), Log: zerolog.Nop(), Operations: &api.Operations{
 		Tokens: admit, Rules: control, RuleControl: control, Runs: w.ledger, RunControl: control, Deliveries: w.ledger, Requeue: control,
 		BadRows: w.ledger, Explain: explainer,
-		Users:   notifier.UserData{Devices: w.registry, Stores: []notifier.UserStore{w.ledger, w.registry}, Audit: w.ledger},
+		Users:   notifier.UserData{Devices: w.registry, Stores: []notifier.UserStore{w.ledger, w.registry, sqlrelay.NewBets(w.db)}, Audit: w.ledger},
 		Devices: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
 	}})
 	require.NoError(w.t, err)
@@ -368,10 +378,10 @@ func TestExplainSaysWhatIsWrong(t *testing.T) {
 	}{
 		"nothing to explain": {[]string{"--token-file", token}, "--user"},
 		"no number":          {[]string{"x", "--token-file", token}, `"x"`},
-		"no token":           {[]string{"1"}, "token-file"},
+		"no token":           {[]string{"1"}, "--token-file"},
 		"no such file":       {[]string{"1", "--token-file", token + "-none"}, "no such file"},
 		"no server":          {[]string{"1", "--token-file", token, "--server", "localhost"}, "--server wants a URL"},
-		"no such output":     {[]string{"1", "--token-file", token, "--output", "xml"}, "--output wants"},
+		"no such output":     {[]string{"1", "--token-file", token, "--output", "xml"}, "wants table or json"},
 		"nobody answers":     {[]string{"1", "--token-file", token, "--server", "http://127.0.0.1:1"}, "reach the admin API"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/terminal"
 	"github.com/bugle-push/bugle/ksqlclient"
 	"github.com/bugle-push/bugle/ksqlclient/ksqlmigrate"
 	"github.com/bugle-push/bugle/migrations"
@@ -55,12 +56,12 @@ each view and how to move an app that exists.`),
 	}
 	cmd.PersistentFlags().StringVar(&o.dir, "dir", "", "a folder of your own files V<six digits>__<name>.sql, instead of Bugle's")
 	cmd.PersistentFlags().StringToStringVarP(&o.defines, "define", "d", nil, "name=value of a variable ${name}; it holds even where a file DEFINEs another")
-	cmd.AddCommand(c.ksqlStatus(&o), c.ksqlApply(&o))
-	return cmd
+	return group(cmd, c.ksqlStatus(&o), c.ksqlApply(&o))
 }
 
 func (c *cli) ksqlStatus(o *ksqlOptions) *cobra.Command {
-	return &cobra.Command{
+	var form outputForm
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "List the files and whether they were applied; creates nothing",
 		Long: strings.TrimSpace(`
@@ -72,44 +73,87 @@ Lists each file with its state:
   running   being applied, or a run was stopped in the middle (see apply --help)
   changed   applied, but the file has changed since: apply refuses to go on
   skipped   never applied, because a later version has been`),
-		Example: "  bugle migrate ksqldb status --config bugle.yaml",
+		Example: "  bugle migrate ksqldb status --config bugle.yaml\n  bugle migrate ksqldb status --config bugle.yaml --output json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withMigrator(*o, func(m *ksqlmigrate.Migrator) error {
 				list, err := m.Status(cmd.Context())
-				for _, s := range list {
-					c.printKSQLStatus(s)
+				if err != nil {
+					return err
 				}
-				return err
+				files := make([]ksqlFile, 0, len(list))
+				for _, s := range list {
+					files = append(files, ksqlFileOf(s))
+				}
+				return c.print(form, map[string]any{"files": files}, func(s *terminal.Screen) error { return writeKSQLFiles(s, files) })
 			})
 		},
 	}
+	form.flag(cmd)
+	return cmd
 }
 
-func (c *cli) printKSQLStatus(s ksqlmigrate.Status) {
-	state := strings.ToLower(string(s.State))
+// ksqlFile is a file as migrate ksqldb status prints it for programs.
+type ksqlFile struct {
+	Version int        `json:"version"`
+	Name    string     `json:"name"`
+	State   string     `json:"state"`
+	At      *time.Time `json:"at"`      // when it was applied, or begun; null: never
+	Missing bool       `json:"missing"` // it was applied, and there is no file of it
+	Reason  string     `json:"reason,omitempty"`
+}
+
+func ksqlFileOf(s ksqlmigrate.Status) ksqlFile {
+	f := ksqlFile{Version: s.Version, Name: s.Name, State: strings.ToLower(string(s.State)), Missing: s.File == ""}
 	switch {
 	case s.Changed:
-		state = "changed"
+		f.State = "changed"
 	case s.Skipped:
-		state = "skipped"
+		f.State = "skipped"
 	}
-	when := ""
-	if s.Record != nil {
-		at := s.Record.CompletedOn
-		if at.IsZero() {
-			at = s.Record.StartedOn
+	if s.Record == nil {
+		return f
+	}
+	f.At = &s.Record.CompletedOn
+	if f.At.IsZero() {
+		f.At = &s.Record.StartedOn
+	}
+	if s.State == ksqlmigrate.Failed {
+		f.Reason = s.Record.Reason
+	}
+	return f
+}
+
+func writeKSQLFiles(s *terminal.Screen, files []ksqlFile) error {
+	t := terminal.NewTable(s, "STATE", "VERSION", "NAME", "AT")
+	for _, f := range files {
+		name := f.Name
+		if f.Missing {
+			name += " (there is no file)"
 		}
-		when = "  " + at.Format(time.DateTime+" MST")
+		when := ""
+		if f.At != nil {
+			when = f.At.Format(time.DateTime + " MST")
+		}
+		t.Row(f.State, fmt.Sprintf("%06d", f.Version), name, when)
+		switch f.State {
+		case "migrated":
+			t.Style(0, terminal.Green)
+		case "error", "changed":
+			t.Style(0, terminal.Red)
+		default:
+			t.Style(0, terminal.Yellow)
+		}
 	}
-	missing := ""
-	if s.File == "" {
-		missing = "  (there is no file)"
+	if err := t.Write(); err != nil {
+		return err
 	}
-	fmt.Fprintf(c.stdout, "%-8s %06d %s%s%s\n", state, s.Version, s.Name, when, missing)
-	if s.Record != nil && s.Record.Reason != "" && s.State == ksqlmigrate.Failed {
-		fmt.Fprintf(c.stdout, "         %s\n", s.Record.Reason)
+	for _, f := range files {
+		if f.Reason != "" {
+			fmt.Fprintf(s, "\n%06d: %s\n", f.Version, f.Reason)
+		}
 	}
+	return nil
 }
 
 func (c *cli) ksqlApply(o *ksqlOptions) *cobra.Command {
@@ -156,6 +200,18 @@ and run it again with --take-over.
 
 // withMigrator connects, and explains what a person can do about a failure.
 func (c *cli) withMigrator(o ksqlOptions, do func(*ksqlmigrate.Migrator) error) error {
+	report := c.reportKSQL
+	if screen := c.errs(); screen.IsTerminal() && !o.dryRun {
+		bar := terminal.NewProgress(terminal.ProgressConfig{Screen: screen, Title: "asking ksqlDB", Noun: "statements"})
+		defer bar.End()
+		report = func(e ksqlmigrate.Event) {
+			bar.Beside(func() { c.reportKSQL(e) })
+			bar.Describe(fmt.Sprintf("applying %06d", e.Migration.Version))
+			if e.Number > 0 {
+				bar.Add(1)
+			}
+		}
+	}
 	cfg, err := c.load(config.NeedKSQLDB)
 	if err != nil {
 		return err
@@ -166,7 +222,7 @@ func (c *cli) withMigrator(o ksqlOptions, do func(*ksqlmigrate.Migrator) error) 
 	}
 	defer client.Close()
 	m, err := ksqlmigrate.New(ksqlmigrate.Config{
-		Client: client, Files: ksqlFiles(o.dir), Defines: o.defines, Replicas: o.replicas, Report: c.reportKSQL,
+		Client: client, Files: ksqlFiles(o.dir), Defines: o.defines, Replicas: o.replicas, Report: report,
 	})
 	if err != nil {
 		return err

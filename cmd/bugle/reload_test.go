@@ -63,7 +63,7 @@ func TestAHangupReadsTheRulesAgain(t *testing.T) {
 			"BUGLE_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "bugle.db"), "BUGLE_KSQLDB_URL=" + ksql.URL(),
 			"BUGLE_AUTH_SECRET=a secret that is thirty-two bytes or more", "BUGLE_FCM_PROJECT_ID=" + google.ProjectID(),
 			"BUGLE_FCM_CREDENTIALS=" + string(google.CredentialsJSON()), "BUGLE_FCM_URL=" + google.URL(), "BUGLE_RULES_FILE=" + rules,
-		}, &out, &errs)
+		}, stdio{out: &out, err: &errs})
 	}()
 	require.Eventually(t, func() bool { return errs.count("service opened") == 1 }, 20*time.Second, 10*time.Millisecond)
 	require.Eventually(t, func() bool { hangup(); return errs.count("nothing has changed") > 0 }, 20*time.Second, 100*time.Millisecond)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,24 +9,30 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/internal/app"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/terminal"
 	"github.com/bugle-push/bugle/notifier"
 )
 
 func (c *cli) rules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Print the built-in rules; check or preview rules",
+		Short: "Rules: print, check and preview them; list, pause, stop and run those of a service",
 		Long: strings.TrimSpace(`
 Rules say what is asked of ksqlDB, when, and what each row announces to whom.
 They are data: write them in a file, and name it by rules_file. docs/rules.md
 explains them.
 
-Without a subcommand this prints the built-in rules.`),
+Without a subcommand this prints the built-in rules. check and preview need no running
+service; the others ask its admin API.`),
 		Example: `  bugle rules > rules.yaml
   bugle rules check rules.yaml
-  bugle rules preview bet-settled --config bugle.yaml`,
+  bugle rules preview bet-settled --config bugle.yaml
+  bugle rules list
+  bugle rules pause bet-settled --reason "wrong text"`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := c.stdout.Write(notifier.BuiltinRules().YAML)
@@ -33,31 +40,82 @@ Without a subcommand this prints the built-in rules.`),
 		},
 	}
 	cmd.AddCommand(c.rulesCheck(), c.rulesPreview())
+	cmd.AddCommand(c.rulesOfService()...)
 	return cmd
 }
 
+// checkedRule is a rule as rules check prints it for programs.
+type checkedRule struct {
+	ID         string   `json:"id"`
+	Schedule   string   `json:"schedule"`
+	Mode       string   `json:"mode"`
+	Class      string   `json:"class"`
+	Categories []string `json:"categories"`
+}
+
+// checkedRules is what rules check prints for programs.
+type checkedRules struct {
+	Valid    bool          `json:"valid"`
+	Rules    []checkedRule `json:"rules"`
+	Mistakes []mistake     `json:"mistakes"`
+}
+
+// mistake is one thing that is wrong.
+type mistake struct {
+	Path    string `json:"path"`
+	Message string `json:"message"`
+}
+
 func (c *cli) rulesCheck() *cobra.Command {
-	return &cobra.Command{
+	var form outputForm
+	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Tell everything that is wrong with rules",
 		Long: strings.TrimSpace(`
 Compiles the rules of a file as the service would, and lists every mistake with
 its path. It asks no server. Without a file it checks the rules that the
 configuration names, or else the built-in ones.`),
-		Example: "  bugle rules check rules.yaml\n  bugle rules check --config bugle.yaml",
+		Example: "  bugle rules check rules.yaml\n  bugle rules check --config bugle.yaml\n  bugle rules check rules.yaml --output json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			rules, err := c.compile(args)
 			if err != nil {
+				if fe, ok := errors.AsType[*fault.Error](err); ok && form == outputJSON && len(fe.Fields) > 0 {
+					return errors.Join(err, c.print(form, mistaken(fe), nil))
+				}
 				return err
 			}
+			found := checkedRules{Valid: true, Rules: []checkedRule{}, Mistakes: []mistake{}}
 			for _, r := range rules.All() {
-				fmt.Fprintf(c.stdout, "%-24s %s, %s, categories %s\n", r.ID, r.ScheduleText, r.Class, strings.Join(r.Categories(), " "))
+				found.Rules = append(found.Rules, checkedRule{
+					ID: r.ID, Schedule: r.ScheduleText, Mode: string(r.Mode), Class: string(r.Class), Categories: r.Categories(),
+				})
 			}
-			fmt.Fprintf(c.stdout, "%d rules are valid\n", len(rules.All()))
-			return nil
+			return c.print(form, found, func(s *terminal.Screen) error { return writeChecked(s, found.Rules) })
 		},
 	}
+	form.flag(cmd)
+	return cmd
+}
+
+func mistaken(fe *fault.Error) checkedRules {
+	out := checkedRules{Rules: []checkedRule{}}
+	for _, f := range fe.Fields {
+		out.Mistakes = append(out.Mistakes, mistake{Path: f.Path, Message: f.Message})
+	}
+	return out
+}
+
+func writeChecked(s *terminal.Screen, rules []checkedRule) error {
+	t := terminal.NewTable(s, "RULE", "SCHEDULE", "MODE", "CLASS", "CATEGORIES")
+	for _, r := range rules {
+		t.Row(r.ID, r.Schedule, r.Mode, r.Class, strings.Join(r.Categories, " "))
+	}
+	if err := t.Write(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s, "\n%s\n", s.Paint(terminal.Green, fmt.Sprintf("%d rules are valid", len(rules))))
+	return err
 }
 
 // compile reads the rules of the file in args, or of the configuration.
@@ -78,6 +136,7 @@ func (c *cli) compile(args []string) (*notifier.RuleSet, error) {
 
 func (c *cli) rulesPreview() *cobra.Command {
 	o := app.PreviewOptions{}
+	var form outputForm
 	cmd := &cobra.Command{
 		Use:   "preview RULE",
 		Short: "Run a rule's query now and show what it would announce; nothing is sent",
@@ -89,8 +148,9 @@ would get each. It sends nothing and writes nothing.
 Where database.url names a database that exists, each is marked as new, changed,
 known or stale by what the service has on record, and its devices are counted.`),
 		Example: `  bugle rules preview bet-settled --config bugle.yaml
-  bugle rules preview bet-settled --window 24h --limit 3 --config bugle.yaml`,
-		Args: cobra.ExactArgs(1),
+  bugle rules preview bet-settled --window 24h --limit 3 --config bugle.yaml
+  bugle rules preview bet-settled --config bugle.yaml --output json`,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: c.configuredRules(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := c.load(config.NeedKSQLDB)
 			if err != nil {
@@ -101,13 +161,35 @@ known or stale by what the service has on record, and its devices are counted.`)
 			if err != nil {
 				return err
 			}
-			c.printPreview(rule, p)
-			return nil
+			shown := preview{AdminPreview: api.NewAdminPreview(rule.ID, p), Counted: p.Counted}
+			return c.print(form, shown, func(*terminal.Screen) error { c.printPreview(rule, p); return nil })
 		},
 	}
 	cmd.Flags().DurationVar(&o.Window, "window", time.Hour, "how far back a rule with a watermark reads")
 	cmd.Flags().IntVar(&o.Limit, "limit", 10, "how many notifications to show")
+	form.flag(cmd)
 	return cmd
+}
+
+// preview is what rules preview prints for programs: what the admin API answers, and whether
+// devices were counted, for which there must be a database.
+type preview struct {
+	api.AdminPreview
+	Counted bool `json:"counted"`
+}
+
+// configuredRules completes a rule of the configuration, which asks no server.
+func (c *cli) configuredRules() cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) (out []string, _ cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			if rules, err := c.compile(nil); err == nil {
+				for _, r := range rules.All() {
+					out = append(out, cobra.CompletionWithDesc(r.ID, r.ScheduleText))
+				}
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 func (c *cli) printPreview(rule *notifier.Rule, p notifier.Preview) {

@@ -12,46 +12,62 @@ import (
 
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/internal/fault"
+	"github.com/bugle-push/bugle/internal/terminal"
 )
 
 // version is set by the linker where the repository is not at hand, in the image.
 var version string
 
-// Exit codes.
+// Exit codes. docs/cli.md tells them.
 const (
-	exitOK      = 0
+	exitOK = 0
+	// exitFailure: it did not work, or was not done because the answer to a question was no.
 	exitFailure = 1
-	exitUsage   = 2
+	// exitUsage: the command was not called as it wants to be, and nothing was done.
+	exitUsage = 2
 )
+
+// stdio is what a process reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
 
 // cli is what the commands share.
 type cli struct {
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	configFile     string
+	color          terminal.Color
 	badConfig      bool
 	transport      http.RoundTripper // of calls of the admin API; nil is the usual one
 	started        bool              // a command has been chosen and its flags and arguments are right
 }
 
 // run is the whole program; main adds the process around it.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	c := &cli{environ: environ, stdout: stdout, stderr: stderr}
+func run(ctx context.Context, args, environ []string, std stdio) int {
+	c := &cli{environ: environ, stdin: std.in, stdout: std.out, stderr: std.err}
+	return c.execute(ctx, args)
+}
+
+func (c *cli) execute(ctx context.Context, args []string) int {
 	root := c.root()
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	called, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	c.explain(err)
 	if c.badConfig {
-		fmt.Fprint(stderr, "\nGive them in a YAML file (--config FILE) or as environment variables;\n"+
+		fmt.Fprint(c.stderr, "\nGive them in a YAML file (--config FILE) or as environment variables;\n"+
 			"'bugle help config' explains every key. No account at hand? go run ./cmd/sandbox\n")
 	}
-	if !c.started {
-		fmt.Fprintln(stderr, "\nRun 'bugle help' for the commands.")
+	if _, wrong := errors.AsType[*usageError](err); wrong || !c.started {
+		c.teach(called)
 		return exitUsage
 	}
 	return exitFailure
@@ -100,20 +116,55 @@ Without an account at hand, try the sandbox, a whole world on one machine:
   bugle migrate ksqldb apply -c bugle.yaml create the views in ksqlDB that the built-in rules read
   bugle rules > rules.yaml                 a copy of the built-in rules to change
   bugle rules check rules.yaml             everything that is wrong with it
-  bugle admin-token --name alice           a token for the admin API
-  bugle explain --user ann --token-file T  what ann was told, and was not, and why
-  bugle help config                        every key and environment variable`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRun:  func(*cobra.Command, []string) { c.started = true },
+  bugle admin-token --name alice           a token for the admin API: keep it in ~/.bugle-token
+  bugle rules list                         how the rules of a running service stand
+  bugle explain --user ann                 what ann was told, and was not, and why
+  bugle help config                        every key and environment variable
+  source <(bugle completion bash)          commands, flags and ids by the Tab key`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return err
+			}
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return err
+			}
+			c.started = true
+			return nil
+		},
 	}
 	root.PersistentFlags().StringVarP(&c.configFile, "config", "c", "", "configuration file (BUGLE_CONFIG)")
-	root.AddCommand(c.serve(), c.migrate(), c.rules(), c.adminToken(), c.explainCommand(), c.versionCommand(), &cobra.Command{
+	c.color = terminal.ColorAuto
+	root.PersistentFlags().Var(&c.color, "color", "colour the output: auto (on a terminal, unless NO_COLOR is set), always or never")
+	complete(root, "color", terminal.Colors()...)
+	root.AddGroup(
+		&cobra.Group{ID: groupService, Title: "The service, its configuration and its databases:"},
+		&cobra.Group{ID: groupPeople, Title: "Looking after a running service, over its admin API:"},
+		&cobra.Group{ID: groupShell, Title: "The shell:"},
+	)
+	in := func(id string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = id
+		}
+		root.AddCommand(commands...)
+	}
+	in(groupService, c.serve(), c.migrate(), c.rules(), c.adminToken(), configCommand())
+	in(groupPeople, c.explainCommand(), c.runs(), c.sending(), c.requeue(), c.suppressions(), c.user())
+	in(groupShell, c.versionCommand())
+	root.SetHelpCommandGroupID(groupShell)
+	root.SetCompletionCommandGroupID(groupShell)
+	return root
+}
+
+func configCommand() *cobra.Command {
+	return &cobra.Command{
 		Use:   "config",
 		Short: "Every configuration key and environment variable",
 		Long: "Keys stand in the YAML file that --config or BUGLE_CONFIG names; the variable beside\n" +
 			"a key overrides it. Unknown keys and variables are errors.\n\n" + config.Help(),
-	})
-	return root
+		Example: "  bugle config | less\n  bugle serve --config bugle.yaml --print-config    what is in force",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 }

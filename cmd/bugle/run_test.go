@@ -22,7 +22,7 @@ func command(t *testing.T, environ []string, args ...string) (code int, stdout, 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var out, errs bytes.Buffer
-	code = run(ctx, args, environ, &out, &errs)
+	code = run(ctx, args, environ, stdio{in: strings.NewReader(""), out: &out, err: &errs})
 	return code, out.String(), errs.String()
 }
 
@@ -183,7 +183,7 @@ func TestMigrate(t *testing.T) {
 	t.Parallel()
 	environ := []string{"BUGLE_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "bugle.db")}
 	_, stdout, _ := command(t, environ, "migrate", "status")
-	require.Contains(t, stdout, "missing  00001")
+	require.Regexp(t, `(?m)^missing +00001 `, stdout)
 	code, stdout, stderr := command(t, environ, "migrate", "up")
 	require.Equal(t, exitOK, code, stderr)
 	require.Contains(t, stdout, "applied 00001")

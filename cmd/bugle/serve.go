@@ -22,7 +22,7 @@ import (
 func (c *cli) serve() *cobra.Command {
 	var (
 		check, printConfig bool
-		output             string
+		form               outputForm
 	)
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -49,9 +49,6 @@ would keep the service from working. It sends and changes nothing.`),
   bugle serve --config bugle.yaml --print-config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != outputText && output != outputJSON {
-				return fmt.Errorf("--output wants %s or %s", outputText, outputJSON)
-			}
 			cfg, err := c.load(config.Service()...)
 			switch {
 			case err != nil:
@@ -59,14 +56,14 @@ would keep the service from working. It sends and changes nothing.`),
 			case printConfig:
 				return c.printConfig(cfg)
 			case check:
-				return c.check(cmd.Context(), cfg, output)
+				return c.check(cmd.Context(), cfg, form)
 			}
 			return c.run(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "ask every backend, say what is wrong and how to mend it, and stop")
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the configuration in force, without secrets, and stop")
-	cmd.Flags().StringVar(&output, "output", outputText, "form of the report of --check: text or json")
+	form.flag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("check", "print-config")
 	return cmd
 }
@@ -86,17 +83,11 @@ func (c *cli) printConfig(cfg config.Config) error {
 	return nil
 }
 
-// The forms of a report.
-const (
-	outputText = "text"
-	outputJSON = "json"
-)
-
 // check asks every backend and prints what is wrong.
-func (c *cli) check(ctx context.Context, cfg config.Config, output string) error {
+func (c *cli) check(ctx context.Context, cfg config.Config, form outputForm) error {
 	report := app.Preflight(ctx, cfg, time.Now)
 	write := report.WriteText
-	if output == outputJSON {
+	if form == outputJSON {
 		write = report.WriteJSON
 	}
 	if err := write(c.stdout); err != nil {

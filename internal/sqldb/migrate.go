@@ -42,6 +42,27 @@ func Migrate(ctx context.Context, db *DB) (applied []int64, err error) {
 	return applied, err
 }
 
+// MigrateEach does what Migrate does, one step after the other, and tells each that was applied.
+// A step of another process in between is passed over.
+func MigrateEach(ctx context.Context, db *DB, applied func(version int64)) error {
+	current, newest, err := Versions(ctx, db)
+	if err != nil || current >= newest {
+		return err
+	}
+	return withProvider(ctx, db, func(provider *goose.Provider) error {
+		for {
+			result, err := provider.UpByOne(ctx)
+			switch {
+			case errors.Is(err, goose.ErrNoNextVersion):
+				return nil
+			case err != nil:
+				return fmt.Errorf("migrate: %w", err)
+			}
+			applied(result.Source.Version)
+		}
+	})
+}
+
 // Migration is one step of the schema.
 type Migration struct {
 	Version int64

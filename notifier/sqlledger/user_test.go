@@ -205,7 +205,7 @@ func TestAnErasureIsAuditedWithWhatThereWas(t *testing.T) {
 		records := 0
 		require.NoError(t, people.Export(t.Context(), by, "ann", func(string, any) error { records++; return nil }))
 		require.Positive(t, records)
-		_, err := people.Erase(t.Context(), by, "ann")
+		_, err := people.Erase(t.Context(), by, "ann", "request 4711")
 		require.NoError(t, err)
 		entries, err := b.ledger.Audit(t.Context(), notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Subject: notifier.SubjectUser("ann")}, Forward: true, Limit: 10})
 		require.NoError(t, err)
@@ -216,6 +216,7 @@ func TestAnErasureIsAuditedWithWhatThereWas(t *testing.T) {
 		}
 		require.Equal(t, "null", orNull(entries[0].After))
 		require.Contains(t, string(entries[2].After), `"deliveries":2`)
+		require.JSONEq(t, `{"state":"begun","reason":"request 4711"}`, string(entries[1].After))
 	})
 }
 
