@@ -8,10 +8,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/bugle-push/bugle/internal/terminal"
 	"github.com/bugle-push/bugle/sandbox/racing"
 	"github.com/bugle-push/bugle/sandbox/setup"
 )
@@ -34,6 +36,7 @@ const (
 // run is the command. It returns the exit code: 0 when nothing went wrong, 1
 // when something did or could not run, 2 for wrong flags.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	screen := terminal.NewScreen(stderr, terminal.ColorAuto, nil)
 	// Many goroutines tell of what they do.
 	stderr = zerolog.SyncWriter(stderr)
 	o, err := parseOptions(args, stderr)
@@ -48,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "chaos: make work folder:", err)
 		return 1
 	}
-	c := &chaos{options: o, dir: dir, stderr: stderr, began: time.Now()}
+	c := &chaos{options: o, dir: dir, screen: screen, stderr: stderr, began: time.Now()}
 	r, err := c.play(ctx)
 	if err != nil {
 		fmt.Fprintln(stderr, "chaos:", err)
@@ -78,8 +81,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 type chaos struct {
 	options
 	dir    string
+	screen *terminal.Screen // stderr, where the bar is drawn that say makes room in
 	stderr io.Writer
 	began  time.Time
+	bar    atomic.Pointer[terminal.Progress] // nil but for the rounds, and where nobody looks
 
 	db       database
 	oracle   *oracle
@@ -95,7 +100,14 @@ type chaos struct {
 // say tells what happens, a line at a time, with the time since the start.
 func (c *chaos) say(line string) {
 	d := time.Since(c.began)
-	fmt.Fprintf(c.stderr, "%02d:%04.1f  %s\n", int(d.Minutes()), (d % time.Minute).Seconds(), line)
+	tell := func() {
+		fmt.Fprintf(c.stderr, "%02d:%04.1f  %s\n", int(d.Minutes()), (d % time.Minute).Seconds(), line)
+	}
+	if bar := c.bar.Load(); bar != nil {
+		bar.Beside(tell)
+		return
+	}
+	tell()
 }
 
 // play runs everything from start to report. The report is nil when the run did
@@ -221,10 +233,22 @@ func (c *chaos) blow(ctx context.Context) error {
 
 func (c *chaos) rounds(ctx context.Context) error {
 	s := &storm{options: c.options, db: c.db, fleet: c.fleet, standIns: c.standIns, journal: c.journal, say: c.say}
-	for n, r := range makePlan(c.options) {
+	plan := makePlan(c.options)
+	if c.screen.IsTerminal() { // elsewhere the lines say which round it is
+		bar := terminal.NewProgress(terminal.ProgressConfig{Screen: c.screen, Title: "rounds", Total: int64(len(plan)), Noun: "rounds"})
+		c.bar.Store(bar)
+		defer func() {
+			c.bar.Store(nil)
+			bar.End()
+		}()
+	}
+	for n, r := range plan {
 		c.say(fmt.Sprintf("round %d of %d, %v: %v", n+1, c.options.rounds, r.length, r.faults))
 		if err := s.play(ctx, n, r); err != nil {
 			return err
+		}
+		if bar := c.bar.Load(); bar != nil {
+			bar.Add(1)
 		}
 	}
 	return nil
