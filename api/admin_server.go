@@ -153,6 +153,9 @@ func (a *adminServer) mount(router chi.Router, version string) error {
 		a.registerPresence(api)
 	}
 
+	documentAdmin(api)
+	documentNulls(api.OpenAPI().Components.Schemas)
+
 	// huma describes its own error model beside ours; nothing refers to it.
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel")
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorDetail")

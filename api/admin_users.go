@@ -78,12 +78,17 @@ func (a *adminServer) eraseUser(ctx context.Context, in *eraseInput) (*erasureOu
 	if err != nil {
 		return nil, err
 	}
-	return &erasureOutput{Body: AdminErasure{Erased: e.Erased, Waiting: e.Waiting, Remains: []string{
+	return &erasureOutput{Body: AdminErasure{Erased: e.Erased, Waiting: e.Waiting, Remains: erasureRemains()}}, nil
+}
+
+// erasureRemains is what an erasure leaves, and why.
+func erasureRemains() []string {
+	return []string{
 		"suppressions: they say that the user must not be sent to",
 		"the audit: it is never changed",
 		"keys, versions and times of notifications: they keep a row from being announced twice",
 		"bets that wait for Kafka: until it has them (they are among waiting), and then until this is asked again, or a day after they came",
 		"of other bets a digest in the place of the channel, so that none is taken twice: a day at the most",
 		"the records of bets and dead letters in Kafka's topics",
-	}}}, nil
+	}
 }
