@@ -184,15 +184,26 @@ func TestInABrowser(t *testing.T) {
 		"a refused form keeps its words": refusedForm,
 		"the audit is narrowed":          narrowedAudit,
 		"export and erase a user":        exportAndErase,
+		"stop and start all sending":     stopAndStart,
+		"the first load is a small load": smallLoad,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorld(t))) })
+	}
+}
+
+// TestTheOverviewInABrowser leaves it open while the world goes on.
+func TestTheOverviewInABrowser(t *testing.T) {
+	t.Parallel()
+	ctx := browsertest.Open(t)
+	for name, test := range map[string]func(*testing.T, *tab){
 		"the overview renews itself":     overviewRenews,
 		"the overview is lost and found": lostAndFound,
 		"nobody looks":                   nobodyLooks,
 		"the session of an open page":    sessionOfOpenPage,
 		"more pages than streams":        morePagesThanStreams,
-		"stop and start all sending":     stopAndStart,
-		"the first load is a small load": smallLoad,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorld(t))) })
+		// A part that is renewed more often could not be clicked on a slow machine.
+		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorldEvery(t, 500*time.Millisecond))) })
 	}
 }
 
@@ -470,12 +481,16 @@ func overviewRenews(t *testing.T, b *tab) {
 	b.see(t, "#live", "connection refused")
 	b.see(t, "#live-chart-sends", "Nothing sent yet.")
 	before := b.ask(t, `String(performance.timeOrigin)`)
+	top := b.ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`)
 	b.broken.Store(false)
 	b.see(t, "#live .tile", "Ready")
 	b.work.attempts.WithLabelValues("fcm", "sent", "").Add(40)
 	b.work.attempts.WithLabelValues("fcm", "gone", "UNREGISTERED").Add(1)
 	b.see(t, "#live-chart-sends .legend", "gone")
 	require.NotEmpty(t, b.ask(t, `document.querySelector("#live-chart-sends .line.l0").getAttribute("d")`))
+
+	require.Contains(t, b.ask(t, `document.querySelector("#live-chart-sends svg").getAttribute("aria-label")`), "Sends by verdict over the last")
+	require.Equal(t, top, b.ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`), "lines need no more room than the lack of them")
 
 	// What is renewed stays open, and the keyboard stays where it is.
 	b.click(t, "#live-chart-sends summary")

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// The inner size of a chart's drawing, which is stretched to the space that
-// there is. A sample is one unit wide.
 const (
-	chartWidth  = samplesKept
+	// chartHeight is that of a chart's drawing, which is stretched to the space that
+	// there is; its width is the number of samples.
 	chartHeight = 200
 	// mostLines is how many lines a chart has; what is less is added up.
 	mostLines = 6
@@ -36,9 +35,9 @@ type chart struct {
 	BandsAre string
 	// Top is the end of the axis.
 	Top float64
-	// Span is how long the axis of time is, and At when it ends.
-	Span time.Duration
-	At   time.Time
+	// Width is how many samples the axis of time is long, and Span how long that is.
+	Width int
+	Span  time.Duration
 }
 
 // line is one line of a chart.
@@ -87,12 +86,12 @@ func extreme(values []float64, choose func(a, b float64) float64) float64 {
 // come in names, the others by name. Without names that order is all, and the
 // lines beyond mostLines are added up.
 func (h history) draw(c chart, lines map[string][]float64, names []string) chart {
-	c.Span = time.Duration(samplesKept) * h.every
+	c.Width = h.width()
+	c.Span = time.Duration(c.Width) * h.every
 	if len(h.samples) < 2 {
 		c.Empty = "The first numbers come in a moment."
 		return c
 	}
-	c.At = h.samples[len(h.samples)-1].at
 	ordered := names != nil // and then the first is the one that matters
 	if !ordered {
 		names, lines = fewer(lines)
@@ -126,10 +125,25 @@ func (h history) draw(c chart, lines map[string][]float64, names []string) chart
 	return c
 }
 
-// place is where a moment stands, a sample being one unit wide.
+// width is how many samples an axis of time is long: a young history does not
+// stand in a corner of the whole. With DefaultEvery it is two, five or fifteen minutes.
+func (h history) width() int {
+	if len(h.samples) > 0 {
+		age := h.samples[len(h.samples)-1].at.Sub(h.samples[0].at)
+		for _, w := range []int{samplesKept * 2 / 15, samplesKept / 3} {
+			if age <= time.Duration(w)*h.every {
+				return w
+			}
+		}
+	}
+	return samplesKept
+}
+
+// place is where a moment stands, from the left; of what is long ago that is
+// beyond the edge.
 func (h history) place(at time.Time) int {
 	newest := h.samples[len(h.samples)-1].at
-	return chartWidth - int(math.Round(float64(newest.Sub(at))/float64(h.every)))
+	return h.width() - int(math.Round(float64(newest.Sub(at))/float64(h.every)))
 }
 
 // others is the name of what is added up.
@@ -279,7 +293,7 @@ func (c chart) Words() string {
 
 // Ago is what a line had a share of the span ago; NaN before there were samples.
 func (c chart) Ago(l line, share float64) float64 {
-	i := len(l.Values) - 1 - int(math.Round(share*samplesKept))
+	i := len(l.Values) - 1 - int(math.Round(share*float64(c.Width)))
 	if i < 0 {
 		return math.NaN()
 	}

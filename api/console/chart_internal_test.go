@@ -93,9 +93,21 @@ func TestAChartTellsWhatItDraws(t *testing.T) {
 	require.Equal(t, "sent", l.Name)
 	require.InDelta(t, 10, l.Least(), 1e-9)
 	require.InDelta(t, 20, l.Most(), 1e-9)
-	require.Equal(t, "Sends by verdict over the last 5 min, a second; sent: now 17, lowest 10, highest 20", c.Words())
+	require.Equal(t, "Sends by verdict over the last 40 s, a second; sent: now 17, lowest 10, highest 20", c.Words())
 	require.True(t, math.IsNaN(c.Ago(l, .5)), "there was nothing then")
-	require.Equal(t, 150*time.Second, c.Back(.5))
+	require.Equal(t, 20*time.Second, c.Back(.5))
+}
+
+func TestAYoungHistoryFillsItsChart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ samples, width int }{{0, 300}, {1, 40}, {41, 40}, {42, 100}, {101, 100}, {102, 300}, {301, 300}} {
+		h := told(make([]float64, tt.samples)...)
+		require.Equal(t, tt.width, h.width(), tt)
+		if tt.samples > 0 {
+			require.Equal(t, tt.width, h.place(h.samples[tt.samples-1].at))
+			require.Equal(t, tt.width-tt.samples+1, h.place(h.samples[0].at))
+		}
+	}
 }
 
 // Of more lines than can be told apart the smaller ones are added up, and

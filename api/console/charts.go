@@ -163,7 +163,7 @@ func (h history) bands(metric string) []band {
 func (h history) perRule() map[string]spark {
 	out := map[string]spark{}
 	for rule, values := range h.rates(announced, longWindow, time.Minute) {
-		out[rule] = spark{Now: perMinute.text(last(values)), Path: sparkPath(values)}
+		out[rule] = h.spark(perMinute, values)
 	}
 	return out
 }

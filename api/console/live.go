@@ -57,7 +57,7 @@ func (c *Console) parts(view overviewView) ([]livePart, error) {
 		}
 	}
 	for _, p := range []struct{ name, class string }{
-		{"providers", "half card"}, {"queue", "half card"}, {"held", "half card"}, {"checks", "half card"}, {"rules", "wide card"}, {"replicas", "wide card"},
+		{"providers", "half card"}, {"checks", "half card"}, {"queue", "half card"}, {"held", "half card"}, {"rules", "wide card"}, {"replicas", "wide card"},
 	} {
 		if err == nil {
 			err = draw(p.name, p.class, p.name, view)

@@ -9,19 +9,23 @@ import (
 )
 
 // spark is a small line, without axes, with its newest number.
-type spark struct{ Now, Path string }
+type spark struct {
+	Now, Path string
+	Width     int
+}
 
-func sparkPath(values []float64) string {
+func (h history) spark(u unit, values []float64) spark {
+	out := spark{Now: u.text(last(values)), Width: h.width()}
 	most := extreme(values, math.Max)
 	if math.IsNaN(most) {
-		return ""
+		return out
 	}
 	xs := make([]int, len(values))
-	for i := range values {
-		xs[i] = chartWidth - (len(values) - 1 - i)
+	for i, s := range h.samples {
+		xs[i] = h.place(s.at)
 	}
-	path, _ := paths(xs, heights(values, max(most, 1)))
-	return path
+	out.Path, _ = paths(xs, heights(values, max(most, 1)))
+	return out
 }
 
 // bar is one of a row of small bars, in percent of its height.

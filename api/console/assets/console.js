@@ -51,8 +51,31 @@
   var following = null, again = null, patience = 1000;
   var silence = 20000, longest = 30000, asked = 10000;
 
+  // What is pressed stays until it is let go: a click is both, on the same thing.
+  var pressed = null, since = 0, later = [];
+  document.addEventListener("pointerdown", function (e) {
+    pressed = e.target;
+    since = Date.now();
+  });
+  function letGo() {
+    pressed = null;
+    setTimeout(function () { // after the click
+      var waiting = later;
+      later = [];
+      waiting.forEach(function (w) { put(w.element, w.html); });
+    });
+  }
+  document.addEventListener("pointerup", letGo);
+  document.addEventListener("pointercancel", letGo);
+
   // What stands in for the part keeps what its reader has opened, and the place of the keyboard.
   function put(element, html) {
+    later = later.filter(function (w) { return w.element !== element; });
+    // Of a press that takes longer the end may have been missed.
+    if (pressed && element.contains(pressed) && Date.now() - since < 2000) {
+      later.push({ element: element, html: html });
+      return;
+    }
     var focus = document.activeElement;
     var at = focus && element.contains(focus) ? focus : null;
     var place = at && (at.getAttribute("href") || (at.parentNode.id ? "#" + at.parentNode.id : null));
