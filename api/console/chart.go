@@ -126,11 +126,11 @@ func (h history) draw(c chart, lines map[string][]float64, names []string) chart
 }
 
 // width is how many samples an axis of time is long: a young history does not
-// stand in a corner of the whole. With DefaultEvery it is two, five or fifteen minutes.
+// stand in a corner of the whole. With DefaultEvery it is 2, 5, 10 or 15 minutes.
 func (h history) width() int {
 	if len(h.samples) > 0 {
 		age := h.samples[len(h.samples)-1].at.Sub(h.samples[0].at)
-		for _, w := range []int{samplesKept * 2 / 15, samplesKept / 3} {
+		for _, w := range []int{samplesKept * 2 / 15, samplesKept / 3, samplesKept * 2 / 3} {
 			if age <= time.Duration(w)*h.every {
 				return w
 			}

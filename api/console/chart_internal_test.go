@@ -100,7 +100,7 @@ func TestAChartTellsWhatItDraws(t *testing.T) {
 
 func TestAYoungHistoryFillsItsChart(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ samples, width int }{{0, 300}, {1, 40}, {41, 40}, {42, 100}, {101, 100}, {102, 300}, {301, 300}} {
+	for _, tt := range []struct{ samples, width int }{{0, 300}, {1, 40}, {41, 40}, {42, 100}, {101, 100}, {102, 200}, {201, 200}, {202, 300}, {301, 300}} {
 		h := told(make([]float64, tt.samples)...)
 		require.Equal(t, tt.width, h.width(), tt)
 		if tt.samples > 0 {
@@ -155,7 +155,7 @@ func TestTheNewestSamplesAreKept(t *testing.T) {
 	var s samples
 	var early []sample
 	for i := range samplesKept + 50 {
-		s.add(sample{at: time.Unix(int64(i), 0)})
+		s.add(time.Unix(int64(i), 0), nil)
 		if i == 10 {
 			early = s.all()
 		}

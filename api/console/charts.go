@@ -84,14 +84,8 @@ func (h history) oldest() chart {
 	}, oldest, nil)
 }
 
-// announced picks the news of rules: versions that were not known, and those
-// that a run took over from a failed one.
-func announced(s series) (string, bool) {
-	return s.first, s.metric == metricNotifications && (s.second == "new" || s.second == "adopted")
-}
-
 func (h history) news() chart {
-	rates := h.rates(announced, longWindow, time.Minute)
+	rates := h.rates(first(metricNotifications), longWindow, time.Minute)
 	return h.draw(chart{
 		ID: "news", Title: "News by rule", Of: "notifications made " + ofReplica, Unit: perMinute, Empty: "No rule has had news yet.",
 		Head: total(rates), HeadOf: string(perMinute),
@@ -162,7 +156,7 @@ func (h history) bands(metric string) []band {
 // perRule is how much news each rule has now, with a small line of it.
 func (h history) perRule() map[string]spark {
 	out := map[string]spark{}
-	for rule, values := range h.rates(announced, longWindow, time.Minute) {
+	for rule, values := range h.rates(first(metricNotifications), longWindow, time.Minute) {
 		out[rule] = h.spark(perMinute, values)
 	}
 	return out

@@ -6,6 +6,6 @@ import "time"
 // a history.
 func (c *Console) Remember(at time.Time) error {
 	families, err := c.gatherer.Gather()
-	c.samples.add(sampleOf(at, families))
+	c.samples.add(at, families)
 	return err
 }

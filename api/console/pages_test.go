@@ -93,6 +93,17 @@ func TestListsComeInPages(t *testing.T) {
 	}
 }
 
+func TestTheListOfRulesShowsWhatTheirRunsBrought(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec(t, `UPDATE runs SET staged = 12, adopted = 1 WHERE id = 13`)
+	w.exec(t, `UPDATE runs SET staged = 0 WHERE id = 12`)
+	body := page(t, w.signedIn(t), "/rules")
+	require.Contains(t, body, `aria-label="News in the last runs, the newest first: 3, 3, 13, 0"`)
+	require.Contains(t, body, `<rect x="72" y="0" width="6" height="100"></rect>`)
+	require.Equal(t, 1, strings.Count(body, `class="bars"`), "the others have never run")
+}
+
 // What a button was refused for stands on the next page, once.
 func TestARefusalIsToldOnce(t *testing.T) {
 	t.Parallel()

@@ -138,11 +138,13 @@ func TestQuantilesAreThoseOfTheWindow(t *testing.T) {
 	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: metricLatency, Help: "x", Buckets: []float64{1, 2, 4}}, []string{"rule"})
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(latency)
+	var kept samples
 	h := history{every: time.Second}
 	look := func() {
 		families, err := reg.Gather()
 		require.NoError(t, err)
-		h.samples = append(h.samples, sampleOf(time.Unix(int64(len(h.samples)), 0), families))
+		kept.add(time.Unix(int64(len(h.samples)), 0), families)
+		h.samples = kept.all()
 	}
 	observe := func(rule string, times int, v float64) {
 		for range times {

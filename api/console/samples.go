@@ -68,7 +68,9 @@ const (
 	metricBetsRefused   = "bugle_bets_refused_total"
 )
 
-func sampleOf(at time.Time, families []*dto.MetricFamily) sample {
+// sampleOf takes a sample. What has not changed since the one before is shared
+// with it, so that rules at rest cost little.
+func sampleOf(at time.Time, families []*dto.MetricFamily, before sample) sample {
 	out := sample{at: at, values: map[series]float64{}, histograms: map[series]histogram{}}
 	followed := labelsFollowed()
 	for _, f := range families {
@@ -79,6 +81,7 @@ func sampleOf(at time.Time, families []*dto.MetricFamily) sample {
 		for _, m := range f.GetMetric() {
 			key := series{f.GetName(), label(m, labels[0]), label(m, labels[1])}
 			switch {
+			case key.metric == metricNotifications && !isNews(key.second): // no chart shows it
 			case m.GetHistogram() != nil:
 				out.histograms[key] = out.histograms[key].plus(histogramOf(m.GetHistogram()))
 			case m.GetCounter() != nil:
@@ -88,8 +91,17 @@ func sampleOf(at time.Time, families []*dto.MetricFamily) sample {
 			}
 		}
 	}
+	for key, now := range out.histograms {
+		if last := before.histograms[key]; slices.Equal(last.counts, now.counts) && slices.Equal(last.bounds, now.bounds) {
+			out.histograms[key] = last
+		}
+	}
 	return out
 }
+
+// isNews tells whether an outcome of bugle_notifications_total is something to
+// announce: a version that was not known, or that a run took over from a failed one.
+func isNews(outcome string) bool { return outcome == "new" || outcome == "adopted" }
 
 func histogramOf(h *dto.Histogram) (out histogram) {
 	for _, b := range h.GetBucket() {
@@ -126,9 +138,14 @@ type samples struct {
 	list []sample
 }
 
-func (s *samples) add(x sample) {
+func (s *samples) add(at time.Time, families []*dto.MetricFamily) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var before sample
+	if n := len(s.list); n > 0 {
+		before = s.list[n-1]
+	}
+	x := sampleOf(at, families, before)
 	from := max(0, len(s.list)-samplesKept)
 	// A list that was handed out stays as it is.
 	s.list = append(slices.Clone(s.list[from:]), x)
@@ -156,7 +173,7 @@ func (c *Console) keepSampling(ctx context.Context) {
 			failed = ""
 		}
 		if len(families) > 0 {
-			c.samples.add(sampleOf(time.Now(), families))
+			c.samples.add(time.Now(), families)
 		}
 		c.watch.due()
 		select {

@@ -48,7 +48,7 @@
   var live = document.getElementById("live");
   if (!live) return;
   var lost = document.getElementById("lost"), seen = new Date();
-  var following = null, again = null, patience = 1000;
+  var following = null, again = null, patience = 1000, told = false;
   var silence = 20000, longest = 30000, asked = 10000;
 
   // What is pressed stays until it is let go: a click is both, on the same thing.
@@ -134,6 +134,7 @@
       });
     }
     patience = 1000;
+    told = true;
     heard();
   }
   // read takes events as they come, until there are no more.
@@ -161,7 +162,7 @@
   function follow() {
     clearTimeout(again);
     if (following || document.hidden) return;
-    var mine = following = new AbortController(), timer = null, came = false, failed = false;
+    var mine = following = new AbortController(), timer = null, failed = false;
     function alive() {
       clearTimeout(timer);
       timer = setTimeout(function () { mine.abort(); }, silence);
@@ -171,7 +172,7 @@
       if (answer.status === 401 || answer.status === 403) return location.reload(); // the session has ended
       if (answer.status === 429 || answer.status === 503) return askNow(mine.signal);
       if (!answer.ok) throw new Error("status " + answer.status);
-      came = true;
+      told = false;
       return read(answer.body.getReader(), alive);
     }).catch(function () {
       failed = true;
@@ -181,8 +182,9 @@
       following = null;
       if (failed) missed();
       // All that have lost the same server must not come back at once.
-      again = setTimeout(follow, came ? 200 : patience * (0.7 + 0.6 * Math.random()));
-      if (!came) patience = Math.min(patience * 2, longest);
+      again = setTimeout(follow, patience * (0.7 + 0.6 * Math.random()));
+      if (!told) patience = Math.min(patience * 2, longest);
+      told = false;
     });
   }
   function leave() {
