@@ -17,8 +17,18 @@ func TestAnAxisHoldsItsValues(t *testing.T) {
 		u       unit
 		v, want float64
 	}{
-		{perSecond, 0, 1}, {perSecond, 1, 1}, {perSecond, 1.1, 2}, {perSecond, 130, 200}, {amount, 0, 2}, {amount, 9001, 10000}, {amount, 100, 100},
-		{duration, 0, .1}, {duration, 2.3, 4}, {duration, 95, 120}, {duration, 7000, 7200}, {perSecond, math.NaN(), 1},
+		{perSecond, 0, 1},
+		{perSecond, 1, 1},
+		{perSecond, 1.1, 2},
+		{perSecond, 130, 200},
+		{amount, 0, 2},
+		{amount, 9001, 10000},
+		{amount, 100, 100},
+		{duration, 0, .1},
+		{duration, 2.3, 4},
+		{duration, 95, 120},
+		{duration, 7000, 7200},
+		{perSecond, math.NaN(), 1},
 	} {
 		require.InDelta(t, tt.want, tt.u.top(tt.v), 1e-9, "%q %v", tt.u, tt.v)
 	}
@@ -39,9 +49,22 @@ func TestNumbersAreShort(t *testing.T) {
 		v    float64
 		want string
 	}{
-		{perSecond, 0, "0"}, {perSecond, .01, "<0.1"}, {perSecond, .25, "0.3"}, {perSecond, 9.96, "10"}, {perSecond, 12.4, "12"}, {perMinute, 1234, "1\u202f234"},
-		{amount, 2.5, "3"}, {amount, math.NaN(), "–"}, {duration, 0, "0 s"}, {duration, .0424, "42 ms"}, {duration, .9999, "1 s"}, {duration, 2.34, "2.3 s"},
-		{duration, 9.99, "10 s"}, {duration, 119, "119 s"}, {duration, 120, "2 min"}, {duration, 7200, "2 h"},
+		{perSecond, 0, "0"},
+		{perSecond, .01, "<0.1"},
+		{perSecond, .25, "0.3"},
+		{perSecond, 9.96, "10"},
+		{perSecond, 12.4, "12"},
+		{perMinute, 1234, "1\u202f234"},
+		{amount, 2.5, "3"},
+		{amount, math.NaN(), "–"},
+		{duration, 0, "0 s"},
+		{duration, .0424, "42 ms"},
+		{duration, .9999, "1 s"},
+		{duration, 2.34, "2.3 s"},
+		{duration, 9.99, "10 s"},
+		{duration, 119, "119 s"},
+		{duration, 120, "2 min"},
+		{duration, 7200, "2 h"},
 	} {
 		require.Equal(t, tt.want, tt.u.text(tt.v), "%q %v", tt.u, tt.v)
 	}
