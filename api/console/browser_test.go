@@ -500,6 +500,14 @@ func overviewRenews(t *testing.T, b *tab) {
 	b.see(t, "#live-chart-sends table", "retry")
 	require.Equal(t, "numbers-sends", b.ask(t, `document.activeElement.parentNode.id`))
 	require.Equal(t, before, b.ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
+
+	// What is pressed stays until it is let go, else the click would be lost.
+	b.ask(t, `Date.now = () => 0; pressed = document.querySelector("#live-chart-sends summary"); pressed.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true})); ""`)
+	b.work.attempts.WithLabelValues("ably", "blocked", "forbidden").Add(2)
+	b.see(t, "#live-chart-providers .legend", "ably")
+	require.Equal(t, "true", b.ask(t, `String(pressed.isConnected)`))
+	b.ask(t, `pressed.dispatchEvent(new PointerEvent("pointerup", {bubbles: true})); ""`)
+	b.see(t, "#live-chart-sends .legend", "blocked")
 	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`))
 	b.quiet(t)
 }
@@ -615,6 +623,9 @@ func TestEveryPageFits(t *testing.T) {
 		b.open(t, path)
 		shot(t, b, name)
 	}
+	b.open(t, "/")
+	b.ask(t, `document.querySelectorAll("#live details").forEach(d => { d.open = true; }); ""`)
+	shot(t, b, "overview-numbers")
 	b.open(t, "/rules/bet-settled")
 	b.do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
 	b.see(t, ".notice.warn", "Paused by alice")
