@@ -423,7 +423,7 @@ func gateOf(r Reason) string {
 		return gateOwner
 	case ReasonNewer:
 		return gateNewest
-	case ReasonSelfExclusion, ReasonCoolOff, ReasonAccountClosed, ReasonJurisdiction, ReasonSuppressed:
+	case ReasonSelfExclusion, ReasonCoolOff, ReasonAccountClosed, ReasonJurisdiction, ReasonSuppressed, ReasonNotImported:
 		return gateSuppressions
 	case ReasonUnchanged:
 		return gateUnchanged

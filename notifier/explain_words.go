@@ -86,6 +86,9 @@ func deviceDetail(e *ExplainedDelivery) string {
 }
 
 func suppressionDetail(v View, reason Reason, stopped Stopped) string {
+	if reason == ReasonNotImported {
+		return "no import of suppressions has succeeded yet"
+	}
 	if stopped.Reason != "" {
 		return fmt.Sprintf("%s (class %s), set by %s at %s", stopped.Reason, stopped.Suppressed, stopped.SetBy, utc(stopped.SetAt))
 	}
@@ -230,6 +233,8 @@ func waits(e *ExplainedDelivery, reason Reason, tail string, now Decision, last 
 		return fmt.Sprintf("It waits for room, until %s%s.", until, tail)
 	case reason == ReasonStopped:
 		return fmt.Sprintf("It waits for sending to be started again%s. It expires at %s.", tail, utc(e.ExpiresAt))
+	case reason == ReasonNotImported:
+		return fmt.Sprintf("It waits until it is known who must not be sent to%s. It expires at %s.", tail, utc(e.ExpiresAt))
 	case e.Asked && now.State != "":
 		return fmt.Sprintf("It waits for its turn, and as things are now it will end as %s (%s)%s.", now.State, reason, tail)
 	case e.Asked && !now.Until.IsZero():

@@ -51,6 +51,9 @@ const (
 	ReasonJurisdiction Reason = "jurisdiction"
 	// ReasonSuppressed: a suppression stops it whose reason this binary does not know.
 	ReasonSuppressed Reason = "suppressed"
+	// ReasonNotImported: nobody knows yet who must not be sent to, because no import of suppressions
+	// has ever succeeded; what is queued waits.
+	ReasonNotImported Reason = "not_imported"
 	// ReasonShadow: the rule does everything but the send.
 	ReasonShadow Reason = "shadow"
 	// ReasonUnreadable: what is on record about it makes no sense.
@@ -99,11 +102,16 @@ type Gates struct {
 	OptIn map[string]bool
 	// Loud lists the classes that do not care for quiet hours.
 	Loud map[Class]bool
+	// AwaitImport says that suppressions are imported: until that has succeeded once, nothing is sent.
+	AwaitImport bool
 	// Caps bound how often a user is told something.
 	Caps FrequencyCaps
 	// zones remembers the zones of quiet hours; nil remembers none.
 	zones *zones
 }
+
+// importWait is when a delivery looks again that waits for the first import.
+const importWait = 5 * time.Second
 
 // Decide runs the gates in their order. rule is nil when it has been removed.
 func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
@@ -122,6 +130,9 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 		return Decision{State: Cancelled, Reason: ReasonDeviceReassigned}
 	case v.Newer:
 		return Decision{State: Superseded, Reason: ReasonNewer}
+	}
+	if g.AwaitImport && !v.Imported {
+		return Decision{Until: now.Add(importWait), Reason: ReasonNotImported}
 	}
 	// Before everything that a user can wish for, and before what was told: nothing passes by it.
 	if s := stopped(v, now); s != nil {

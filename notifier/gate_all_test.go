@@ -46,6 +46,7 @@ func gateCases() []gateCase {
 		{"device inactive", func(v *notifier.View, _ **notifier.Rule) { v.Device.State = devices.Inactive }, notifier.Cancelled, notifier.ReasonDeviceInactive},
 		{"device reassigned", func(v *notifier.View, _ **notifier.Rule) { v.Device.User = "eve" }, notifier.Cancelled, notifier.ReasonDeviceReassigned},
 		{"newer", func(v *notifier.View, _ **notifier.Rule) { v.Newer = true }, notifier.Superseded, notifier.ReasonNewer},
+		{"not imported", func(v *notifier.View, _ **notifier.Rule) { v.Imported = false }, "", notifier.ReasonNotImported},
 		{"self-exclusion", suppressedFor(notifier.ReasonSelfExclusion, notifier.SuppressService), notifier.Suppressed, notifier.ReasonSelfExclusion},
 		{"cool-off", suppressedFor(notifier.ReasonCoolOff, notifier.SuppressService), notifier.Suppressed, notifier.ReasonCoolOff},
 		{"account closed", suppressedFor(notifier.ReasonAccountClosed, notifier.SuppressAll), notifier.Suppressed, notifier.ReasonAccountClosed},
@@ -67,8 +68,9 @@ func gateCases() []gateCase {
 
 func testGates() notifier.Gates {
 	return notifier.Gates{
-		OptIn: map[string]bool{"tips": true},
-		Caps:  notifier.FrequencyCaps{{Category: "tips", Limit: 1, Window: time.Hour, Over: notifier.OverDrop}},
+		OptIn:       map[string]bool{"tips": true},
+		AwaitImport: true,
+		Caps:        notifier.FrequencyCaps{{Category: "tips", Limit: 1, Window: time.Hour, Over: notifier.OverDrop}},
 	}
 }
 
@@ -76,7 +78,7 @@ func testGates() notifier.Gates {
 func openView() (notifier.View, *notifier.Rule) {
 	v := notifier.View{
 		User: "ann", ExpiresAt: gateNow.Add(time.Hour), Device: devices.Device{ID: "a1", User: "ann", State: devices.Active},
-		Preferences: devices.Preferences{OptedIn: []string{"tips"}}, Frequency: &notifier.FrequencyVerdict{},
+		Preferences: devices.Preferences{OptedIn: []string{"tips"}}, Frequency: &notifier.FrequencyVerdict{}, Imported: true,
 	}
 	v.Category, v.Class = "tips", notifier.Marketing
 	return v, &notifier.Rule{ID: "r", Class: notifier.Marketing, Audience: notifier.Audience{Kind: notifier.AudienceUser}}

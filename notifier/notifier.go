@@ -28,6 +28,8 @@ type Config struct {
 	Caps FrequencyCaps
 	// Spread is as in DispatcherConfig.
 	Spread time.Duration
+	// AwaitImport says that suppressions are imported: nothing is sent until that has succeeded once.
+	AwaitImport bool
 	// Owner names this replica; no two running replicas may share one.
 	Owner string
 	// Retention says how long is kept what has ended.
@@ -63,7 +65,7 @@ func New(c Config) (*Notifier, error) {
 		return nil, errors.New("notifier needs rules, a source, a ledger, a retirer and an owner")
 	}
 	metrics, rules := NewMetrics(c.Registerer), NewRules(c.Rules)
-	gates := Gates{OptIn: c.OptIn, Loud: c.Loud, Caps: c.Caps}
+	gates := Gates{OptIn: c.OptIn, Loud: c.Loud, Caps: c.Caps, AwaitImport: c.AwaitImport}
 	dispatcher, err := NewDispatcher(DispatcherConfig{
 		Queue: c.Ledger, Frequency: c.Ledger, Quotas: c.Ledger, Rules: rules, Senders: c.Senders, Retirer: c.Retirer, Gates: gates, Spread: c.Spread,
 		Owner: c.Owner, Metrics: metrics, Log: c.Log,

@@ -54,6 +54,8 @@ type View struct {
 	Frequency *FrequencyVerdict
 	// Stopped says that an operator has stopped the rule, or all sending.
 	Stopped bool
+	// Imported says that an import of suppressions has succeeded, however long ago.
+	Imported bool
 	// Newer says that the thread has a newer released notification.
 	Newer bool
 	// Told says that an older notification of the thread was, or may have been, sent to this device.

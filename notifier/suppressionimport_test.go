@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -217,5 +218,80 @@ func TestAnImportedSuppressionStopsWhatItsClassSays(t *testing.T) {
 		<-done
 		require.Len(t, w.accepted(), 1)
 		require.Contains(t, w.accepted()[0], "won y")
+	})
+}
+
+// Before the first import nobody knows who must not be sent to.
+func TestNothingIsSentBeforeTheFirstImport(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("phone-ann", "ann")
+		w.device("phone-bob", "bob")
+		w.configure = func(c *notifier.Config) { c.AwaitImport = true }
+		e := &exclusions{}
+		q, err := notifier.CompileImport("@every 1m", "SELECT user_id, reason, class FROM exclusions;", 5)
+		require.NoError(t, err)
+		i := notifier.NewImporter(q, e, w.ledger, "replica-1", nil, zerolog.Nop())
+		ctx, cancel := context.WithCancel(t.Context())
+		imports := make(chan error, 1)
+		ann := excluded("ann")
+		ann["class"] = "all"
+		e.say([]notifier.Row{ann}, errCut)
+		w.runWhile(2*time.Minute, func() {
+			go func() { imports <- i.Run(ctx) }()
+			time.Sleep(3 * time.Second)
+			w.settle("b1", "ann", "WON")
+			w.settle("b2", "bob", "WON")
+			time.Sleep(time.Minute)
+			require.Empty(t, w.attempts())
+			require.Equal(t, map[string]int{"queued/not_imported": 2}, w.states())
+			x := w.explain(1)
+			require.Regexp(t, `^It waits until it is known who must not be sent to: no import of suppressions has succeeded yet`, x.Deliveries[0].Explanation)
+			e.say([]notifier.Row{ann}, nil)
+		})
+		require.Equal(t, []string{"won b2→tok-phone-bob"}, w.accepted())
+		require.Equal(t, map[string]int{"sent": 1, "suppressed/self_exclusion": 1}, w.states())
+
+		// Afterwards the list stands, however old it is.
+		e.say(nil, errCut)
+		w.runWhile(time.Minute, func() {
+			time.Sleep(3 * time.Second)
+			w.settle("b3", "bob", "WON")
+		})
+		require.Equal(t, []string{"won b2→tok-phone-bob", "won b3→tok-phone-bob"}, w.accepted())
+		cancel()
+		require.NoError(t, <-imports)
+	})
+}
+
+// Of several rows for a user and reason all hold, and the widest times.
+func TestRowsForTheSameUserAndReasonCountTogether(t *testing.T) {
+	t.Parallel()
+	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
+		at := func(day int) string { return time.Date(2026, 9, day, 0, 0, 0, 0, time.UTC).Format(time.RFC3339) }
+		row := func(user string, from, until any, class string) notifier.Row {
+			return notifier.Row{"user_id": user, "reason": "cool_off", "from": from, "until": until, "class": class}
+		}
+		rows := []notifier.Row{
+			row("ann", at(3), at(4), "service"), row("ann", at(1), at(2), "all"), row("ann", at(6), at(7), "service"),
+			row("bob", at(3), nil, "all"), row("bob", nil, at(4), "service"),
+			row("cid", nil, at(4), "service"), row("cid", at(3), nil, "service"),
+			row("dan", at(1), at(9), "service"), row("dan", at(2), at(3), "service"),
+		}
+		want := []string{
+			"ann all 2026-09-01 2026-09-07", "bob all 0001-01-01 0001-01-01", "cid service 0001-01-01 0001-01-01", "dan service 2026-09-01 2026-09-09",
+		}
+		for range 2 { // in either order
+			e.say(rows, nil)
+			next()
+			list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
+			require.NoError(t, err)
+			var got []string
+			for _, s := range list {
+				got = append(got, fmt.Sprintf("%s %s %s %s", s.User, s.Class, s.From.Format(time.DateOnly), s.Until.Format(time.DateOnly)))
+			}
+			require.Equal(t, want, got)
+			slices.Reverse(rows)
+		}
 	})
 }

@@ -119,7 +119,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	}
 	a.notifier, err = notifier.New(notifier.Config{
 		Rules: rules, Source: source, Ledger: ledger, Retirer: registry, OptIn: optIn(cfg),
-		Loud: loud(cfg), Spread: spread(cfg), Caps: frequencyCaps(cfg),
+		Loud: loud(cfg), Spread: spread(cfg), Caps: frequencyCaps(cfg), AwaitImport: cfg.Suppressions.Import.Enabled(),
 		Retention: notifier.Retention{Deliveries: time.Duration(cfg.Retention.Deliveries), Runs: time.Duration(cfg.Retention.Runs)},
 		Senders:   senders, Owner: owner, Version: Version(), Log: log, Registerer: metrics,
 	})

@@ -157,7 +157,8 @@ func (l *Ledger) viewQuery() string {
 		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
 			FROM (SELECT o.reason, o.class, o.from_at, o.until_at, o.set_by, o.set_at FROM suppressions o WHERE o.user_id = d.user_id
 				UNION ALL SELECT i.reason, i.class, i.from_at, i.until_at, i.set_by, i.set_at FROM imported_suppressions i WHERE i.user_id = d.user_id) s),
-		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id))
+		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id)),
+		EXISTS (SELECT 1 FROM suppression_imports i WHERE i.succeeded_at > 0)
 		FROM ` + l.records("id BIGINT") + ` CROSS JOIN deliveries d
 		CROSS JOIN notifications n
 		LEFT JOIN devices v ON v.id = d.device_id
@@ -187,7 +188,7 @@ func scanView(r *sql.Rows, readAt time.Time, decoded map[notifier.NotificationID
 		&v.Notification.ID, &v.Rule, &v.Key, &v.Version, &v.VersionHash, &v.Order, &v.Notification.User, &v.Variant, &v.Category,
 		&v.Class, &v.Thread, &row, &due, &created,
 		&d.ID, &d.User, &d.Platform, &d.Target.Kind, &target, &d.Generation, &d.State, &d.Locale, &d.TimeZone,
-		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &v.Unchanged, &suppressions, &v.Stopped)
+		&muted, &optedIn, &quiet, &v.RulesInForce, &inForceSince, &v.Newer, &v.Told, &v.Unchanged, &suppressions, &v.Stopped, &v.Imported)
 	if err != nil {
 		return v, err
 	}

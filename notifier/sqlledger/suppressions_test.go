@@ -276,3 +276,29 @@ func TestPagesHoldBothListsOnce(t *testing.T) {
 		})
 	}
 }
+
+// Whatever is said otherwise, if only by a microsecond, is a change.
+func TestASuppressionThatDiffersInAnythingReplacesTheOther(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		first := notifier.Suppression{
+			User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll, Note: "by phone",
+			From: time.Date(2026, 9, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC),
+		}
+		require.Equal(t, 1, b.suppress(alice, first))
+		for name, change := range map[string]func(*notifier.Suppression){
+			"later":    func(s *notifier.Suppression) { s.From = s.From.Add(time.Microsecond) },
+			"always":   func(s *notifier.Suppression) { s.From = time.Time{} },
+			"longer":   func(s *notifier.Suppression) { s.Until = s.Until.Add(time.Microsecond) },
+			"for good": func(s *notifier.Suppression) { s.Until = time.Time{} },
+			"class":    func(s *notifier.Suppression) { s.Class = notifier.SuppressService },
+			"note":     func(s *notifier.Suppression) { s.Note = "" },
+		} {
+			other := first
+			change(&other)
+			require.Equal(t, 1, b.suppress(alice, other), name)
+			require.True(t, b.suppressions(notifier.SuppressionQuery{User: "ann"})[0].Same(other), name)
+			require.Equal(t, 1, b.suppress(alice, first), name)
+			require.Equal(t, 0, b.suppress(alice, first), name)
+		}
+	})
+}
