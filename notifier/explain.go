@@ -18,6 +18,8 @@ const (
 	MaxExplained = 200
 	// explainedThread is how many notifications of a thread are named, the newest ones.
 	explainedThread = 50
+	// badRowsTold is how many bad rows that name a user are told of.
+	badRowsTold = 5
 )
 
 // ExplainLedger is what an Explainer asks the ledger. It changes nothing.
@@ -42,6 +44,9 @@ type ExplainLedger interface {
 	RunsOf(ctx context.Context, ids []RunID) ([]RunRecord, error)
 	// Standing returns what is known of a rule.
 	Standing(ctx context.Context, rule string) (RuleStanding, error)
+	// BadRowsNaming returns rows in which a column has the user's id and of which no notification was
+	// made, at most limit of them, among the newest bad rows.
+	BadRowsNaming(ctx context.Context, user devices.UserID, limit int) ([]BadRowRecord, error)
 	// Deliveries returns a page of deliveries.
 	Deliveries(ctx context.Context, q DeliveryQuery) ([]DeliveryRecord, error)
 	// Attempts returns the attempts of deliveries, oldest first.

@@ -20,6 +20,10 @@ var ErrUnknownSuppression error = fault.New(fault.NotFound, "there is no such su
 // MaxSuppressionNote bounds the note of a suppression, in characters.
 const MaxSuppressionNote = 500
 
+// suppressionsOfUser is more than one user can have: one for each reason on each of
+// the two lists, and those for reasons that only a newer binary knows.
+const suppressionsOfUser = 100
+
 // SuppressionClass says what a suppression stops. Each class stops what the one
 // before it stops, and more.
 type SuppressionClass string

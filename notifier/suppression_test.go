@@ -10,10 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
@@ -173,5 +175,44 @@ func TestEachPushSaysByWhenItsRequestMustBegin(t *testing.T) {
 		p := w.attempts()[0]
 		require.True(t, p.BeginBy.After(p.at))
 		require.Less(t, p.BeginBy.Sub(p.at), time.Second)
+	})
+}
+
+// Two lists with a suppression for each reason: the one that counts may come last.
+func TestOfManySuppressionsOfAUserNoneIsOverlooked(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		turn, ok, err := w.ledger.BeginImport(t.Context(), "r1", time.Minute, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		var over []notifier.Suppression
+		for _, reason := range notifier.SuppressionReasons() {
+			over = append(over, notifier.Suppression{User: "ann", Reason: reason, Until: time.Now().Add(-time.Hour)})
+		}
+		_, err = w.ledger.Suppress(t.Context(), operator, over)
+		require.NoError(t, err)
+		for i := range over {
+			if over[i].Reason == notifier.ReasonSelfExclusion {
+				over[i].Until = time.Time{}
+			}
+		}
+		_, err = w.ledger.SetImported(t.Context(), turn, time.Minute, over)
+		require.NoError(t, err)
+		tester, err := notifier.NewTester(notifier.TesterConfig{
+			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger, Suppressions: w.ledger, Stops: w.ledger, Log: zerolog.Nop(),
+		})
+		require.NoError(t, err)
+		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
+		require.ErrorIs(t, err, notifier.ErrSuppressed)
+		require.Empty(t, w.attempts())
+
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+		require.NoError(t, err)
+		x, err := notifier.NewExplainer(notifier.ExplainerConfig{Ledger: w.ledger, Directory: nobody{}, Rules: func() *notifier.RuleSet { return rules }})
+		require.NoError(t, err)
+		told, err := x.Timeline(t.Context(), notifier.TimelineQuery{User: "ann"})
+		require.NoError(t, err)
+		require.Len(t, told.Suppressions, 8)
 	})
 }

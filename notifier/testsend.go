@@ -99,6 +99,7 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	if d.State != devices.Active {
 		return TestResult{}, ErrDeviceNotActive
 	}
+	asked := time.Now()
 	stops, err := t.stops.Stops(ctx)
 	if err != nil {
 		return TestResult{}, fmt.Errorf("read stops: %w", err)
@@ -106,7 +107,7 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	if slices.ContainsFunc(stops, func(s Stop) bool { return s.Rule == "" }) {
 		return TestResult{}, ErrSendingStopped
 	}
-	listed, err := t.suppressions.Suppressions(ctx, SuppressionQuery{User: d.User, Limit: len(SuppressionReasons()) + 1})
+	listed, err := t.suppressions.Suppressions(ctx, SuppressionQuery{User: d.User, Limit: suppressionsOfUser})
 	if err != nil {
 		return TestResult{}, fmt.Errorf("read suppressions: %w", err)
 	}
@@ -134,7 +135,7 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	sendCtx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
 	started := time.Now()
-	o := sender.Send(sendCtx, Push{Platform: d.Platform, Target: d.Target, Message: Message{
+	o := sender.Send(sendCtx, Push{Platform: d.Platform, Target: d.Target, BeginBy: asked.Add(beginAge), Message: Message{
 		// A thread and a number of its own, so that it replaces nothing and a second
 		// test is shown too. Negative, so that an app which keeps the largest number
 		// that it has seen drops no real notification after it.

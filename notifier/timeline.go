@@ -48,6 +48,8 @@ type UserStanding struct {
 	Stops        []Stop
 	// Rules is how far each rule in force has read that is for single users.
 	Rules []RuleReach
+	// BadRows are rows that name the user and made no notification, the newest ones.
+	BadRows []BadRowRecord
 	// Summary says in plain words what decides whether the user is told anything now.
 	Summary []string
 }
@@ -57,7 +59,9 @@ type RuleReach struct {
 	Rule string
 	// Until is up to which arrival its rows have been read; the time of its last run without a
 	// watermark, and zero when it has never run.
-	Until  time.Time
+	Until time.Time
+	// From is the arrival before which the rule reads nothing; zero without a watermark.
+	From   time.Time
 	Paused bool
 }
 
@@ -209,10 +213,13 @@ func (x *Explainer) standing(ctx context.Context, user devices.UserID) (s UserSt
 	if s.Preferences, err = x.directory.Preferences(ctx, user); err != nil {
 		return s, err
 	}
-	if s.Suppressions, err = x.ledger.Suppressions(ctx, SuppressionQuery{User: user, Limit: len(SuppressionReasons()) + 1}); err != nil {
+	if s.Suppressions, err = x.ledger.Suppressions(ctx, SuppressionQuery{User: user, Limit: suppressionsOfUser}); err != nil {
 		return s, err
 	}
 	if s.Stops, err = x.ledger.Stops(ctx); err != nil {
+		return s, err
+	}
+	if s.BadRows, err = x.ledger.BadRowsNaming(ctx, user, badRowsTold); err != nil {
 		return s, err
 	}
 	for _, r := range x.rules().All() {
@@ -226,7 +233,7 @@ func (x *Explainer) standing(ctx context.Context, user devices.UserID) (s UserSt
 		reach := RuleReach{Rule: r.ID, Paused: known.Control.Paused || r.Mode == ModePaused}
 		switch {
 		case r.Watermark != nil && known.Progress != nil:
-			reach.Until = known.Progress.Position
+			reach.Until, reach.From = known.Progress.Position, known.Progress.StartAt
 		case r.Watermark == nil && known.LastRun != nil:
 			reach.Until = known.LastRun.TickAt
 		}
@@ -285,6 +292,9 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 		}
 		say("%s wants quiet from %s to %s, %s time.", s.User, q.From, q.To, zone)
 	}
+	for _, b := range s.BadRows {
+		say("A row of %s that names %s made no notification: %s (%s), last read at %s. It is among the bad rows.", b.Rule, s.User, b.Reason, b.Detail, utc(b.LastSeen))
+	}
 	for _, r := range s.Rules {
 		paused := ""
 		if r.Paused {
@@ -294,8 +304,12 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 			say("%s has not read anything yet.%s", r.Rule, paused)
 			continue
 		}
-		say("%s has read what arrived until %s: a row from before that is below, or its query does not return it, or it is among the bad rows.%s",
-			r.Rule, utc(r.Until), paused)
+		from := ""
+		if !r.From.IsZero() {
+			from = " What arrived before " + utc(r.From) + " is not read at all."
+		}
+		say("%s has read what arrived until %s: a row from before that is below, or its query does not return it, or it is among the bad rows.%s%s",
+			r.Rule, utc(r.Until), from, paused)
 	}
 	return out
 }

@@ -94,20 +94,22 @@ func decodeRow(text string) (row notifier.Row, err error) {
 // BadRows returns a page of bad rows, those first seen last first: unlike the
 // last time they were seen, that never changes while somebody turns the pages.
 func (l *Ledger) BadRows(ctx context.Context, q notifier.BadRowQuery) ([]notifier.BadRowRecord, error) {
-	out, err := list(ctx, l, badRowsStatement(q), func(r *sql.Rows) (b notifier.BadRowRecord, err error) {
-		var first, last int64
-		var row string
-		if err = r.Scan(&b.Rule, &b.Hash, &b.Reason, &b.Detail, &row, &b.Times, &first, &last); err != nil {
-			return b, err
-		}
-		b.FirstSeen, b.LastSeen = sqldb.Time(first), sqldb.Time(last)
-		b.Row, err = decodeRow(row)
-		return b, err
-	})
+	out, err := list(ctx, l, badRowsStatement(q), scanBadRow)
 	if err != nil {
 		return nil, fmt.Errorf("list bad rows: %w", err)
 	}
 	return out, nil
+}
+
+func scanBadRow(r *sql.Rows) (b notifier.BadRowRecord, err error) {
+	var first, last int64
+	var row string
+	if err = r.Scan(&b.Rule, &b.Hash, &b.Reason, &b.Detail, &row, &b.Times, &first, &last); err != nil {
+		return b, err
+	}
+	b.FirstSeen, b.LastSeen = sqldb.Time(first), sqldb.Time(last)
+	b.Row, err = decodeRow(row)
+	return b, err
 }
 
 func badRowsStatement(q notifier.BadRowQuery) *statement {

@@ -302,3 +302,35 @@ func TestASuppressionThatDiffersInAnythingReplacesTheOther(t *testing.T) {
 		}
 	})
 }
+
+// An import is fenced by the number of its turn: a replica that comes back to an import of its own that
+// it has begun anew since, or whose lease has lapsed, writes nothing.
+func TestAnImportWritesOnlyInItsOwnTurn(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		begin := func() notifier.ImportTurn {
+			turn, ok, err := b.ledger.BeginImport(t.Context(), "r1", time.Minute, func(notifier.ImportState) bool { return true })
+			require.NoError(t, err)
+			require.True(t, ok)
+			return turn
+		}
+		ann := []notifier.Suppression{{User: "ann", Reason: notifier.ReasonCoolOff}}
+		key := []notifier.SuppressionKey{{User: "ann", Reason: notifier.ReasonCoolOff}}
+		first := begin()
+		_, err := b.ledger.SetImported(t.Context(), first, time.Minute, ann)
+		require.NoError(t, err)
+		require.NoError(t, b.ledger.EndImport(t.Context(), first, true, 0))
+		second := begin()
+		_, err = b.ledger.LiftImported(t.Context(), first, time.Minute, key)
+		require.ErrorIs(t, err, notifier.ErrImportLost)
+		require.NoError(t, b.ledger.EndImport(t.Context(), first, false, 0), "it ends nobody's turn")
+		_, ok, err := b.ledger.BeginImport(t.Context(), "r2", time.Minute, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.False(t, ok)
+		b.set(`UPDATE suppression_imports SET lease_until = 1`)
+		_, err = b.ledger.LiftImported(t.Context(), second, time.Minute, key)
+		require.ErrorIs(t, err, notifier.ErrImportLost)
+		_, err = b.ledger.SetImported(t.Context(), second, time.Minute, ann)
+		require.ErrorIs(t, err, notifier.ErrImportLost)
+		require.Len(t, b.suppressions(notifier.SuppressionQuery{}), 1)
+	})
+}

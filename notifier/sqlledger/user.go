@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/bugle-push/bugle/devices"
@@ -258,4 +259,30 @@ func (l *Ledger) awaitFanOut(ctx context.Context, tx *sql.Tx) error {
 		return fmt.Errorf("wait for fan-out: %w", err)
 	}
 	return nil
+}
+
+// badRowsSearched is how many bad rows, the newest ones, are looked through for one user.
+const badRowsSearched = 1000
+
+// BadRowsNaming implements notifier.ExplainLedger. The database looks for the id as JSON writes it, and so
+// sends few rows; whether it is the value of a column is seen here.
+func (l *Ledger) BadRowsNaming(ctx context.Context, user devices.UserID, limit int) ([]notifier.BadRowRecord, error) {
+	text, err := json.Marshal(string(user))
+	if err != nil {
+		return nil, fmt.Errorf("encode user: %w", err)
+	}
+	var s statement
+	s.text(`SELECT rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen FROM (`)
+	s.text(`SELECT * FROM bad_rows ORDER BY first_seen DESC, rule_id DESC, row_hash DESC`)
+	s.limit(badRowsSearched)
+	s.text(`) b WHERE TRUE`)
+	like := strings.NewReplacer(`!`, `!!`, `%`, `!%`, `_`, `!_`).Replace(strings.Trim(string(text), `"`))
+	s.and(`source_row LIKE ? ESCAPE '!'`, "%"+like+"%")
+	s.text(` ORDER BY first_seen DESC, rule_id DESC, row_hash DESC`)
+	found, err := list(ctx, l, &s, scanBadRow)
+	if err != nil {
+		return nil, fmt.Errorf("list bad rows of a user: %w", err)
+	}
+	found = slices.DeleteFunc(found, func(b notifier.BadRowRecord) bool { return !b.Row.Names(string(user)) })
+	return found[:min(len(found), limit)], nil
 }
