@@ -118,3 +118,32 @@ func TestVerdictsAreRemovedWhenTheyCountNowhere(t *testing.T) {
 		require.Equal(t, 2, b.count(`SELECT COUNT(*) FROM frequency`))
 	})
 }
+
+// Room is given back only when no device of the user was told, may have been or still can be.
+func TestRoomIsKeptWhileADeviceOfTheUserCanStillBeTold(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		for other, want := range map[string]int{
+			`state = 'queued'`: 1, `state = 'leased'`: 1, `state = 'sent'`: 1, `state = 'unconfirmed'`: 1, `state = 'expired', unknowns = 1`: 1,
+			`state = 'gone'`: 0, `state = 'suppressed'`: 0, `state = 'expired'`: 0,
+		} {
+			user := devices.UserID("ann " + other)
+			b.devices(string(user), 2)
+			b.release("settled", b.bet("bet of "+string(user), string(user), "WON", 1))
+			_, _, err := b.ledger.FanOut(t.Context(), 100)
+			require.NoError(t, err)
+			id := b.count(`SELECT id FROM notifications WHERE user_id = $1`, string(user))
+			_, err = b.ledger.Reserve(t.Context(), notifier.FrequencyCaps{{Classes: []notifier.Class{notifier.Marketing}, Limit: 9, Window: time.Hour}},
+				[]notifier.FrequencyRequest{frequencyRequest(string(user), id)})
+			require.NoError(t, err)
+			claims := b.claim("settled", "r1", 1, time.Minute)
+			require.Len(t, claims, 1)
+			b.set(`UPDATE deliveries SET `+other+` WHERE user_id = $1 AND id <> $2`, string(user), int64(claims[0].ID))
+			b.record("r1", notifier.Result{
+				Claim: claims[0], State: notifier.Gone, Reason: "unregistered",
+				Unused: &notifier.FrequencyKey{User: user, Notification: notifier.NotificationID(id)},
+			})
+			require.Equal(t, want, b.count(`SELECT COUNT(*) FROM frequency WHERE user_id = $1`, string(user)), other)
+			b.set(`UPDATE deliveries SET state = 'cancelled' WHERE state = 'queued'`)
+		}
+	})
+}
