@@ -153,8 +153,12 @@ func adminExamples() map[string][]adminExample {
 			Rule: rule, Since: now.Add(-time.Minute), Until: now, Rows: 1, News: map[string]int{"new": 1}, Bad: []AdminPreviewBadRow{},
 			Notifications: []AdminPreviewNotification{previewExample()},
 		})},
-		"list-runs":  {tells("held_runs", "One run is held", map[string]any{"state": "held"}, AdminRunList{Runs: []AdminRun{held}})},
-		"get-run":    {tells("run", "It is held", withID(12), shown), refuses("unknown_run", "There is none", withID(99), 404, notifier.ErrUnknownRun)},
+		"list-runs": {tells("held_runs", "One run is held", map[string]any{"state": "held"}, AdminRunList{Runs: []AdminRun{held}})},
+		"get-run":   {tells("run", "It is held", withID(12), shown), refuses("unknown_run", "There is none", withID(99), 404, notifier.ErrUnknownRun)},
+		"list-run-notifications": {tells("of_a_run", "What it made", map[string]any{"id": 15, "limit": 20}, AdminRunNotificationList{Notifications: []AdminRunNotification{{
+			ID: 41, Key: `{"BET_ID":"b-7"}`, Version: 1, Audience: "user", User: user, Variant: "won", Category: "win",
+			State: "released", CreatedAt: now, ReleasedAt: new(now),
+		}}})},
 		"sample-run": {tells("sample", "What it would send first", map[string]any{"id": 12, "limit": 20}, AdminRunSample{Notifications: []AdminPreviewNotification{previewExample()}})},
 		"release-run": {
 			tells("released", "What it held goes out", withID(12), released),
