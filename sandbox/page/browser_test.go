@@ -30,24 +30,34 @@ func TestInABrowser(t *testing.T) {
 	t.Parallel()
 	ctx := browsertest.Open(t)
 	for name, test := range map[string]func(*testing.T, context.Context){
-		"odds are fractions of the ladder":                   fractions,
-		"odds move":                                          oddsMove,
-		"a bet says what was seen":                           betAsSeen,
-		"a bet whose answer was lost is one bet":             answerLost,
+		"odds are fractions of the ladder":       fractions,
+		"odds move":                              oddsMove,
+		"a bet says what was seen":               betAsSeen,
+		"a bet whose answer was lost is one bet": answerLost,
+		"a push takes the place of its tag":      inPlace,
+		"markup is text":                         markup,
+		"activate and deactivate":                activation,
+		"by keyboard alone":                      keyboard,
+		"a document alone":                       documentAlone,
+		"nothing moves that should not":          stillness,
+		"the first load is small":                smallLoad,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, ctx) })
+	}
+}
+
+// What takes a while: nobody answers, nothing is there, or a push does not come.
+func TestInTrouble(t *testing.T) {
+	t.Parallel()
+	ctx := browsertest.Open(t)
+	for name, test := range map[string]func(*testing.T, context.Context){
 		"the inbox tells what no push did":                   fromTheInbox,
-		"a push takes the place of its tag":                  inPlace,
-		"markup is text":                                     markup,
-		"activate and deactivate":                            activation,
-		"by keyboard alone":                                  keyboard,
 		"no race is open":                                    noRace,
 		"Bugle is away":                                      bugleAway,
 		"a token is refused":                                 refused,
 		"Ably is away":                                       ablyAway,
 		"a token for Ably is renewed before it expires":      renewal,
 		"every tab is another guest, until there is no room": room,
-		"nothing moves that should not":                      stillness,
-		"the first load is small":                            smallLoad,
-		"a document alone":                                   documentAlone,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, ctx) })
 	}
