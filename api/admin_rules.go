@@ -71,7 +71,7 @@ type AdminPreview struct {
 	Baseline      bool                       `json:"baseline" doc:"The rule's key, version or order has changed: its next run takes what it reads as known and announces nothing."`
 	Rows          int                        `json:"rows" doc:"How many rows were read."`
 	Truncated     bool                       `json:"truncated" doc:"There are more rows than a preview reads."`
-	News          map[string]int             `json:"news" nullable:"false" doc:"How many would be new, changed, confirmed (held as provisional until now), known or stale. Known and stale ones would not be announced."`
+	News          map[string]int             `json:"news" nullable:"false" doc:"How many would be new, changed, confirmed (held as provisional until now), renewed (known, and to be announced again because another rule of the thread has said something else since), known or stale. Known and stale ones would not be announced."`
 	Expired       int                        `json:"expired" doc:"How many are worth nothing any more."`
 	BadRows       int                        `json:"bad_rows" doc:"How many rows no notification can be made of."`
 	Bad           []AdminPreviewBadRow       `json:"bad" nullable:"false" doc:"The first of them."`
@@ -87,7 +87,7 @@ type AdminPreviewBadRow struct {
 // AdminPreviewNotification is one notification as it would be shown.
 type AdminPreviewNotification struct {
 	Key       string               `json:"key"`
-	News      string               `json:"news" enum:"new,changed,confirmed,known,stale"`
+	News      string               `json:"news" enum:"new,changed,confirmed,renewed,known,stale"`
 	User      string               `json:"user" doc:"Empty when it is not for one user."`
 	Variant   string               `json:"variant"`
 	Category  string               `json:"category"`

@@ -69,8 +69,10 @@ type Stopped struct {
 	Device       devices.ID       `json:"device"`
 	Reason       Reason           `json:"reason"`
 	Suppressed   SuppressionClass `json:"suppressed"`
-	SetBy        string           `json:"set_by"`
-	SetAt        time.Time        `json:"set_at"`
+	// SetBy is who set the suppression; Imported says that it was an import (see Suppression.Imported).
+	SetBy    string    `json:"set_by"`
+	SetAt    time.Time `json:"set_at"`
+	Imported bool      `json:"imported,omitempty"`
 }
 
 // AuditEntry is one change that an operator made. Entries are never changed.

@@ -183,6 +183,10 @@ func (d *Dispatcher) measure(ctx context.Context) {
 		if err == nil {
 			d.metrics.stops(stops)
 		}
+		step, cancel = context.WithTimeout(ctx, ledgerTimeout)
+		waiting, err := d.queue.Unreleased(step)
+		cancel()
+		d.metrics.unreleased(waiting, err == nil)
 		for _, l := range d.lanes {
 			step, cancel := context.WithTimeout(ctx, ledgerTimeout)
 			b, err := d.queue.Backlog(step, l.id)

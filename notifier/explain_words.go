@@ -90,14 +90,23 @@ func suppressionDetail(v View, reason Reason, stopped Stopped) string {
 		return "no import of suppressions has succeeded yet"
 	}
 	if stopped.Reason != "" {
-		return fmt.Sprintf("%s (class %s), set by %s at %s", stopped.Reason, stopped.Suppressed, stopped.SetBy, utc(stopped.SetAt))
+		return fmt.Sprintf("%s (class %s), set by %s at %s", stopped.Reason, stopped.Suppressed, setter(stopped.SetBy, stopped.Imported), utc(stopped.SetAt))
 	}
 	for _, s := range v.Suppressions {
 		if s.Reason == reason {
-			return fmt.Sprintf("%s (class %s), set by %s at %s", s.Reason, s.Class, s.SetBy, utc(s.SetAt))
+			return fmt.Sprintf("%s (class %s), set by %s at %s", s.Reason, s.Class, setter(s.SetBy, s.Imported), utc(s.SetAt))
 		}
 	}
 	return string(reason)
+}
+
+// setter names who has set a suppression: an operator, who can take it back, or the
+// configured import, which alone can.
+func setter(by string, imported bool) string {
+	if imported {
+		return "the import (suppressions.import)"
+	}
+	return by
 }
 
 func (x *Explainer) capsDetail(n NotificationRecord) string {
@@ -286,7 +295,7 @@ func (x *Explainer) summary(e Explanation) string {
 	for _, state := range sortedStates(n.Deliveries) {
 		parts = append(parts, fmt.Sprintf("%d %s", n.Deliveries[state], state))
 	}
-	text := fmt.Sprintf("Released at %s; deliveries: %s.", utc(n.ReleasedAt), strings.Join(parts, ", "))
+	text := fmt.Sprintf("Released at %s%s; deliveries: %s.", utc(n.ReleasedAt), sureBy(n), strings.Join(parts, ", "))
 	if n.FannedOut.IsZero() {
 		text += " More are being made."
 	}
@@ -294,6 +303,17 @@ func (x *Explainer) summary(e Explanation) string {
 		text += fmt.Sprintf(" Notification %d has taken its place since.", e.SupersededBy)
 	}
 	return text
+}
+
+// sureBy says what ended the hold of a notification that was provisional.
+func sureBy(n NotificationRecord) string {
+	switch {
+	case n.HeldUntil.IsZero():
+		return ""
+	case n.ConfirmedAt.IsZero():
+		return ", when its hold was over: its row was provisional, and none has confirmed it"
+	}
+	return ", because a row confirmed it: it had been provisional"
 }
 
 // unreleased says why a notification has not been released.
@@ -305,6 +325,14 @@ func unreleased(n NotificationRecord, run *RunRecord) string {
 		return "Nobody is told yet: the next run of the rule that ends well releases it."
 	case "baseline":
 		return "Nobody is told: the rule began with this run, which takes what it reads as known."
+	case NotificationProvisional:
+		if !n.ConfirmedAt.IsZero() {
+			return fmt.Sprintf("Nobody is told yet: a row confirmed it at %s, and it is about to be released.", utc(n.ConfirmedAt))
+		}
+		if !n.HeldUntil.After(time.Now()) {
+			return fmt.Sprintf("Nobody is told yet: its row was provisional and its hold was over at %s. It is released as soon as its rule is not paused.", utc(n.HeldUntil))
+		}
+		return fmt.Sprintf("Nobody is told yet: its row is provisional. It is held until a row confirms it, or else until %s. If it changes meanwhile, nobody is told of this version.", utc(n.HeldUntil))
 	case "held":
 		limit := ""
 		if run != nil && run.Limit > 0 {
@@ -314,6 +342,9 @@ func unreleased(n NotificationRecord, run *RunRecord) string {
 	case "discarded":
 		return fmt.Sprintf("Nobody is told: an operator has discarded run %d.", n.Run)
 	case "superseded":
+		if !n.HeldUntil.IsZero() && n.ConfirmedAt.IsZero() {
+			return "Nobody is told: it was provisional, and a newer version took its place while it was held."
+		}
 		return "Nobody is told: a newer version took its place before its release."
 	}
 	return fmt.Sprintf("It is %s.", n.State)
@@ -325,7 +356,7 @@ func (x *Explainer) undelivered(n NotificationRecord, now time.Time) string {
 	case n.ReleasedAt.Before(now.Add(-x.retention.Deliveries)):
 		return fmt.Sprintf("Released at %s; what became of it is not kept any more.", utc(n.ReleasedAt))
 	case n.FannedOut.IsZero() && n.ExpiresAt.After(now):
-		return fmt.Sprintf("Released at %s; its deliveries are being made.", utc(n.ReleasedAt))
+		return fmt.Sprintf("Released at %s%s; its deliveries are being made.", utc(n.ReleasedAt), sureBy(n))
 	case !n.ExpiresAt.After(n.ReleasedAt), n.FannedOut.IsZero():
 		return fmt.Sprintf("Nobody is told: it expired at %s, before its deliveries were made.", utc(n.ExpiresAt))
 	case n.Audience == AudienceFollows:

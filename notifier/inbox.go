@@ -80,7 +80,9 @@ type InboxRecord struct {
 //
 // A user's inbox holds what was released for this user alone, whatever became of its deliveries
 // (muted, undeliverable, no device at all), and what was released for many and was, or may have
-// been, sent to a device of this user. Nothing that a shadow rule made is in it.
+// been, sent to a device of this user. Nothing that a shadow rule made is in it. While a
+// suppression of the user is in force, nothing is in it of a class that the suppression stops,
+// whenever it was told: an app shows the inbox, which is a way to speak to somebody like a push.
 type InboxStore interface {
 	// Inbox selects a part of the user's inbox.
 	Inbox(ctx context.Context, user devices.UserID, sel InboxSelection) (InboxRecord, error)

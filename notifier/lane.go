@@ -445,7 +445,7 @@ func (l *lane) refuse(v View, d Decision) {
 	if s := d.Suppression; s != nil {
 		r.Stopped = &Stopped{
 			Notification: v.Notification.ID, Rule: v.Rule, Class: v.Class, User: v.User, Device: v.Device.ID,
-			Reason: s.Reason, Suppressed: s.Class, SetBy: s.SetBy, SetAt: s.SetAt,
+			Reason: s.Reason, Suppressed: s.Class, SetBy: s.SetBy, SetAt: s.SetAt, Imported: s.Imported,
 		}
 	}
 	l.record(r)

@@ -34,6 +34,9 @@ type Metrics struct {
 	queued        *prometheus.GaugeVec
 	oldestDue     *prometheus.GaugeVec
 	removed       *prometheus.CounterVec
+	runsHeld      *prometheus.GaugeVec
+	provisional   *prometheus.GaugeVec
+	holds         *prometheus.CounterVec
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -118,7 +121,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.oldestDue = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bugle_deliveries_oldest_due_seconds", Help: "How long the delivery has been due that has waited longest; of all replicas together.",
 	}, []string{"lane"})
+	m.runsHeld = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bugle_runs_held", Help: "Runs that would make too many deliveries and wait for an operator.",
+	}, []string{"rule"})
+	m.provisional = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bugle_notifications_provisional", Help: "Notifications that wait for a row that confirms them, or for the end of their hold; the first 10000 of all rules.",
+	}, []string{"rule"})
+	m.holds = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "bugle_holds_ended_total", Help: "Holds of provisional notifications that were released, by why: confirmed (by a row), elapsed (nothing has confirmed it in time).",
+	}, []string{"rule", "outcome"})
 	if reg != nil {
+		reg.MustRegister(m.runsHeld, m.provisional, m.holds)
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.postponed, m.attempts, m.sendSeconds,
 			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.stopped, m.outdated, m.clockSkew,
 			m.queued, m.oldestDue, m.removed)
@@ -185,6 +198,26 @@ func (m *Metrics) backlog(lane LaneID, b Backlog, known bool) {
 	}
 	m.queued.WithLabelValues(lane.String()).Set(float64(b.Queued))
 	m.oldestDue.WithLabelValues(lane.String()).Set(b.Oldest.Seconds())
+}
+
+// unreleased shows what waits to be released. What is not known is not shown.
+func (m *Metrics) unreleased(waiting map[string]Unreleased, known bool) {
+	m.runsHeld.Reset()
+	m.provisional.Reset()
+	if !known {
+		return
+	}
+	for rule, h := range waiting {
+		m.runsHeld.WithLabelValues(rule).Set(float64(h.Runs))
+		m.provisional.WithLabelValues(rule).Set(float64(h.Provisional))
+	}
+}
+
+func (m *Metrics) holdsEnded(ended []EndedHolds) {
+	for _, e := range ended {
+		m.holds.WithLabelValues(e.Rule, "confirmed").Add(float64(e.Confirmed))
+		m.holds.WithLabelValues(e.Rule, "elapsed").Add(float64(e.Elapsed))
+	}
 }
 
 func (m *Metrics) setOutdated(outdated bool) { m.outdated.Set(oneIf(outdated)) }

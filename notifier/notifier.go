@@ -83,7 +83,7 @@ func New(c Config) (*Notifier, error) {
 	})
 	n.scheduler = NewScheduler(rules, n.planner, c.Log)
 	n.fleet = NewFleet(c.Ledger, rules, c.Owner, c.Version, metrics, c.Log)
-	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, c.Log)
+	n.fanout = NewFanout(c.Ledger, n.released, dispatcher.Wake, metrics, c.Log)
 	n.janitor = NewJanitor(c.Ledger, rules, c.Retention, metrics, c.Log)
 	return n, nil
 }

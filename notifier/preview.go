@@ -25,14 +25,16 @@ const (
 type PreviewLedger interface {
 	// Standing returns what is known of a rule; of an unknown one, nothing.
 	Standing(ctx context.Context, rule string) (RuleStanding, error)
-	// Known returns the latest version of each key that the rule has one of.
-	Known(ctx context.Context, rule string, keys []string) (map[string]KnownVersion, error)
+	// Known returns the latest version of each key that the rule has one of, and what the rule's
+	// peers have said on its thread.
+	Known(ctx context.Context, rule *Rule, keys []string) (map[string]KnownVersion, error)
 	// Reach counts the devices that a notification would go to if it were released now.
 	Reach(ctx context.Context, q ReachQuery) (int, error)
 }
 
 // KnownVersion is the latest version of a key on record.
 type KnownVersion struct {
+	ID      NotificationID
 	Version int
 	// Identity is that of the rule then: of another one, hash and order say nothing.
 	Identity    string
@@ -41,7 +43,21 @@ type KnownVersion struct {
 	State       string
 	// Held says that it waits to be confirmed.
 	Held bool
+	// Spoken is what a peer of the rule has said last on the thread; zero for nothing.
+	Spoken Spoken
 }
+
+// Spoken is the newest notification of a thread that a peer of a rule has
+// released: a race that is on again as it was has been postponed meanwhile.
+type Spoken struct {
+	ID    NotificationID
+	Order int64
+}
+
+// Renews tells whether the version that is known under an id, and that d has, is
+// news again: the peer spoke after it, and of an older row than d. A row that is as
+// old is none, for it may come from a standby that lags behind.
+func (s Spoken) Renews(d Draft, known NotificationID) bool { return s.ID > known && d.Order > s.Order }
 
 // ReachQuery asks how many devices would get a notification.
 type ReachQuery struct {
@@ -68,9 +84,15 @@ const (
 	NewsKnown News = "known"
 	// NewsConfirmed: this version is on record and was held as provisional; now it would be announced.
 	NewsConfirmed News = "confirmed"
+	// NewsRenewed: this version is on record, and another rule of the thread has said something else
+	// since; it would be announced again, to those who heard that.
+	NewsRenewed News = "renewed"
 	// NewsStale: a newer version is on record; nothing would be announced.
 	NewsStale News = "stale"
 )
+
+// announced tells whether a run would announce it.
+func (n News) announced() bool { return n != NewsKnown && n != NewsStale }
 
 // PreviewRequest says what to preview.
 type PreviewRequest struct {
@@ -204,7 +226,7 @@ func (v Previewer) render(ctx context.Context, p *Preview, rule *Rule, drafts []
 	// What would be announced is shown first.
 	for _, wanted := range []bool{true, false} {
 		for i, d := range drafts {
-			announced := news[i] == NewsNew || news[i] == NewsChanged || news[i] == NewsConfirmed
+			announced := news[i].announced()
 			if announced != wanted {
 				continue
 			}
@@ -239,7 +261,7 @@ func (v Previewer) known(ctx context.Context, rule *Rule, drafts []Draft) (map[s
 	for i, d := range drafts {
 		keys[i] = d.Key
 	}
-	known, err := v.Ledger.Known(ctx, rule.ID, keys)
+	known, err := v.Ledger.Known(ctx, rule, keys)
 	if err != nil {
 		return nil, fmt.Errorf("read known versions of rule %s: %w", rule.ID, err)
 	}
@@ -252,6 +274,8 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 		return NewsNew
 	case k.Identity != r.Identity:
 		return NewsChanged
+	case k.VersionHash == d.VersionHash && k.Spoken.Renews(d, k.ID):
+		return NewsRenewed
 	case k.VersionHash == d.VersionHash && (k.State == "staged" || k.State == "passed"):
 		return NewsNew // staged by a run that failed: the next one announces it
 	case k.VersionHash == d.VersionHash && k.Held && !d.Provisional && (d.Order >= k.Order || !r.Ordered()):
@@ -267,7 +291,7 @@ func (r *Rule) newsOf(d Draft, k KnownVersion, known bool) News {
 func (v Previewer) renderOne(ctx context.Context, rule *Rule, d Draft, news News, now time.Time, reached map[ReachQuery]int) (PreviewNotification, error) {
 	n := PreviewNotification{Draft: d, News: news, Texts: map[string]Text{}}
 	for _, locale := range append([]string{""}, rule.locales(d.Variant)...) {
-		text, err := rule.Render(d, RenderContext{Locale: locale, Now: now, Correction: news == NewsChanged})
+		text, err := rule.Render(d, RenderContext{Locale: locale, Now: now, Correction: news == NewsChanged || news == NewsRenewed})
 		if err != nil {
 			return n, fmt.Errorf("render notification of rule %s: %w", rule.ID, err)
 		}

@@ -122,6 +122,15 @@ type Backlog struct {
 // counting costs as much as there is.
 const BacklogCounted = 100_000
 
+// Unreleased is what of a rule waits to be released.
+type Unreleased struct {
+	// Runs wait for an operator.
+	Runs int
+	// Provisional notifications wait for a row that confirms them, or for the end of their hold;
+	// the first 10,000 of all rules are counted.
+	Provisional int
+}
+
 // Queue is the part of the ledger that the dispatcher works from.
 type Queue interface {
 	StopReader
@@ -145,6 +154,8 @@ type Queue interface {
 	Disown(ctx context.Context, owner string, lane LaneID, held []DeliveryID) (int, error)
 	// Backlog tells what waits on a lane.
 	Backlog(ctx context.Context, lane LaneID) (Backlog, error)
+	// Unreleased tells what waits to be released, by rule.
+	Unreleased(ctx context.Context) (map[string]Unreleased, error)
 	// Expire ends queued deliveries that are worth nothing any more, whether or not a lane would
 	// still come to them.
 	Expire(ctx context.Context, limit int) (int, error)

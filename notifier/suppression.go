@@ -163,6 +163,22 @@ func (s Suppression) ActiveAt(now time.Time) bool {
 // moment by the database's clock.
 func (s Suppression) Stops(c Class, now time.Time) bool { return s.ActiveAt(now) && s.Class.stops(c) }
 
+// ClassesLeft returns the classes of which suppressions stop nothing at a moment by
+// the database's clock; nil when none of them counts then: a class that this binary
+// does not know is left only so.
+func ClassesLeft(set []Suppression, now time.Time) []Class {
+	if !slices.ContainsFunc(set, func(s Suppression) bool { return s.ActiveAt(now) }) {
+		return nil
+	}
+	left := []Class{}
+	for _, c := range []Class{Transactional, Service, Marketing} {
+		if !slices.ContainsFunc(set, func(s Suppression) bool { return s.Stops(c, now) }) {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
 // Same tells whether two suppressions say the same, whoever said it and when.
 func (s Suppression) Same(o Suppression) bool {
 	return s.User == o.User && s.Reason == o.Reason && s.Class == o.Class && s.From.Equal(o.From) && s.Until.Equal(o.Until) && s.Note == o.Note

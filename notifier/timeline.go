@@ -280,7 +280,7 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 		case v.From.After(now):
 			counts, when = "will be", "from "+utc(v.From)+" "+when
 		}
-		say("%s %s suppressed for %s (class %s) %s, by %s.", s.User, counts, v.Reason, v.Class, when, v.SetBy)
+		say("%s %s suppressed for %s (class %s) %s, by %s.", s.User, counts, v.Reason, v.Class, when, setter(v.SetBy, v.Imported))
 	}
 	if len(s.Preferences.Muted) > 0 {
 		say("%s has muted %s.", s.User, strings.Join(s.Preferences.Muted, ", "))

@@ -91,6 +91,13 @@ func writeExplanation(w io.Writer, e api.AdminExplanation) {
 	fmt.Fprintf(w, "  %s\n\n", e.Summary)
 	fmt.Fprintf(w, "  category  %s, %s, urgency %s\n", e.Category, e.Class, e.Urgency)
 	fmt.Fprintf(w, "  made      %s by run %d\n", at(e.CreatedAt), e.Run)
+	if e.HeldUntil != nil {
+		until := "until " + at(*e.HeldUntil)
+		if e.Confirmed != nil {
+			until += ", when a row confirmed it"
+		}
+		fmt.Fprintf(w, "  held      as provisional, %s\n", until)
+	}
 	if e.ReleasedAt != nil {
 		fmt.Fprintf(w, "  released  %s\n", at(*e.ReleasedAt))
 	}

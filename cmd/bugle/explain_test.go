@@ -171,8 +171,13 @@ func golden(t *testing.T, name, got string) {
 
 func inTheatre(t *testing.T, test func(w *theatre)) {
 	t.Helper()
+	inTheatreWith(t, storyRules, test)
+}
+
+func inTheatreWith(t *testing.T, rulesText string, test func(w *theatre)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w, n := newTheatre(t)
+		w, n := newTheatre(t, rulesText)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
@@ -184,12 +189,12 @@ func inTheatre(t *testing.T, test func(w *theatre)) {
 }
 
 // newTheatre makes a theatre whose play has not begun.
-func newTheatre(t *testing.T) (*theatre, *notifier.Notifier) {
+func newTheatre(t *testing.T, rulesText string) (*theatre, *notifier.Notifier) {
 	t.Helper()
 	db := sqldbtest.SQLite(t)
 	w := &theatre{t: t, db: db, ledger: sqlledger.New(db), rows: map[string][]notifier.Row{}, answer: map[string]notifier.Outcome{}, log: &bytes.Buffer{}}
 	w.registry = sqldevices.New(db, sqldevices.Config{Canceller: w.ledger})
-	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(storyRules)})
+	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesText)})
 	require.NoError(t, err)
 	sender := notifier.SenderConfig{Sender: w, RatePerSecond: 1000, InFlight: 32}
 	n, err := notifier.New(notifier.Config{
@@ -335,6 +340,71 @@ func TestExplainTellsOfUsersWhoGotNothing(t *testing.T) {
 			}
 			golden(t, "capped", w.explain("3"))
 		})
+	})
+}
+
+// A result that is provisional is told when it is sure, or when it has been held for long enough.
+func TestExplainTellsOfProvisionalResults(t *testing.T) {
+	t.Parallel()
+	rules := strings.Replace(storyRules, "    ttl: {for: 12h}\n", "    ttl: {for: 12h}\n    provisional: {column: status, values: [PROVISIONAL], hold: 1m}\n", 1)
+	require.NotEqual(t, storyRules, rules)
+	rules = strings.Replace(rules, "outcome, ROWTIME", "outcome, status, ROWTIME", 1)
+	staged := func(id, user, outcome, status string) notifier.Row {
+		r := bet(id, user, outcome)
+		r["status"] = status
+		return r
+	}
+	for name, play := range map[string]func(w *theatre) string{
+		"provisional": func(w *theatre) string { return w.explain("1") },
+		"provisional_confirmed": func(w *theatre) string {
+			w.row("settled_bets", staged("b1", "ann", "WON", "FINAL"))
+			time.Sleep(10 * time.Second)
+			return w.explain("1")
+		},
+		"provisional_elapsed": func(w *theatre) string {
+			time.Sleep(2 * time.Minute)
+			return w.explain("1")
+		},
+		"provisional_paused": func(w *theatre) string {
+			require.NoError(w.t, w.ledger.SetPaused(w.t.Context(), notifier.Actor{Name: "alice"}, "bet-settled", true, "looking into it"))
+			time.Sleep(2 * time.Minute)
+			return w.explain("1")
+		},
+		"provisional_replaced": func(w *theatre) string {
+			w.row("settled_bets", staged("b1", "ann", "LOST", "FINAL"))
+			time.Sleep(10 * time.Second)
+			return w.explain("1")
+		},
+		"provisional_timeline": func(w *theatre) string { return w.explain("--user", "ann") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inTheatreWith(t, rules, func(w *theatre) {
+				w.device("ann", "en-GB")
+				w.row("settled_bets", staged("b1", "ann", "WON", "PROVISIONAL"))
+				time.Sleep(5 * time.Second)
+				golden(t, name, play(w))
+			})
+		})
+	}
+}
+
+// What an import set only an import takes back: support has to know which it was.
+func TestExplainTellsWhoSetASuppression(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(w *theatre) {
+		w.device("hal", "")
+		turn, ok, err := w.ledger.BeginImport(w.t.Context(), "replica-1", time.Hour, func(notifier.ImportState) bool { return true })
+		require.NoError(w.t, err)
+		require.True(w.t, ok)
+		_, err = w.ledger.SetImported(w.t.Context(), turn, time.Hour, []notifier.Suppression{{User: "hal", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
+		require.NoError(w.t, err)
+		_, err = w.ledger.Suppress(w.t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "hal", Reason: notifier.ReasonAccountClosed, Class: notifier.SuppressAll}})
+		require.NoError(w.t, err)
+		w.row("settled_bets", bet("b7", "hal", "WON"))
+		time.Sleep(5 * time.Second)
+		golden(w.t, "imported", w.explain("1"))
+		golden(w.t, "imported_timeline", w.explain("--user", "hal"))
 	})
 }
 

@@ -40,7 +40,7 @@ func inOffice(t *testing.T, test func(w *theatre)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(12 * time.Hour)
-		w, _ := newTheatre(t)
+		w, _ := newTheatre(t, storyRules)
 		w.file()
 		test(w)
 	})

@@ -17,13 +17,9 @@ const madeAt = `(CASE WHEN n.hold_until > 0 THEN n.released_at ELSE n.created_at
 // fanBatch is how many notifications for single users one transaction fans out.
 const fanBatch = 500
 
-// FanOut implements notifier.FanLedger: one batch of holds that have ended, one batch for single users, then one
+// FanOut implements notifier.FanLedger: one batch for single users, then one
 // step of the oldest broad notification, so that neither waits for the other.
 func (l *Ledger) FanOut(ctx context.Context, limit int) (made int, more bool, err error) {
-	moreHolds, err := l.endHolds(ctx)
-	if err != nil {
-		return 0, false, err
-	}
 	users, moreUsers, err := l.fanUsers(ctx)
 	if err != nil {
 		return 0, false, fmt.Errorf("fan out to users: %w", err)
@@ -32,7 +28,7 @@ func (l *Ledger) FanOut(ctx context.Context, limit int) (made int, more bool, er
 	if err != nil {
 		return users, false, fmt.Errorf("fan out to many: %w", err)
 	}
-	return users + broad, moreHolds || moreUsers || moreBroad, nil
+	return users + broad, moreUsers || moreBroad, nil
 }
 
 func (l *Ledger) fanUsers(ctx context.Context) (made int, more bool, err error) {

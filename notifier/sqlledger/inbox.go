@@ -23,11 +23,12 @@ const readBatch = 1000
 // is that of the partial index deliveries_told.
 const told = `(x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)`
 
-// ownItem is true of a notification n that is for the user $2 alone. The empty
-// user stands in the text because the partial index notifications_user has it.
+// ownItem is true of a notification n that is for the user $2 alone, and of a class
+// that is shown. The empty user stands in the text because the partial index
+// notifications_user has it.
 const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released' AND NOT n.shadow
 	AND NOT EXISTS (SELECT 1 FROM deliveries s WHERE s.notification_id = n.id AND s.state = 'suppressed' AND s.reason = 'shadow')
-	AND n.rule_id NOT IN (SELECT j.rule_id FROM {rules})`
+	AND n.rule_id NOT IN (SELECT j.rule_id FROM {rules}) {shown}`
 
 // inboxPage is the ids of at most $4 items of the user $2 below $3, newest
 // first; the rules in $1 are hidden. Either branch steps down an index of its
@@ -35,7 +36,7 @@ const ownItem = `n.user_id = $2 AND n.user_id <> '' AND n.state = 'released' AND
 const inboxPage = `own AS (SELECT n.id FROM notifications n
 		WHERE ` + ownItem + ` AND n.id < $3 {unread n.id} ORDER BY n.id DESC LIMIT $4),
 	told AS (SELECT DISTINCT x.notification_id AS id FROM deliveries x
-		WHERE x.user_id = $2 AND ` + told + ` AND x.notification_id < $3 {unread x.notification_id}
+		WHERE x.user_id = $2 AND ` + told + ` AND x.notification_id < $3 {unread x.notification_id} {shown of x}
 		ORDER BY x.notification_id DESC LIMIT $4),
 	page AS (SELECT id FROM own UNION SELECT id FROM told ORDER BY id DESC LIMIT $4)`
 
@@ -50,16 +51,28 @@ const inboxEntries = `WITH ` + inboxPage + `
 	LEFT JOIN inbox_reads r ON r.user_id = $2 AND r.notification_id = p.id
 	WHERE n.id = p.id ORDER BY p.id DESC`
 
-// inboxQuery fills in what a query leaves open.
-func (l *Ledger) inboxQuery(query string, unread bool) string {
+// inboxQuery fills in what a query leaves open. What is not of the classes is left
+// out; nil is every class.
+func (l *Ledger) inboxQuery(query string, unread bool, classes []notifier.Class) string {
 	only := func(string) string { return "" }
 	if unread {
 		only = func(id string) string {
 			return `AND NOT EXISTS (SELECT 1 FROM inbox_reads u WHERE u.user_id = $2 AND u.notification_id = ` + id + `)`
 		}
 	}
+	shown, shownOfX := "", "" // the plan of the usual case has nothing to look up
+	if classes != nil {
+		of := func(n string) string {
+			in := "FALSE"
+			if len(classes) > 0 {
+				in = n + ".class IN ('" + strings.Join(texts(classes), "', '") + "')"
+			}
+			return in
+		}
+		shown, shownOfX = "AND "+of("n"), "AND EXISTS (SELECT 1 FROM notifications c WHERE c.id = x.notification_id AND "+of("c")+")"
+	}
 	return strings.NewReplacer(
-		"{rules}", l.records("rule_id TEXT"),
+		"{shown}", shown, "{shown of x}", shownOfX, "{rules}", l.records("rule_id TEXT"),
 		"{unread n.id}", only("n.id"), "{unread x.notification_id}", only("x.notification_id"),
 	).Replace(query)
 }
@@ -74,7 +87,11 @@ func (l *Ledger) Inbox(ctx context.Context, user devices.UserID, sel notifier.In
 	if before <= 0 {
 		before = maxID
 	}
-	rows, err := l.db.SQL().QueryContext(ctx, l.inboxQuery(inboxEntries, sel.Unread), hidden, string(user), before, sel.Limit)
+	classes, err := l.shownClasses(ctx, l.db.SQL(), user)
+	if err != nil {
+		return rec, err
+	}
+	rows, err := l.db.SQL().QueryContext(ctx, l.inboxQuery(inboxEntries, sel.Unread, classes), hidden, string(user), before, sel.Limit)
 	if rec.Entries, err = sqldb.Collect(rows, err, scanInboxEntry); err != nil {
 		return rec, fmt.Errorf("read inbox: %w", err)
 	}
@@ -84,6 +101,40 @@ func (l *Ledger) Inbox(ctx context.Context, user devices.UserID, sel notifier.In
 		return rec, fmt.Errorf("read locale: %w", err)
 	}
 	return rec, nil
+}
+
+// shownClasses returns the classes of which no suppression in force stops
+// anything to the user; nil for every one, known or not.
+func (l *Ledger) shownClasses(ctx context.Context, q rowsQueryer, user devices.UserID) ([]notifier.Class, error) {
+	rows, err := q.QueryContext(ctx, shownQuery, string(user))
+	set, err := sqldb.Collect(rows, err, func(r *sql.Rows) (notifier.Suppression, error) {
+		var s suppressionRow
+		err := r.Scan(&s.Class, &s.From, &s.Until)
+		return s.suppression(), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read suppressions: %w", err)
+	}
+	if len(set) == 0 {
+		return nil, nil
+	}
+	now, err := l.db.Now(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return notifier.ClassesLeft(set, now), nil
+}
+
+const shownQuery = `SELECT class, from_at, until_at FROM suppressions WHERE user_id = $1
+	UNION ALL SELECT class, from_at, until_at FROM imported_suppressions WHERE user_id = $1`
+
+// texts are the words of a closed set.
+func texts[T ~string](set []T) []string {
+	out := make([]string, len(set))
+	for i, s := range set {
+		out[i] = string(s)
+	}
+	return out
 }
 
 // maxID is above every id.
@@ -114,8 +165,12 @@ func (l *Ledger) MarkRead(ctx context.Context, user devices.UserID, id notifier.
 		return false, err
 	}
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, l.inboxQuery(`SELECT EXISTS (SELECT 1 FROM notifications n WHERE n.id = $3 AND `+ownItem+`)
-			OR EXISTS (SELECT 1 FROM deliveries x WHERE x.user_id = $2 AND x.notification_id = $3 AND `+told+`)`, false),
+		classes, err := l.shownClasses(ctx, tx, user)
+		if err != nil {
+			return err
+		}
+		err = tx.QueryRowContext(ctx, l.inboxQuery(`SELECT EXISTS (SELECT 1 FROM notifications n WHERE n.id = $3 AND `+ownItem+`)
+			OR EXISTS (SELECT 1 FROM deliveries x WHERE x.user_id = $2 AND x.notification_id = $3 AND `+told+` {shown of x})`, false, classes),
 			rules, string(user), int64(id)).Scan(&found)
 		if err != nil || !found {
 			return err
@@ -140,8 +195,6 @@ func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notif
 	if err != nil {
 		return err
 	}
-	query := l.inboxQuery(`WITH `+inboxPage+` INSERT INTO inbox_reads (user_id, notification_id, read_at)
-		SELECT $2, p.id, $5 FROM page p WHERE TRUE ON CONFLICT (user_id, notification_id) DO NOTHING`, true)
 	below := min(int64(id), maxID-1) + 1
 	for marked := readBatch; marked == readBatch; {
 		err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -149,6 +202,12 @@ func (l *Ledger) MarkReadUpTo(ctx context.Context, user devices.UserID, id notif
 			if err != nil {
 				return err
 			}
+			classes, err := l.shownClasses(ctx, tx, user)
+			if err != nil {
+				return err
+			}
+			query := l.inboxQuery(`WITH `+inboxPage+` INSERT INTO inbox_reads (user_id, notification_id, read_at)
+				SELECT $2, p.id, $5 FROM page p WHERE TRUE ON CONFLICT (user_id, notification_id) DO NOTHING`, true, classes)
 			marked, err = sqldb.Exec(ctx, tx, query, rules, string(user), below, readBatch, now)
 			return err
 		})

@@ -31,8 +31,11 @@ func plan(t *testing.T, l *Ledger, query string, args ...any) []string {
 func TestTheInboxStepsDownItsIndexes(t *testing.T) {
 	t.Parallel()
 	l := New(sqldbtest.SQLite(t))
-	for _, unread := range []bool{false, true} {
-		steps := plan(t, l, l.inboxQuery(inboxEntries, unread), "[]", "ann", int64(maxID), 50)
+	for _, c := range []struct {
+		unread  bool
+		classes []notifier.Class
+	}{{false, nil}, {true, nil}, {false, []notifier.Class{notifier.Transactional}}, {true, []notifier.Class{notifier.Transactional, notifier.Service}}} {
+		steps := plan(t, l, l.inboxQuery(inboxEntries, c.unread, c.classes), "[]", "ann", int64(maxID), 50)
 		all := strings.Join(steps, "\n")
 		for _, want := range []string{
 			"SEARCH n USING INDEX notifications_user (user_id=? AND id<?)",

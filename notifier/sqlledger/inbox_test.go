@@ -188,6 +188,64 @@ func TestTheInboxHoldsBroadOnesOnlyWhenDelivered(t *testing.T) {
 	})
 }
 
+// An app shows the inbox: it is a way to speak to somebody, as a push is.
+func TestTheInboxLeavesOutWhatASuppressionStops(t *testing.T) {
+	eachInbox(t, func(t *testing.T, b *inboxBooks) {
+		b.devices("ann", 1)
+		b.devices("bob", 1)
+		b.release("settled", b.bet("b1", "ann", "WON", 1), b.bet("b2", "bob", "WON", 1))
+		b.release("soon", b.race("e1"))
+		b.send("settled", sent)
+		b.send("soon", sent)
+		everything := []string{"e1 in 60 min", "Bet b1"}
+		require.Equal(t, everything, b.titles("ann", notifier.InboxQuery{}))
+		race := b.list("ann", notifier.InboxQuery{}).Items[0].ID
+
+		now := time.Now()
+		alice := notifier.Actor{Name: "alice"}
+		suppress := func(s notifier.Suppression) {
+			t.Helper()
+			s.User = "ann"
+			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{s})
+			require.NoError(t, err)
+		}
+		lift := func(reason notifier.Reason) {
+			t.Helper()
+			require.NoError(t, b.ledger.Unsuppress(t.Context(), alice, notifier.SuppressionKey{User: "ann", Reason: reason}))
+		}
+		// Those that do not count now.
+		suppress(notifier.Suppression{Reason: notifier.ReasonCoolOff, Class: notifier.SuppressAll, From: now.Add(time.Hour)})
+		suppress(notifier.Suppression{Reason: notifier.ReasonJurisdiction, Class: notifier.SuppressAll, Until: now.Add(-time.Hour)})
+		require.Equal(t, everything, b.titles("ann", notifier.InboxQuery{}))
+
+		for _, class := range []notifier.SuppressionClass{notifier.SuppressMarketing, notifier.SuppressService} {
+			suppress(notifier.Suppression{Reason: notifier.ReasonJurisdiction, Class: class})
+			for _, unread := range []bool{false, true} {
+				require.Equal(t, []string{"Bet b1"}, b.titles("ann", notifier.InboxQuery{Unread: unread}), class)
+			}
+			require.ErrorIs(t, b.inbox.MarkRead(t.Context(), "ann", race), notifier.ErrNoSuchItem)
+		}
+		require.NoError(t, b.inbox.MarkReadUpTo(t.Context(), "ann", race))
+		require.Equal(t, []string{"e1 in 60 min", "Bet b2"}, b.titles("bob", notifier.InboxQuery{}), "another user's own affair")
+
+		suppress(notifier.Suppression{Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll})
+		require.Empty(t, b.titles("ann", notifier.InboxQuery{}), "the widest one counts")
+		lift(notifier.ReasonSelfExclusion)
+		b.exec(`UPDATE suppressions SET class = 'of a newer binary' WHERE reason = 'jurisdiction'`)
+		require.Empty(t, b.titles("ann", notifier.InboxQuery{}), "what is not known stops everything")
+		lift(notifier.ReasonJurisdiction)
+		require.Equal(t, everything, b.titles("ann", notifier.InboxQuery{}), "it is back")
+		require.Equal(t, everything[:1], b.titles("ann", notifier.InboxQuery{Unread: true}), "and was not read while nobody could")
+
+		turn, ok, err := b.ledger.BeginImport(t.Context(), "r1", time.Hour, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		_, err = b.ledger.SetImported(t.Context(), turn, time.Hour, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion}})
+		require.NoError(t, err)
+		require.Equal(t, []string{"Bet b1"}, b.titles("ann", notifier.InboxQuery{}), "imported ones count as well")
+	})
+}
+
 func TestAShadowRuleLeavesNothingInTheInbox(t *testing.T) {
 	eachInbox(t, func(t *testing.T, b *inboxBooks) {
 		b.release("quiet", b.betOf("quiet", "b1", "ann", "WON", 1))

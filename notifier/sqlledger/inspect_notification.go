@@ -131,13 +131,13 @@ func badRowsStatement(q notifier.BadRowQuery) *statement {
 }
 
 // Known implements notifier.PreviewLedger.
-func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[string]notifier.KnownVersion, error) {
+func (l *Ledger) Known(ctx context.Context, rule *notifier.Rule, keys []string) (map[string]notifier.KnownVersion, error) {
 	type item struct {
 		Key string `json:"key"`
 	}
-	items := make([]item, len(keys))
+	items, threads := make([]item, len(keys)), make([]string, len(keys))
 	for i, k := range keys {
-		items[i].Key = k
+		items[i].Key, threads[i] = k, rule.Thread(k)
 	}
 	param, err := sqldb.Batch(items)
 	if err != nil {
@@ -147,17 +147,22 @@ func (l *Ledger) Known(ctx context.Context, rule string, keys []string) (map[str
 		key string
 		notifier.KnownVersion
 	}
-	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, version, identity, version_hash, order_value, state,
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT key, id, version, identity, version_hash, order_value, state,
 		hold_until > 0 AND confirmed_at = 0 AND state IN ('staged', 'passed', 'held', 'provisional') FROM notifications
-		WHERE rule_id = $2 AND latest AND key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`, param, rule)
+		WHERE rule_id = $2 AND latest AND key IN (SELECT j.key FROM `+l.records("key TEXT")+`)`, param, rule.ID)
 	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) {
-		return p, r.Scan(&p.key, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State, &p.Held)
+		return p, r.Scan(&p.key, &p.ID, &p.Version, &p.Identity, &p.VersionHash, &p.Order, &p.State, &p.Held)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read known versions: %w", err)
 	}
+	said, err := l.spokenOn(ctx, l.db.SQL(), rule, threads)
+	if err != nil {
+		return nil, err
+	}
 	out := make(map[string]notifier.KnownVersion, len(found))
 	for _, p := range found {
+		p.Spoken = said[rule.Thread(p.key)]
 		out[p.key] = p.KnownVersion
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package sqlledger
 
 import (
 	"context"
+	"database/sql"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -22,6 +23,12 @@ func New(db *sqldb.DB) *Ledger { return &Ledger{db: db} }
 func (l *Ledger) now(ctx context.Context, q sqldb.Queryer) (int64, error) {
 	now, err := l.db.Now(ctx, q)
 	return sqldb.Micros(now), err
+}
+
+// rowsQueryer is a transaction, or the handle for reads outside of one.
+type rowsQueryer interface {
+	sqldb.Queryer
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // records is a FROM item, j, over the batch in $1.

@@ -154,9 +154,9 @@ func (l *Ledger) viewQuery() string {
 			WHERE o.thread = n.thread AND o.id < n.id AND x.user_id = d.user_id
 			  AND (x.state IN ('sent', 'unconfirmed') OR x.unknowns > 0)) ELSE FALSE END,
 		CASE WHEN d.follow_up THEN ` + unchanged + ` ELSE FALSE END,
-		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at") + `
-			FROM (SELECT o.reason, o.class, o.from_at, o.until_at, o.set_by, o.set_at FROM suppressions o WHERE o.user_id = d.user_id
-				UNION ALL SELECT i.reason, i.class, i.from_at, i.until_at, i.set_by, i.set_at FROM imported_suppressions i WHERE i.user_id = d.user_id) s),
+		(SELECT ` + l.db.Dialect().Objects("s.reason", "s.class", "s.from_at", "s.until_at", "s.set_by", "s.set_at", "s.imported") + `
+			FROM (SELECT o.reason, o.class, o.from_at, o.until_at, o.set_by, o.set_at, 0 AS imported FROM suppressions o WHERE o.user_id = d.user_id
+				UNION ALL SELECT i.reason, i.class, i.from_at, i.until_at, i.set_by, i.set_at, 1 FROM imported_suppressions i WHERE i.user_id = d.user_id) s),
 		EXISTS (SELECT 1 FROM stops t WHERE t.rule_id IN ('', n.rule_id)),
 		EXISTS (SELECT 1 FROM suppression_imports i WHERE i.succeeded_at > 0)
 		FROM ` + l.records("id BIGINT") + ` CROSS JOIN deliveries d

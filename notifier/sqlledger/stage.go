@@ -129,7 +129,7 @@ type stagePlan struct {
 	// zero when none have been.
 	since time.Time
 	// spoken is what the rule's peers have said last, by thread.
-	spoken map[string]spoken
+	spoken map[string]notifier.Spoken
 	insert []staged
 	adopt  []notifier.NotificationID
 	// replaced are the versions that are not the latest any more.
@@ -162,7 +162,7 @@ func (p *stagePlan) add(d notifier.Draft, k *known) {
 		switch {
 		case k.identity != p.rule.Identity:
 			// Its hash and order are of other columns: they say nothing about this row.
-		case k.hash == d.VersionHash && p.spoken[p.rule.Thread(d.Key)].before(d, k):
+		case k.hash == d.VersionHash && p.spoken[p.rule.Thread(d.Key)].Renews(d, k.id):
 			p.result.Renewed++
 		case k.hash == d.VersionHash:
 			if k.state == "staged" && k.run != p.run.ID {
@@ -261,58 +261,50 @@ func (l *Ledger) latest(ctx context.Context, tx *sql.Tx, rule string, drafts []n
 	return out, nil
 }
 
-// spoken is the newest notification of a thread that a peer of a rule has
-// released: a race that is on again as it was has been postponed meanwhile.
-type spoken struct {
-	id    notifier.NotificationID
-	order int64
-}
-
-// before tells whether it came after the known version k, and speaks of an older
-// row than d: then k's version is news again. A row that is as old as k's is
-// none, for it may come from a standby that lags behind.
-func (s spoken) before(d notifier.Draft, k *known) bool {
-	return s.id > k.id && d.Order > s.order
-}
-
 // spoken reads what the rule's peers have said of the drafts that are known.
 func (l *Ledger) spoken(
 	ctx context.Context, tx *sql.Tx, rule *notifier.Rule, drafts []notifier.Draft, latest map[string]*known,
-) (map[string]spoken, error) {
-	if len(rule.Peers()) == 0 {
+) (map[string]notifier.Spoken, error) {
+	var threads []string
+	for _, d := range drafts {
+		if k := latest[d.Key]; k != nil && k.hash == d.VersionHash && k.identity == rule.Identity {
+			threads = append(threads, rule.Thread(d.Key))
+		}
+	}
+	return l.spokenOn(ctx, tx, rule, threads)
+}
+
+// spokenOn reads what the rule's peers have said last on threads.
+func (l *Ledger) spokenOn(ctx context.Context, q rowsQueryer, rule *notifier.Rule, threads []string) (map[string]notifier.Spoken, error) {
+	if len(rule.Peers()) == 0 || len(threads) == 0 {
 		return nil, nil
 	}
 	type item struct {
 		Thread string `json:"thread"`
 	}
-	var threads []item
-	for _, d := range drafts {
-		if k := latest[d.Key]; k != nil && k.hash == d.VersionHash && k.identity == rule.Identity {
-			threads = append(threads, item{Thread: rule.Thread(d.Key)})
-		}
+	items := make([]item, len(threads))
+	for i, t := range threads {
+		items[i].Thread = t
 	}
-	if len(threads) == 0 {
-		return nil, nil
-	}
-	param, err := sqldb.Batch(threads)
+	param, err := sqldb.Batch(items)
 	if err != nil {
 		return nil, err
 	}
 	type pair struct {
 		thread, rule string
-		spoken
+		notifier.Spoken
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT n.thread, n.rule_id, n.id, n.order_value FROM notifications n
+	rows, err := q.QueryContext(ctx, `SELECT n.thread, n.rule_id, n.id, n.order_value FROM notifications n
 		WHERE n.thread IN (SELECT j.thread FROM `+l.records("thread TEXT")+`) AND n.rule_id <> $2 AND n.state = 'released'
 		  AND (NOT n.shadow OR $3) ORDER BY n.id`, param, rule.ID, rule.Mode == notifier.ModeShadow)
-	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.thread, &p.rule, &p.id, &p.order) })
+	found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (p pair, err error) { return p, r.Scan(&p.thread, &p.rule, &p.ID, &p.Order) })
 	if err != nil {
 		return nil, fmt.Errorf("read what peers have said: %w", err)
 	}
-	out := make(map[string]spoken, len(found))
+	out := make(map[string]notifier.Spoken, len(found))
 	for _, p := range found {
 		if slices.Contains(rule.Peers(), p.rule) {
-			out[p.thread] = p.spoken
+			out[p.thread] = p.Spoken
 		}
 	}
 	return out, nil

@@ -28,12 +28,14 @@ type suppressionRow struct {
 	Note   string          `json:"note"`
 	SetBy  string          `json:"set_by"`
 	SetAt  int64           `json:"set_at"`
+	// Imported is 1 of the list of the imports; only the view says so.
+	Imported int `json:"imported"`
 }
 
 func (r suppressionRow) suppression() notifier.Suppression {
 	return notifier.Suppression{
 		User: r.User, Reason: r.Reason, Class: r.Class, From: sqldb.Time(r.From), Until: sqldb.Time(r.Until),
-		Note: r.Note, SetBy: r.SetBy, SetAt: sqldb.Time(r.SetAt),
+		Note: r.Note, Imported: r.Imported == 1, SetBy: r.SetBy, SetAt: sqldb.Time(r.SetAt),
 	}
 }
 
