@@ -345,6 +345,36 @@ func TestAPreviewCountsAllDevicesOnce(t *testing.T) {
 	})
 }
 
+// Of a user with a suppression for each reason on both lists, the last one counts as the first.
+func TestATestPushAsksAllSuppressions(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		tester, err := notifier.NewTester(notifier.TesterConfig{
+			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger,
+			Suppressions: w.ledger, Stops: w.ledger, Log: zerolog.Nop(),
+		})
+		require.NoError(t, err)
+		var over []notifier.Suppression
+		for _, reason := range notifier.SuppressionReasons() {
+			over = append(over, notifier.Suppression{User: "ann", Reason: reason, Class: notifier.SuppressAll, Until: time.Now().Add(-time.Hour)})
+		}
+		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, over)
+		require.NoError(t, err)
+		turn, ok, err := w.ledger.BeginImport(t.Context(), "replica-1", time.Hour, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		_, err = w.ledger.SetImported(t.Context(), turn, time.Hour, over)
+		require.NoError(t, err)
+		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
+		require.NoError(t, err, "all of them are over")
+		_, err = w.ledger.SetImported(t.Context(), turn, time.Hour, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion}})
+		require.NoError(t, err)
+		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
+		require.ErrorIs(t, err, notifier.ErrSuppressed)
+	})
+}
+
 func TestATestPushIsAuditedAndGoesToActiveDevicesOnly(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/notifier"
@@ -312,4 +313,58 @@ func TestHoldsKeepTheirPromiseWhateverComes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever watches sees what waits, for whom it waits, and what was told although nobody had confirmed it.
+func TestMetricsShowWhatIsHeldAndHowHoldsEnd(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		reg := prometheus.NewRegistry()
+		w.configure = func(c *notifier.Config) { c.Registerer = reg }
+		shows := func(want map[string]float64) {
+			t.Helper()
+			families, err := reg.Gather()
+			require.NoError(t, err)
+			got := map[string]float64{}
+			for _, f := range families {
+				for _, m := range f.GetMetric() {
+					name := f.GetName()
+					for _, l := range m.GetLabel() {
+						name += " " + l.GetValue()
+					}
+					switch f.GetName() {
+					case "bugle_runs_held", "bugle_notifications_provisional":
+						got[name] = m.GetGauge().GetValue()
+					case "bugle_holds_ended_total":
+						got[name] = m.GetCounter().GetValue()
+					}
+				}
+			}
+			require.Equal(t, want, got)
+		}
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.stage("bet1", "ann", "WON", "PROVISIONAL")
+			w.stage("bet2", "ann", "WON", "PROVISIONAL")
+			time.Sleep(18 * time.Second)
+			shows(map[string]float64{"bugle_runs_held settled": 0, "bugle_notifications_provisional settled": 2})
+			w.stage("bet1", "ann", "WON", "FINAL")
+			time.Sleep(20 * time.Second)
+			shows(map[string]float64{
+				"bugle_runs_held settled": 0, "bugle_notifications_provisional settled": 1,
+				"bugle_holds_ended_total confirmed settled": 1, "bugle_holds_ended_total elapsed settled": 0,
+			})
+			time.Sleep(40 * time.Second)
+			for i := range 5 {
+				w.stage(fmt.Sprintf("many%d", i), "ann", "WON", "FINAL")
+			}
+			time.Sleep(20 * time.Second)
+			shows(map[string]float64{
+				"bugle_runs_held settled": 1, "bugle_notifications_provisional settled": 0,
+				"bugle_holds_ended_total confirmed settled": 1, "bugle_holds_ended_total elapsed settled": 1,
+			})
+		}()
+		w.runWith(strings.Replace(provisionalYAML(t), "    ttl: {for: 1h}\n    provisional:", "    ttl: {for: 1h}\n    max_deliveries: 4\n    provisional:", 1), "replica-1", 2*time.Minute)
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // A race is postponed, and after all on again at the very time that was announced.
@@ -89,5 +91,42 @@ func TestAnOldRowIsNotOnAgain(t *testing.T) {
 		}()
 		w.run(time.Minute)
 		require.Equal(t, []string{"changed e1→tok-a1", "soon e1→tok-a1"}, w.accepted())
+	})
+}
+
+// A preview tells it beforehand, and counts who would be asked about.
+func TestAPreviewTellsWhatIsAnnouncedAgain(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		control, run := w.controlled(rulesYAML, "replica-1")
+		starts := time.Now().Add(4 * time.Minute).Truncate(time.Millisecond)
+		preview := func() map[notifier.News]int {
+			t.Helper()
+			p, err := control.Preview(t.Context(), "soon", notifier.PreviewRequest{})
+			require.NoError(t, err)
+			for _, n := range p.Notifications {
+				require.Equal(t, 1, n.Devices)
+				require.Equal(t, "soon e1", n.Texts[""].Title)
+			}
+			return p.News
+		}
+		run(time.Second, func() {
+			time.Sleep(2 * time.Second)
+			w.race("e1", time.Until(starts))
+			require.Equal(t, map[notifier.News]int{notifier.NewsNew: 1}, preview())
+			time.Sleep(5 * time.Second)
+			require.Equal(t, map[notifier.News]int{notifier.NewsKnown: 1}, preview())
+			w.change("e1", "POSTPONED")
+			time.Sleep(5 * time.Second)
+			require.Empty(t, preview())
+			w.drop("upcoming_changed", "e1")
+			w.race("e1", time.Until(starts))
+			require.Equal(t, map[notifier.News]int{notifier.NewsRenewed: 1}, preview())
+			before := len(w.accepted())
+			time.Sleep(5 * time.Second)
+			require.Len(t, w.accepted(), before+1, "and so it is")
+			require.Equal(t, map[notifier.News]int{notifier.NewsKnown: 1}, preview())
+		})
 	})
 }

@@ -146,7 +146,8 @@ and shows the notifications in their default language and how many devices
 would get each. It sends nothing and writes nothing.
 
 Where database.url names a database that exists, each is marked as new, changed,
-known or stale by what the service has on record, and its devices are counted.`),
+confirmed, renewed, known or stale by what the service has on record, and its
+devices are counted.`),
 		Example: `  bugle rules preview bet-settled --config bugle.yaml
   bugle rules preview bet-settled --window 24h --limit 3 --config bugle.yaml
   bugle rules preview bet-settled --config bugle.yaml --output json`,

@@ -94,6 +94,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"old deliveries":    {oldDeliveries + skip, []any{1000, 500}, []string{"deliveries_created"}},
 		"replaced versions": {replacedVersions + skip, []any{1000, 500}, []string{"notifications_replaced"}},
 		"unseen keys":       {unseenKeys + skip, []any{"r", 1000, 10, 500}, []string{"notifications_seen"}},
+		"unreleased":        {unreleasedQuery, []any{10}, []string{"notifications_provisional"}},
 		"rules queued":      {rulesQuery, []any{"fcm", "high"}, []string{"deliveries_queue"}},
 		"undelivered":       {bound(undeliveredStatement("u7", 9, 0, 50)), undeliveredStatement("u7", 9, 0, 50).args, []string{"notifications_user", "deliveries_notification_id_device_id_key"}},
 		"requeue":           {bound(l.requeueUpdate(requeued, 5)), l.requeueUpdate(requeued, 5).args, []string{"deliveries_unsent"}},
