@@ -337,9 +337,9 @@ func whyNotTold(t *testing.T, b *tab) {
 	b.see(t, "h1", "Notification 41")
 	b.see(t, ".answers", "Not told: fcm refused the message for good")
 	b.see(t, ".answers", "Told: fcm took it")
-	require.Equal(t, "false", b.ask(t, `String(document.querySelector("table.gates").checkVisibility())`))
+	require.Equal(t, "false", b.ask(t, `String(document.querySelector(".gates").checkVisibility())`))
 	b.click(t, ".delivery summary")
-	b.see(t, "table.gates", "The device is active")
+	b.see(t, ".gates", "The device is active")
 	b.see(t, ".delivery", "INVALID_ARGUMENT")
 	b.open(t, "/runs/15")
 	b.click(t, `#notifications a[href="/notifications/41"]`)
@@ -457,7 +457,7 @@ func TestThePagesWorkByKeyboard(t *testing.T) {
 	b.open(t, "/notifications/41")
 	b.ask(t, `document.querySelector(".delivery summary").focus(); ""`)
 	b.do(t, chromedp.KeyEvent(kb.Enter))
-	b.see(t, "table.gates", "The device is active")
+	b.see(t, ".gates", "The device is active")
 	b.quiet(t)
 }
 

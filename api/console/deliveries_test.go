@@ -22,7 +22,7 @@ func TestThePageOfANotificationTellsWhy(t *testing.T) {
 	got := text(page(t, b, "/notifications/41?device=phone-1"))
 	for _, want := range []string{
 		"Notification 41 released " + said, "Only what is for the device phone-1 is shown.", "reason INVALID_ARGUMENT",
-		"What is on record can be read passed –", "350 ms retry UNAVAILABLE 503", "rejected INVALID_ARGUMENT 400",
+		"passed What is on record can be read", "350 ms retry UNAVAILABLE 503", "rejected INVALID_ARGUMENT 400",
 		"Red Rum <b> won Your bet b1 on Red Rum <b> is settled.", `"runner": "Red Rum <b>"`, "Key key-41", "Notification 41 (this one) released", "Try it again",
 	} {
 		require.Contains(t, got, want)
@@ -66,11 +66,11 @@ func TestGatesAndThreadsAreTold(t *testing.T) {
 	w := newWorld(t)
 	b := w.signedIn(t)
 	body := page(t, b, "/notifications/41?device=phone-1")
-	_, gates, _ := strings.Cut(body, `<table class="rows gates">`)
-	gates, _, _ = strings.Cut(gates, "</table>")
-	require.Equal(t, len(notifier.GateNames()), strings.Count(gates, `data-label="Passes when"`))
+	_, gates, _ := strings.Cut(body, `<ol class="gates">`)
+	gates, _, _ = strings.Cut(gates, "</ol>")
+	require.Equal(t, len(notifier.GateNames()), strings.Count(gates, "<li"))
 	for _, name := range notifier.GateNames() {
-		require.NotContains(t, gates, `data-label="Passes when">`+name+"<")
+		require.NotContains(t, gates, "<span>"+name+"<")
 	}
 
 	now := time.Now().UnixMicro()
@@ -81,8 +81,8 @@ func TestGatesAndThreadsAreTold(t *testing.T) {
 		VALUES (50, 'bet-settled', 'key-50', 2, 'h', 1, TRUE, 'th-41', TRUE, 'user', 'ann', 'win', 'transactional', 'high', 'released', 15, '{}', $1, $1, $1)`, now)
 	got := text(page(t, b, "/notifications/41?device=phone-1"))
 	require.Contains(t, got, "Notification 41 released replaced by 50 suppressed phone-1 Not told: the category is muted: ann has muted win.")
-	require.Contains(t, got, "The category is not muted stopped muted ann has muted win")
-	require.Contains(t, got, "The rule can make a text of the row not asked –")
+	require.Contains(t, got, "stopped The category is not muted muted ann has muted win")
+	require.Contains(t, got, "not asked The rule can make a text of the row")
 	require.Contains(t, page(t, b, "/notifications/41"), `<a href="/notifications/50">Notification 50</a>`)
 	require.NotContains(t, got, "Try it again", "a suppressed one is not tried again")
 }
