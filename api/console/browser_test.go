@@ -650,6 +650,44 @@ func TestEveryPageFits(t *testing.T) {
 	shot(t, b, "no-page")
 }
 
+// pale lists text whose contrast with the ground behind it is below that of WCAG
+// 2.2, AA: 4.5, or 3 for large text. Pictures behind text, and what is disabled,
+// are left out.
+const pale = `(() => {
+	const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+	const rgba = text => {
+		canvas.clearRect(0, 0, 1, 1);
+		canvas.fillStyle = text;
+		canvas.fillRect(0, 0, 1, 1);
+		const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+		return [r, g, b, a / 255];
+	};
+	const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+	const light = c => {
+		const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+	};
+	const ground = e => {
+		const stack = [];
+		for (; e; e = e.parentElement) {
+			const s = getComputedStyle(e);
+			if (s.backgroundImage !== "none") return null;
+			stack.push(rgba(s.backgroundColor));
+		}
+		return stack.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
+	};
+	return Array.from(document.querySelectorAll("body *")).flatMap(e => {
+		if (e.closest("svg, :disabled, .old") || !e.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return [];
+		if (!Array.from(e.childNodes).some(n => n.nodeType === 3 && n.data.trim()) && !e.matches("input:not([type=radio]):not([type=hidden])")) return [];
+		const under = ground(e), s = getComputedStyle(e);
+		if (!under) return [];
+		const a = light(over(rgba(s.color), under)), b = light(under);
+		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), size = parseFloat(s.fontSize);
+		const large = size >= 24 || size >= 18.66 && s.fontWeight >= 700;
+		return ratio < (large ? 3 : 4.5) ? [ratio.toFixed(2) + " " + e.outerHTML.slice(0, 120)] : [];
+	}).join("\n");
+})()`
+
 // shot looks at the page in each of the four ways.
 func shot(t testing.TB, b *tab, name string) {
 	t.Helper()
@@ -664,6 +702,7 @@ func shot(t testing.TB, b *tab, name string) {
 		b.do(t, chromedp.EmulateViewport(way.width, way.height))
 		b.ask(t, `scrollTo(0, 0); ""`)
 		require.Equal(t, "fits", b.ask(t, `document.documentElement.scrollWidth <= innerWidth ? "fits" : Array.from(document.querySelectorAll("main *")).filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120)).join("\n")`), "%s %s", name, way.name)
+		require.Empty(t, b.ask(t, pale), "%s %s: text that is too pale on its ground", name, way.name)
 		if *screens == "" {
 			continue
 		}

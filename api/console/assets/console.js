@@ -27,7 +27,11 @@
   // A form that is on its way says so, and goes once.
   document.addEventListener("submit", function (e) {
     // What is downloaded leaves its page as it is.
-    if (e.target.method !== "post" || "download" in e.target.dataset) return;
+    if ("download" in e.target.dataset) return;
+    if (e.target.method !== "post") { // asked again while it works: that does no harm
+      e.target.setAttribute("aria-busy", "true");
+      return;
+    }
     if (e.target.dataset.sent) {
       e.preventDefault();
       return;
@@ -37,7 +41,7 @@
   });
   // A page that the browser kept and shows again has sent nothing.
   window.addEventListener("pageshow", function () {
-    document.querySelectorAll("form[data-sent]").forEach(function (f) {
+    document.querySelectorAll("form[aria-busy]").forEach(function (f) {
       delete f.dataset.sent;
       f.removeAttribute("aria-busy");
     });
