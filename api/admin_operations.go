@@ -36,6 +36,8 @@ type SendingOperator interface {
 type RunReader interface {
 	Runs(ctx context.Context, q notifier.RunQuery) ([]notifier.RunRecord, error)
 	Run(ctx context.Context, id notifier.RunID) (notifier.RunRecord, error)
+	// LastRuns returns the last runs of each of some rules, newest first.
+	LastRuns(ctx context.Context, rules []string, limit int) (map[string][]notifier.RunRecord, error)
 	// RunNotifications lists a run's notifications by their ids, without counts.
 	RunNotifications(ctx context.Context, q notifier.RunNotificationQuery) ([]notifier.NotificationRecord, error)
 }

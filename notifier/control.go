@@ -68,6 +68,9 @@ type ControlLedger interface {
 	SetStopped(ctx context.Context, by Actor, rule string, stopped bool, reason string) error
 	// Standing returns what is known of a rule; of an unknown one, nothing.
 	Standing(ctx context.Context, rule string) (RuleStanding, error)
+	// Standings returns what is known of each of some rules, with a number of statements that does
+	// not grow with theirs.
+	Standings(ctx context.Context, rules []string) (map[string]RuleStanding, error)
 	// SetPaused writes an operator's word on a rule down. Saying the same again changes nothing.
 	SetPaused(ctx context.Context, by Actor, rule string, paused bool, reason string) error
 	// EndHeld releases or discards what a held run holds. It returns ErrUnknownRun and ErrRunNotHeld.
@@ -111,13 +114,17 @@ func NewControl(c ControlConfig) (*Control, error) {
 // Rules returns every rule in force and where it stands.
 func (c *Control) Rules(ctx context.Context) ([]RuleStatus, error) {
 	rules := c.n.Rules().All()
+	ids := make([]string, len(rules))
+	for i, r := range rules {
+		ids[i] = r.ID
+	}
+	known, err := c.ledger.Standings(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read standing of rules: %w", err)
+	}
 	out := make([]RuleStatus, 0, len(rules))
 	for _, r := range rules {
-		s, err := c.status(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
+		out = append(out, statusOf(r, known[r.ID]))
 	}
 	return out, nil
 }
@@ -136,6 +143,10 @@ func (c *Control) status(ctx context.Context, rule *Rule) (RuleStatus, error) {
 	if err != nil {
 		return RuleStatus{}, fmt.Errorf("read standing of rule %s: %w", rule.ID, err)
 	}
+	return statusOf(rule, known), nil
+}
+
+func statusOf(rule *Rule, known RuleStanding) RuleStatus {
 	now := time.Now()
 	s := RuleStatus{Rule: rule, RuleStanding: known}
 	if !s.Paused() {
@@ -144,7 +155,7 @@ func (c *Control) status(ctx context.Context, rule *Rule) (RuleStatus, error) {
 	if rule.Watermark != nil && known.Progress != nil {
 		s.Lag = max(0, now.Sub(known.Progress.Position))
 	}
-	return s, nil
+	return s
 }
 
 // Pause stops the ticks of a rule on every replica until it is resumed. What

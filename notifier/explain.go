@@ -42,11 +42,11 @@ type ExplainLedger interface {
 	RunAlone(ctx context.Context, id RunID) (RunRecord, error)
 	// RunsOf returns those of the runs that are kept, without counts, in any order.
 	RunsOf(ctx context.Context, ids []RunID) ([]RunRecord, error)
-	// Standing returns what is known of a rule.
-	Standing(ctx context.Context, rule string) (RuleStanding, error)
 	// BadRowsNaming returns rows in which a column has the user's id and of which no notification was
 	// made, at most limit of them, among the newest bad rows.
 	BadRowsNaming(ctx context.Context, user devices.UserID, limit int) ([]BadRowRecord, error)
+	// Standings returns what is known of each of some rules.
+	Standings(ctx context.Context, rules []string) (map[string]RuleStanding, error)
 	// Deliveries returns a page of deliveries.
 	Deliveries(ctx context.Context, q DeliveryQuery) ([]DeliveryRecord, error)
 	// Attempts returns the attempts of deliveries, oldest first.

@@ -222,14 +222,17 @@ func (x *Explainer) standing(ctx context.Context, user devices.UserID) (s UserSt
 	if s.BadRows, err = x.ledger.BadRowsNaming(ctx, user, badRowsTold); err != nil {
 		return s, err
 	}
-	for _, r := range x.rules().All() {
-		if r.Audience.Kind != AudienceUser {
-			continue
-		}
-		known, err := x.ledger.Standing(ctx, r.ID)
-		if err != nil {
-			return s, err
-		}
+	rules := slices.DeleteFunc(x.rules().All(), func(r *Rule) bool { return r.Audience.Kind != AudienceUser })
+	ids := make([]string, len(rules))
+	for i, r := range rules {
+		ids[i] = r.ID
+	}
+	standings, err := x.ledger.Standings(ctx, ids)
+	if err != nil {
+		return s, err
+	}
+	for _, r := range rules {
+		known := standings[r.ID]
 		reach := RuleReach{Rule: r.ID, Paused: known.Control.Paused || r.Mode == ModePaused}
 		switch {
 		case r.Watermark != nil && known.Progress != nil:

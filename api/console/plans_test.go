@@ -19,7 +19,7 @@ const (
 	// rowsOfStatement bounds what one statement for a page may read, in rows: some pages' worth.
 	rowsOfStatement = 600
 	// statementsOfPage bounds how many statements a page asks: that must not grow with what it lists.
-	statementsOfPage = 45
+	statementsOfPage = 20
 )
 
 // pagesOf are the addresses that are looked at for each route with a page, those
@@ -78,7 +78,7 @@ func (w *world) fill(t testing.TB) {
 			SELECT 100 + i, 'bet-settled', i, CASE WHEN i % 3 = 0 THEN 'held' WHEN i % 3 = 1 THEN 'failed' ELSE 'released' END, FALSE, 0, 0, 'g', 'x', 0, 1, 0 FROM n`,
 		`INSERT INTO notifications (id, rule_id, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, category,
 			class, urgency, state, run_id, source_row, expires_at, created_at, released_at, fanned_at)
-			SELECT 10000 + 2 * i, 'bet-settled', 'busy-' || i, 1, 'h', 1, TRUE, 'busy-' || i / 5, FALSE, 'user', 'busy', 'win', 'transactional', 'high', 'released', 15, '{}', $1 + 0 * i, i * 1000, i * 1000, 1 FROM n`,
+			SELECT 10000 + 2 * i, 'bet-settled', 'busy-' || i, 1, 'h', 1, TRUE, 'busy-' || (i / 5), FALSE, 'user', 'busy', 'win', 'transactional', 'high', 'released', 15, '{}', $1 + 0 * i, i * 1000, i * 1000, 1 FROM n`,
 		`INSERT INTO notifications (id, rule_id, key, version, version_hash, order_value, latest, thread, follow_up, audience, user_id, category,
 			class, urgency, state, run_id, source_row, expires_at, created_at)
 			SELECT 10001 + 2 * i, 'bet-settled', 'lonely-' || i, 1, 'h', 1, TRUE, 'lonely-' || i, FALSE, 'user', 'lonely', 'win', 'transactional', 'high', 'held', 100 + i, '{}', $1 + 0 * i, i * 1000 FROM n`,
@@ -94,7 +94,7 @@ func (w *world) fill(t testing.TB) {
 			SELECT i * 60000000, 'bob', 'pause', 'rule/r-' || i, 'null', '{}', 'q' FROM n`,
 		`INSERT INTO frequency (user_id, notification_id, category, class, verdict, at) SELECT 'busy', i, 'race', 'marketing', 'admitted', i FROM n`,
 		`INSERT INTO presence (client_id, channel, connection_id, page, here, since, seen_at, serial, expires_at)
-			SELECT 'u-' || i, 'ch-' || i % 10, 'c', 'Page', TRUE, 1, 1, 1, $1 + 0 * i FROM n`,
+			SELECT 'u-' || i, 'ch-' || (i % 10), 'c', 'Page', TRUE, 1, 1, 1, $1 + 0 * i FROM n`,
 		`INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen) SELECT 'bet-settled', 'h-' || i, 'null_key', '', '{}', 1, i, i FROM n`,
 	} {
 		var args []any

@@ -109,12 +109,16 @@ func (c *Console) rules(v *visit) error {
 	}
 	news := c.history().perRule()
 	rows := make([]rulesRow, 0, len(found))
+	ids := make([]string, 0, len(found))
 	for _, status := range found {
-		runs, err := c.Runs.Runs(v.ctx(), notifier.RunQuery{Rule: status.Rule.ID, Limit: rulesRuns})
-		if err != nil {
-			return err
-		}
-		rows = append(rows, rulesRow{RuleStatus: status, News: news[status.Rule.ID], Bars: barsOf(runs)})
+		ids = append(ids, status.Rule.ID)
+	}
+	runs, err := c.Runs.LastRuns(v.ctx(), ids, rulesRuns)
+	if err != nil {
+		return err
+	}
+	for _, status := range found {
+		rows = append(rows, rulesRow{RuleStatus: status, News: news[status.Rule.ID], Bars: barsOf(runs[status.Rule.ID])})
 	}
 	return c.page(v, http.StatusOK, "rules", "Rules", "/rules", rows)
 }

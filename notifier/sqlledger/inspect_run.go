@@ -1,9 +1,12 @@
 package sqlledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
@@ -32,6 +35,11 @@ func (l *Ledger) Runs(ctx context.Context, q notifier.RunQuery) ([]notifier.RunR
 
 func runsStatement(q notifier.RunQuery) *statement {
 	var s statement
+	runsInto(&s, q)
+	return &s
+}
+
+func runsInto(s *statement, q notifier.RunQuery) {
 	s.text(selectRun)
 	switch {
 	case q.Rule != "" && q.State == notifier.RunFailed:
@@ -53,7 +61,124 @@ func runsStatement(q notifier.RunQuery) *statement {
 		s.and(`id < ?`, q.Before)
 	}
 	s.text(` ORDER BY id DESC`)
-	return s.limit(q.Limit)
+	s.limit(q.Limit)
+}
+
+// rulesOfStatement is for how many rules one statement asks at once.
+const rulesOfStatement = 100
+
+// LastRuns returns the last runs of each of some rules, newest first. Where a rule
+// has never run it has none.
+func (l *Ledger) LastRuns(ctx context.Context, rules []string, limit int) (map[string][]notifier.RunRecord, error) {
+	return l.lastRuns(ctx, rules, "", limit)
+}
+
+func (l *Ledger) lastRuns(ctx context.Context, rules []string, state notifier.RunState, limit int) (map[string][]notifier.RunRecord, error) {
+	out := make(map[string][]notifier.RunRecord, len(rules))
+	for some := range slices.Chunk(rules, rulesOfStatement) {
+		found, err := list(ctx, l, lastRunsStatement(some, state, limit), scanRun)
+		if err != nil {
+			return nil, fmt.Errorf("list last runs: %w", err)
+		}
+		for _, r := range found {
+			out[r.Rule] = append(out[r.Rule], r)
+		}
+	}
+	for _, runs := range out {
+		slices.SortFunc(runs, func(a, b notifier.RunRecord) int { return cmp.Compare(b.ID, a.ID) })
+	}
+	return out, nil
+}
+
+// lastRunsStatement steps down the index for each rule, and stops there at the limit.
+func lastRunsStatement(rules []string, state notifier.RunState, limit int) *statement {
+	var s statement
+	for i, rule := range rules {
+		if i > 0 {
+			s.text(` UNION ALL `)
+		}
+		s.text(`SELECT * FROM (`)
+		runsInto(&s, notifier.RunQuery{Rule: rule, State: state, Limit: limit})
+		s.text(`) r` + strconv.Itoa(i))
+	}
+	return &s
+}
+
+// Standings implements notifier.ControlLedger.
+func (l *Ledger) Standings(ctx context.Context, rules []string) (map[string]notifier.RuleStanding, error) {
+	controls, err := l.controls(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stops, err := l.Stops(ctx)
+	if err != nil {
+		return nil, err
+	}
+	progress, err := l.progresses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := l.lastRuns(ctx, rules, "", 1)
+	if err != nil {
+		return nil, err
+	}
+	failed, err := l.lastRuns(ctx, rules, notifier.RunFailed, 1)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]notifier.RuleStanding, len(rules))
+	for _, rule := range rules {
+		s := notifier.RuleStanding{Control: controls[rule], Progress: progress[rule]}
+		if i := slices.IndexFunc(stops, func(s notifier.Stop) bool { return s.Rule == rule }); i >= 0 {
+			s.Stop = &stops[i]
+		}
+		if runs := last[rule]; len(runs) > 0 {
+			s.LastRun = &runs[0]
+		}
+		if runs := failed[rule]; len(runs) > 0 {
+			s.LastFailed = &runs[0]
+		}
+		out[rule] = s
+	}
+	return out, nil
+}
+
+// controls reads what operators have said of rules: a row for each at most.
+func (l *Ledger) controls(ctx context.Context) (map[string]notifier.RuleControl, error) {
+	out := map[string]notifier.RuleControl{}
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT rule_id, paused, actor, reason, at FROM rule_controls`)
+	_, err = sqldb.Collect(rows, err, func(r *sql.Rows) (none struct{}, err error) {
+		var rule string
+		var c notifier.RuleControl
+		var at int64
+		err = r.Scan(&rule, &c.Paused, &c.Actor, &c.Reason, &at)
+		c.At = sqldb.Time(at)
+		out[rule] = c
+		return none, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read controls of rules: %w", err)
+	}
+	return out, nil
+}
+
+// progresses reads how far rules have read: a row for each at most.
+func (l *Ledger) progresses(ctx context.Context) (map[string]*notifier.Progress, error) {
+	out := map[string]*notifier.Progress{}
+	rows, err := l.db.SQL().QueryContext(ctx, `SELECT rule_id, identity, start_at, position, swept_at FROM watermarks`)
+	_, err = sqldb.Collect(rows, err, func(r *sql.Rows) (none struct{}, err error) {
+		var rule string
+		var p notifier.Progress
+		var start, position, swept int64
+		err = r.Scan(&rule, &p.Identity, &start, &position, &swept)
+		p.StartAt, p.Position, p.SweptAt = sqldb.Time(start), sqldb.Time(position), sqldb.Time(swept)
+		out[rule] = &p
+		return none, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read watermarks: %w", err)
+	}
+	return out, nil
 }
 
 // besideIndex names a text column such that no index on it is used: without
