@@ -617,7 +617,7 @@ func TestEveryPageFits(t *testing.T) {
 		"runs": "/runs", "run-held": "/runs/12", "run-failed": "/runs/14", "run-released": "/runs/15", "users": "/users", "user": "/users?id=ann",
 		"notification": "/notifications/41", "notification-user": "/notifications/41?device=phone-1", "notification-held": "/notifications/42",
 		"deliveries": "/deliveries", "deliveries-none": "/deliveries?rule=nothing", "deliveries-refused": "/deliveries?since=soon", "requeue": "/deliveries/requeue?state=rejected",
-		"presence": "/presence", "suppressions-none": "/suppressions?user=nobody", "user-unknown": "/users?id=nobody",
+		"bad-rows": "/bad-rows", "presence": "/presence", "suppressions-none": "/suppressions?user=nobody", "user-unknown": "/users?id=nobody",
 		"user-climber": "/users?id=" + url.QueryEscape(climber), "suppressions": "/suppressions", "push": "/push?device=phone-1",
 	} {
 		b.open(t, path)

@@ -113,6 +113,7 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 		c.post(r, "/runs/{id}/release", pageTimeout, c.releaseRun)
 		c.post(r, "/runs/{id}/discard", pageTimeout, c.discardRun)
 
+		c.get(r, "/bad-rows", pageTimeout, c.badRows)
 		c.get(r, "/notifications/{id}", pageTimeout, c.notification)
 		c.get(r, "/deliveries", pageTimeout, c.deliveries)
 		c.get(r, "/deliveries/requeue", requeueTimeout, c.requeuePage)
@@ -142,7 +143,7 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 func (c *Console) Refuse(w http.ResponseWriter, r *http.Request, p *api.Problem) {
 	c.headers(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if v, err := c.admit(w, r); err == nil {
-			c.problem(v, p)
+			c.problem(v, p) //nolint:contextcheck // a visit carries its request, and the request its context
 			return
 		}
 		c.render(w, r, p.Status, "problem", frame{Title: p.Title, Body: problemView{

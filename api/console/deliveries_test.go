@@ -153,6 +153,34 @@ func TestRequeueing(t *testing.T) {
 	require.Contains(t, text(body), "name at least a rule")
 }
 
+func TestBadRowsAreShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec(t, `INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen)
+		SELECT 'race-soon', 'h-' || i, 'null_key', 'row ' || i || '.', '{}', 1, i, i
+		FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120) SELECT i FROM n) n`)
+	b := w.signedIn(t)
+	got := text(page(t, b, "/bad-rows?rule=bet-settled"))
+	require.Contains(t, got, "bet-settled null_key bet_id is null in the row of "+markup+" 3 times")
+	require.Contains(t, got, `"runner": "<b>Red Rum</b>"`)
+	require.NotContains(t, got, "race-soon")
+	require.Contains(t, text(page(t, b, "/bad-rows?rule=asleep")), "Every row of this rule could be made something of.")
+	for _, first := range []string{"/bad-rows?rule=race-soon", "/bad-rows"} {
+		seen, pages := 0, 0
+		for path := first; path != ""; pages++ {
+			body := page(t, b, path)
+			seen += strings.Count(body, `data-label="Rule"><a href="/rules/race-soon"`)
+			_, next, ok := strings.Cut(body, `<a class="button" href="/bad-rows?`)
+			next, _, _ = strings.Cut(next, `"`)
+			if path = ""; ok {
+				path = "/bad-rows?" + strings.ReplaceAll(next, "&amp;", "&")
+			}
+		}
+		require.Equal(t, 120, seen, first)
+		require.Equal(t, 3, pages, first)
+	}
+}
+
 // A timeline is read to its end, each item once.
 func TestATimelineHasOlderPages(t *testing.T) {
 	t.Parallel()

@@ -271,6 +271,8 @@ func (w *world) tell(t testing.TB, rules *notifier.RuleSet) {
 	w.exec(t, `INSERT INTO attempts (delivery_id, generation, owner, started_at, ended_at, verdict, code, status, provider_id)
 		VALUES (7, 1, 'replica-1', $1, $2, 'retry', 'UNAVAILABLE', 503, ''), (7, 1, 'replica-1', $2, $2, 'rejected', 'INVALID_ARGUMENT', 400, ''),
 		       (8, 1, 'replica-1', $1, $2, 'sent', '', 200, 'projects/p/messages/1')`, us-350e3, us)
+	w.exec(t, `INSERT INTO bad_rows (rule_id, row_hash, reason, detail, source_row, times_read, first_seen, last_seen)
+		VALUES ('bet-settled', 'h', 'null_key', $1, $2, 3, $3, $3)`, "bet_id is null in the row of "+markup, `{"bet_id":null,"runner":"<b>Red Rum</b>"}`, us)
 	w.exec(t, `INSERT INTO presence (client_id, channel, connection_id, page, here, since, seen_at, serial, expires_at)
 		VALUES ('ann', 'inbound:betting:horses:ann', 'c-1', 'Car Racing Page', TRUE, $1, $1, 1, $2), ($3, 'inbound:betting:horses:x', 'c-2', $4, TRUE, $1, $1, 1, $2)`,
 		us, later, climber, markup)

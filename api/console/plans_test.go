@@ -36,6 +36,7 @@ func pagesOf() map[string][]string {
 			"/runs", "/runs?before=5000", "/runs?rule=bet-settled", "/runs?rule=bet-settled&state=released", "/runs?state=held", "/runs?state=failed&rule=bet-settled",
 		},
 		"/runs/{id}":          {"/runs/12", "/runs/15", "/runs/15?after=5000"},
+		"/bad-rows":           {"/bad-rows", "/bad-rows?rule=bet-settled", "/bad-rows?at=5000&after_rule=bet-settled&hash=h-5000", "/bad-rows?rule=bet-settled&at=5000&hash=h-5000"},
 		"/notifications/{id}": {"/notifications/41", "/notifications/41?user=crowd", "/notifications/41?device=d-5000", "/notifications/41?after=d-5000", "/notifications/15000"},
 		"/deliveries": {
 			"/deliveries", "/deliveries?at=5000&delivery=5000", "/deliveries?rule=bet-settled", "/deliveries?state=rejected", "/deliveries?state=rejected&rule=bet-settled&reason=QUOTA",

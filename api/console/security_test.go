@@ -281,7 +281,7 @@ func TestMarkupIsText(t *testing.T) {
 	b := w.signedIn(t)
 	for _, path := range []string{
 		"/", "/live", "/suppressions", "/users?id=eve", "/runs/14", "/rules/bet-settled", "/rules/bet-settled/preview",
-		"/presence", "/notifications/41?user=" + url.QueryEscape(markup), "/deliveries?rule=" + url.QueryEscape(markup), "/deliveries/requeue?reason=" + url.QueryEscape(markup),
+		"/bad-rows", "/presence", "/notifications/41?user=" + url.QueryEscape(markup), "/deliveries?rule=" + url.QueryEscape(markup), "/deliveries/requeue?reason=" + url.QueryEscape(markup),
 		"/audit?actor=" + url.QueryEscape(markup), "/suppressions?user=" + url.QueryEscape(markup), "/presence?page=" + url.QueryEscape(markup),
 		"/users?id=" + url.QueryEscape(markup), "/runs?rule=" + url.QueryEscape(markup), "/push?device=" + url.QueryEscape(markup),
 	} {
