@@ -137,7 +137,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return newWorldOn(t, sqldbtest.SQLite(t), 100*time.Millisecond)
+	return newWorldOn(t, sqldbtest.SQLite(t), 250*time.Millisecond)
 }
 
 // newWorldEvery is a world whose console takes samples, and renews what is
