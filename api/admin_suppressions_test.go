@@ -142,3 +142,17 @@ func TestALongImportIsReadAsItArrives(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode, string(text))
 	require.Contains(t, string(text), `"changed":6`)
 }
+
+// Half of an export must not look like a whole one: who is missing from it would be taken for somebody who
+// may be sent to.
+func TestAnExportThatCannotGoOnIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	a.exec(t, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+		INSERT INTO suppressions (user_id, reason, class, set_by, set_at) SELECT 'u' || i, 'cool_off', 'all', 'bob', 1 FROM n`)
+	a.exec(t, `INSERT INTO suppressions (user_id, reason, class, set_by, set_at) VALUES ('z', 'cool_off', 'all', 'bob', 'no time')`)
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() { a.as(t, "GET", "/admin/v1/suppressions/export", "") })
+
+	a.exec(t, `UPDATE notifications SET source_row = '{' WHERE user_id = 'ann'`)
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() { a.as(t, "GET", "/admin/v1/users/ann/export", "") })
+}
