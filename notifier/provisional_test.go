@@ -368,3 +368,32 @@ func TestMetricsShowWhatIsHeldAndHowHoldsEnd(t *testing.T) {
 		w.runWith(strings.Replace(provisionalYAML(t), "    ttl: {for: 1h}\n    provisional:", "    ttl: {for: 1h}\n    max_deliveries: 4\n    provisional:", 1), "replica-1", 2*time.Minute)
 	})
 }
+
+// A row that confirms and is seen late confirms nothing that has been provisional again since.
+func TestAConfirmationThatIsOlderThanWhatIsHeldConfirmsNothing(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		start := time.Now()
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.stage("bet1", "ann", "WON", "PROVISIONAL")
+			w.add(row{
+				view: "settled_bets", rowtime: time.Now().Add(time.Second), visible: time.Now().Add(8 * time.Second),
+				cols: notifier.Row{"bet_id": "bet1", "user_id": "ann", "outcome": "WON", "status": "FINAL"},
+			})
+			time.Sleep(4 * time.Second)
+			w.stage("bet1", "ann", "WON", "PROVISIONAL")
+			time.Sleep(2 * time.Second)
+			w.mu.Lock() // a standby answers from now on, which does not have the newest row yet
+			w.rows = w.rows[:len(w.rows)-1]
+			w.mu.Unlock()
+		}()
+		w.runWith(provisionalYAML(t), "replica-1", 30*time.Second)
+		require.Empty(t, w.accepted())
+		require.Equal(t, []string{"WON provisional"}, w.versions())
+		w.runWith(provisionalYAML(t), "replica-1", time.Minute)
+		require.Equal(t, []string{"won bet1→tok-a1"}, w.accepted())
+		require.GreaterOrEqual(t, w.attempts()[0].at.Sub(start), time.Minute+2*time.Second)
+	})
+}
