@@ -235,3 +235,20 @@ func orNull(text json.RawMessage) string {
 	}
 	return string(text)
 }
+
+// What reaches its expiry this very moment is worth nothing any more, and what is tried again has not ended.
+func TestRequeueingByAFilterMindsTheExpiryAndTheEnd(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 2)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		_, _, err := b.ledger.FanOut(t.Context(), 100)
+		require.NoError(t, err)
+		b.set(`UPDATE deliveries SET state = 'rejected', finished_at = 1`)
+		b.set(`UPDATE deliveries SET expires_at = $1 WHERE device_id = 'ann-000000'`, time.Now().UnixMicro())
+		r, err := b.ledger.RequeueAll(t.Context(), alice, notifier.RequeueFilter{Rule: "settled", Limit: 10})
+		require.NoError(t, err)
+		require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1, Requeued: 1}, r)
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM deliveries WHERE state = 'queued' AND finished_at = 0 AND device_id = 'ann-000001'`))
+		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM deliveries WHERE state = 'rejected' AND finished_at = 1`))
+	})
+}
