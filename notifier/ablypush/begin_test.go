@@ -19,7 +19,7 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 	t.Parallel()
 	t.Run("the connection is late", func(t *testing.T) {
 		t.Parallel()
-		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		server := httptest.NewUnstartedServer(http.HandlerFunc(accept))
 		_ = server.Listener.Close()

@@ -38,7 +38,7 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 	t.Run("the connection is late", func(t *testing.T) {
 		t.Parallel()
 		g := newGoogle(t, accept)
-		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		fcmServer := httptest.NewUnstartedServer(g.Config.Handler)
 		_ = fcmServer.Listener.Close()
