@@ -163,7 +163,7 @@ func (c *cli) importSuppressions(ctx context.Context, client *adminClient, file,
 		if err != nil {
 			return done, err // says "open NAME: reason" already
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // it was only read
 		if stat, err := f.Stat(); err == nil && stat.Mode().IsRegular() {
 			total = stat.Size()
 		}

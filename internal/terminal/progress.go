@@ -42,7 +42,7 @@ type Progress struct {
 	told  time.Time
 	ended bool
 
-	stop chan struct{} // nil where nothing turns
+	stop chan struct{} // nil where there is no bar
 	turn sync.WaitGroup
 }
 
@@ -63,14 +63,12 @@ func NewProgress(cfg ProgressConfig) *Progress {
 		progressbar.OptionSetItsString(cfg.Noun), progressbar.OptionEnableColorCodes(false),
 		progressbar.OptionSetSpinnerChangeInterval(0), // the library's own would turn for ever after a failure
 	)
-	if cfg.Total <= 0 {
-		p.stop = make(chan struct{})
-		p.turn.Go(p.turnAround)
-	}
+	p.stop = make(chan struct{})
+	p.turn.Go(p.turnAround)
 	return p
 }
 
-// turnAround shows that something goes on, where nobody knows how much there is to do.
+// turnAround shows that something goes on: the time, and a bar that has made room for a line.
 func (p *Progress) turnAround() {
 	ticker := time.NewTicker(drawEvery)
 	defer ticker.Stop()
@@ -176,9 +174,7 @@ func (p *Progress) End() {
 	if !first || p.bar == nil {
 		return
 	}
-	if p.stop != nil {
-		close(p.stop)
-		p.turn.Wait()
-	}
+	close(p.stop)
+	p.turn.Wait()
 	_ = p.bar.Clear()
 }

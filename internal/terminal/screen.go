@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -27,13 +28,11 @@ func Colors() []string { return []string{string(ColorAuto), string(ColorAlways),
 
 // Set reads a flag. It fails for a text that is none of the colors.
 func (c *Color) Set(text string) error {
-	for _, known := range Colors() {
-		if text == known {
-			*c = Color(text)
-			return nil
-		}
+	if !slices.Contains(Colors(), text) {
+		return fmt.Errorf("wants %s", strings.Join(Colors(), ", "))
 	}
-	return fmt.Errorf("wants %s", strings.Join(Colors(), ", "))
+	*c = Color(text)
+	return nil
 }
 
 // String is what Set reads.
