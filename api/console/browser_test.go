@@ -8,17 +8,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
@@ -33,101 +28,34 @@ var screens = flag.String("screens", "", "write screenshots of every page to thi
 // tab is a tab of a real browser that looks at a world.
 type tab struct {
 	*world
-	ctx context.Context
-
-	mu       sync.Mutex
-	problems []string // what the browser itself complained about
-	bytes    float64  // what came over the wire
+	*browsertest.Tab
+	ctx context.Context //nolint:containedctx // chromedp's name for a tab
 }
 
-// look turns the browser to a world.
-func look(ctx context.Context, t *testing.T, w *world) *tab {
+// turn turns the browser to a world.
+func turn(ctx context.Context, t *testing.T, w *world) *tab {
 	t.Helper()
-	b := &tab{world: w, ctx: ctx}
-	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
-	require.NoError(t, err)
-	listen, stop := context.WithCancel(ctx)
-	t.Cleanup(stop)
-	require.NoError(t, chromedp.Listen(listen, func(ev any) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		switch ev := ev.(type) {
-		case *log.EventEntryAdded:
-			if ev.Entry.Level == log.EntryLevelError {
-				b.problems = append(b.problems, ev.Entry.Text+" "+ev.Entry.URL)
-			}
-		case *runtime.EventExceptionThrown:
-			b.problems = append(b.problems, ev.ExceptionDetails.Text)
-		case *network.EventRequestWillBeSent:
-			// The browser's own icon of a date picker comes from the browser.
-			if !strings.HasPrefix(ev.Request.URL, w.server.URL+"/") && !strings.HasPrefix(ev.Request.URL, "data:image/svg+xml;") {
-				b.problems = append(b.problems, "a request to "+ev.Request.URL)
-			}
-		case *network.EventLoadingFinished:
-			b.bytes += ev.EncodedDataLength
-		}
-	}))
-	return b
+	// The browser's own icon of a date picker comes from the browser.
+	return &tab{world: w, ctx: ctx, Tab: browsertest.Look(ctx, t, w.server.URL+"/", "data:image/svg+xml;")}
 }
 
-func (b *tab) do(t testing.TB, steps ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		text, _ := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
-		require.NoError(t, err, text)
-	}
-}
+// patience is how long a page may take to show something.
+const patience = 20 * time.Second
 
 func (b *tab) open(t testing.TB, path string) {
 	t.Helper()
-	b.do(t, chromedp.Navigate(b.server.URL+path))
-}
-
-func (b *tab) click(t testing.TB, css string) {
-	t.Helper()
-	b.do(t, chromedp.Click(chromedp.CSS(css)))
+	b.Open(t, b.server.URL+path)
 }
 
 func (b *tab) see(t testing.TB, css, text string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		got, err := eval[string](b, `Array.from(document.querySelectorAll(`+quote(css)+`)).filter(e => e.checkVisibility()).map(e => e.innerText).join("\n")`)
-		if err == nil && strings.Contains(got, text) {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "%s shows %q, and not %q (%v)", css, got, text, err)
-		time.Sleep(50 * time.Millisecond) // a page that is loading has nobody to wait for
-	}
-}
-
-func (b *tab) ask(t testing.TB, script string) string {
-	t.Helper()
-	got, err := eval[string](b, script)
-	require.NoError(t, err)
-	return got
+	b.See(t, css, text, patience)
 }
 
 // becomes waits until a script has that answer.
 func (b *tab) becomes(t testing.TB, script, want string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		got, err := eval[string](b, script)
-		if err == nil && got == want {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "%s is %q, and not %q (%v)", script, got, want, err)
-		time.Sleep(50 * time.Millisecond) // a page that is loading has nobody to wait for
-	}
-}
-
-func eval[T any](b *tab, script string) (T, error) {
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
-	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](script))
+	b.Until(t, script, func(got string) bool { return got == want }, patience)
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }
@@ -135,27 +63,8 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'
 func (b *tab) signIn(t testing.TB) {
 	t.Helper()
 	b.open(t, "/sign-in")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
 	b.see(t, "h1", "Overview")
-}
-
-// quiet demands that the browser had nothing to complain about: no script that
-// failed, nothing that the policy refused, no request to another host.
-func (b *tab) quiet(t testing.TB) {
-	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	require.Empty(t, b.problems)
-}
-
-// forgive forgets what the browser complained about, after a look at it: that an
-// answer had the status of a refusal, and nothing else.
-func (b *tab) forgive() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.problems = slices.DeleteFunc(b.problems, func(p string) bool {
-		return strings.HasPrefix(p, "Failed to load resource: the server responded with a status of 4")
-	})
 }
 
 // upload imports a file with that text.
@@ -163,7 +72,7 @@ func (b *tab) upload(t testing.TB, text string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "list.csv")
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	b.do(t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}), chromedp.Click(chromedp.CSS(`form[action="/suppressions/import"] button`)))
+	b.Do(t, chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}), chromedp.Click(chromedp.CSS(`form[action="/suppressions/import"] button`)))
 }
 
 // TestInABrowser does what operators do, in one browser, each in a world of its own.
@@ -187,7 +96,7 @@ func TestInABrowser(t *testing.T) {
 		"stop and start all sending":     stopAndStart,
 		"the first load is a small load": smallLoad,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorld(t))) })
+		t.Run(name, func(t *testing.T) { test(t, turn(ctx, t, newWorld(t))) })
 	}
 }
 
@@ -203,40 +112,40 @@ func TestTheOverviewInABrowser(t *testing.T) {
 		"more pages than streams":        morePagesThanStreams,
 	} {
 		// A part that is renewed more often could not be clicked on a slow machine.
-		t.Run(name, func(t *testing.T) { test(t, look(ctx, t, newWorldEvery(t, 500*time.Millisecond))) })
+		t.Run(name, func(t *testing.T) { test(t, turn(ctx, t, newWorldEvery(t, 500*time.Millisecond))) })
 	}
 }
 
 func signInAndOut(t *testing.T, b *tab) {
 	b.open(t, "/runs?state=held")
 	b.see(t, "h1", "Sign in")
-	require.Equal(t, "token", b.ask(t, `document.activeElement.id`), "the keyboard is where it is needed")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
+	require.Equal(t, "token", b.Ask(t, `document.activeElement.id`), "the keyboard is where it is needed")
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#token"), b.token+"\r"))
 	b.see(t, "h1", "Runs")
-	require.Equal(t, "/runs?state=held", b.ask(t, `location.pathname + location.search`))
-	require.Equal(t, "held", b.ask(t, `document.getElementById("state").value`))
-	require.Empty(t, b.ask(t, `document.cookie`), "no script sees the session")
-	b.click(t, ".who button")
+	require.Equal(t, "/runs?state=held", b.Ask(t, `location.pathname + location.search`))
+	require.Equal(t, "held", b.Ask(t, `document.getElementById("state").value`))
+	require.Empty(t, b.Ask(t, `document.cookie`), "no script sees the session")
+	b.Click(t, ".who button")
 	b.see(t, "h1", "Sign in")
 	b.open(t, "/rules")
 	b.see(t, "h1", "Sign in")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func pauseAndRun(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/rules/bet-settled")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
 	b.see(t, ".notice.warn", "Paused by alice")
 	b.see(t, ".notice.warn", "wrong text")
 	var paused int
 	b.scan(t, &paused, `SELECT COUNT(*) FROM rule_controls WHERE rule_id = 'bet-settled' AND paused AND actor = 'alice' AND reason = 'wrong text'`)
 	require.Equal(t, 1, paused)
-	require.Equal(t, "true", b.ask(t, `String(document.querySelector('form[action$="/run"] button').disabled)`))
+	require.Equal(t, "true", b.Ask(t, `String(document.querySelector('form[action$="/run"] button').disabled)`))
 
-	b.click(t, `form[action$="/resume"] button`)
+	b.Click(t, `form[action$="/resume"] button`)
 	b.see(t, ".notice.good", "takes ticks again")
-	b.click(t, `form[action$="/run"] button`)
+	b.Click(t, `form[action$="/run"] button`)
 	b.see(t, "h1", "Run 16")
 	b.see(t, ".states", "released")
 	b.see(t, ".funnel", "Rows read")
@@ -245,48 +154,48 @@ func pauseAndRun(t *testing.T, b *tab) {
 	require.Equal(t, "alice", actors)
 	b.open(t, "/audit")
 	b.see(t, "tbody", "resume")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func previewOnPhones(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/rules/bet-settled")
-	b.click(t, `.actions a.button`)
+	b.Click(t, `.actions a.button`)
 	b.see(t, ".android .title", markup+" won")
 	b.see(t, ".ios .title", markup+" won")
 	b.see(t, ".web .title", "Red Rum won")
-	require.Equal(t, "0", b.ask(t, `String(document.querySelectorAll('.push [src="x"]').length)`))
-	light := b.ask(t, `getComputedStyle(document.querySelector(".push")).color`)
-	b.click(t, "#shade-dark")
-	require.NotEqual(t, light, b.ask(t, `getComputedStyle(document.querySelector(".push")).color`))
-	b.click(t, `.tabs a[hreflang="de"]`)
+	require.Equal(t, "0", b.Ask(t, `String(document.querySelectorAll('.push [src="x"]').length)`))
+	light := b.Ask(t, `getComputedStyle(document.querySelector(".push")).color`)
+	b.Click(t, "#shade-dark")
+	require.NotEqual(t, light, b.Ask(t, `getComputedStyle(document.querySelector(".push")).color`))
+	b.Click(t, `.tabs a[hreflang="de"]`)
 	b.see(t, ".android .text", "Herzlichen Glückwunsch")
 	require.Zero(t, b.changes(t), "a preview changes nothing")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func releaseHeldRun(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.see(t, "#live", "Run 12")
-	b.click(t, `#live a[href="/runs/12"]`)
+	b.Click(t, `#live a[href="/runs/12"]`)
 	b.see(t, ".notice.warn", "It waits for your word")
 	b.see(t, ".android .title", "Red Rum <b> won")
-	b.click(t, `form[action$="/release"] button`)
+	b.Click(t, `form[action$="/release"] button`)
 	b.see(t, ".notice.good", "what it held goes out")
 	b.see(t, ".states", "released")
 	require.Equal(t, []string{"released", "held"}, heldStates(t, b))
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func discardHeldRun(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/runs/13")
-	b.click(t, ".actions summary")
+	b.Click(t, ".actions summary")
 	require.Equal(t, []string{"held", "held"}, heldStates(t, b), "nothing is discarded before it is said twice")
-	b.click(t, `form[action$="/discard"] button`)
+	b.Click(t, `form[action$="/discard"] button`)
 	b.see(t, ".states", "discarded")
 	require.Equal(t, []string{"held", "discarded"}, heldStates(t, b))
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func heldStates(t testing.TB, b *tab) []string {
@@ -300,10 +209,10 @@ func heldStates(t testing.TB, b *tab) []string {
 func suppressAndEnd(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/users")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#id"), "ann\r"))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#id"), "ann\r"))
 	b.see(t, "h1", "ann")
 	b.see(t, "main", "phone-1")
-	b.do(t,
+	b.Do(t,
 		chromedp.SetValue(chromedp.CSS("#reason"), "self_exclusion"), chromedp.SetValue(chromedp.CSS("#class"), "all"),
 		chromedp.SendKeys(chromedp.CSS("#note"), "asked by phone"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
 	b.see(t, ".list", "asked by phone")
@@ -311,57 +220,57 @@ func suppressAndEnd(t *testing.T, b *tab) {
 	const listed = `SELECT COUNT(*) FROM suppressions WHERE user_id = 'ann' AND reason = 'self_exclusion' AND class = 'all' AND set_by = 'alice'`
 	b.scan(t, &n, listed)
 	require.Equal(t, 1, n)
-	b.click(t, `form[action="/users/unsuppress"] button`)
+	b.Click(t, `form[action="/users/unsuppress"] button`)
 	b.see(t, "main", "Nothing keeps this user from being sent to.")
 	b.scan(t, &n, listed)
 	require.Zero(t, n)
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func testPush(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/push?device=phone-1")
-	b.click(t, `form[action="/push"] button`)
+	b.Click(t, `form[action="/push"] button`)
 	b.see(t, ".notice.good", `fcm answered "sent"`)
 	b.stage.mu.Lock()
 	defer b.stage.mu.Unlock()
 	require.Len(t, b.stage.sent, 1)
 	require.Equal(t, "Test", b.stage.sent[0].Message.Title)
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func whyNotTold(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/users?id=ann")
-	b.click(t, `.timeline a[href^="/notifications/41"]`)
+	b.Click(t, `.timeline a[href^="/notifications/41"]`)
 	b.see(t, "h1", "Notification 41")
 	b.see(t, ".answers", "Not told: fcm refused the message for good")
 	b.see(t, ".answers", "Told: fcm took it")
-	require.Equal(t, "false", b.ask(t, `String(document.querySelector(".gates").checkVisibility())`))
-	b.click(t, ".delivery summary")
+	require.Equal(t, "false", b.Ask(t, `String(document.querySelector(".gates").checkVisibility())`))
+	b.Click(t, ".delivery summary")
 	b.see(t, ".gates", "The device is active")
 	b.see(t, ".delivery", "INVALID_ARGUMENT")
 	b.open(t, "/runs/15")
-	b.click(t, `#notifications a[href="/notifications/41"]`)
+	b.Click(t, `#notifications a[href="/notifications/41"]`)
 	b.see(t, ".answers", "1 rejected, 1 sent")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func requeueRejected(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/deliveries")
-	b.do(t, chromedp.SetValue(chromedp.CSS("#state"), "rejected"), chromedp.Click(chromedp.CSS("form.filter button")))
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#state"), "rejected"), chromedp.Click(chromedp.CSS("form.filter button")))
 	b.see(t, ".actions", "Try these again")
-	b.click(t, ".actions a.button")
+	b.Click(t, ".actions a.button")
 	b.see(t, ".tiles", "would be tried again")
 	b.see(t, ".tile.good b", "1")
 	require.Zero(t, b.changes(t))
-	b.click(t, `form[action="/deliveries/requeue"] button`)
+	b.Click(t, `form[action="/deliveries/requeue"] button`)
 	b.see(t, ".notice.good", "1 delivery")
 	var state string
 	b.scan(t, &state, `SELECT state FROM deliveries WHERE id = 7`)
 	require.Equal(t, "queued", state)
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func importList(t *testing.T, b *tab) {
@@ -371,26 +280,26 @@ func importList(t *testing.T, b *tab) {
 	b.see(t, ".notice.bad", "1 line is wrong")
 	b.see(t, ".wrong-lines", "3")
 	b.becomes(t, `document.activeElement.id`, "file") // the keyboard is where it is needed
-	b.forgive()
+	b.Forgive()
 	b.upload(t, "user,reason\nmia,cool_off\n")
 	b.see(t, ".notice.good", "Of 1 line 1 are in the list now")
 	b.see(t, "tbody", "mia")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func refusedForm(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/users?id=ann")
-	b.do(t, chromedp.SetValue(chromedp.CSS("#reason"), "cool_off"), chromedp.SetValue(chromedp.CSS("#class"), "marketing"),
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#reason"), "cool_off"), chromedp.SetValue(chromedp.CSS("#class"), "marketing"),
 		chromedp.SendKeys(chromedp.CSS("#note"), "asked by phone"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
 	b.see(t, ".field-wrong", "it wants service or all")
 	b.becomes(t, `[document.activeElement.id, reason.value, document.getElementById("class").value, note.value].join(" ")`, "class cool_off marketing asked by phone")
-	require.Equal(t, "it wants service or all", b.ask(t, `document.getElementById(document.activeElement.getAttribute("aria-describedby")).innerText.slice(-23)`))
-	b.forgive()
-	b.do(t, chromedp.SetValue(chromedp.CSS("#class"), "service"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	require.Equal(t, "it wants service or all", b.Ask(t, `document.getElementById(document.activeElement.getAttribute("aria-describedby")).innerText.slice(-23)`))
+	b.Forgive()
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#class"), "service"), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
 	b.see(t, ".notice.good", "ann is suppressed")
 	b.see(t, ".list", "asked by phone")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func narrowedAudit(t *testing.T, b *tab) {
@@ -398,49 +307,49 @@ func narrowedAudit(t *testing.T, b *tab) {
 		(1000000, 'bob', 'pause', 'rule/asleep', 'null', '{}', 'q'), (2000000, 'eve', 'stop', 'sending', 'null', '{}', 'q')`)
 	b.signIn(t)
 	b.open(t, "/audit")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#actor"), "bob"), chromedp.SetValue(chromedp.CSS("#action"), "pause"), chromedp.Click(chromedp.CSS("form.filter button")))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#actor"), "bob"), chromedp.SetValue(chromedp.CSS("#action"), "pause"), chromedp.Click(chromedp.CSS("form.filter button")))
 	b.see(t, ".actions", "Export these")
 	b.see(t, "tbody", "rule/asleep")
-	require.Equal(t, "1", b.ask(t, `String(document.querySelectorAll("tbody tr").length)`))
-	b.click(t, `tbody a[href="/rules/asleep"]`)
+	require.Equal(t, "1", b.Ask(t, `String(document.querySelectorAll("tbody tr").length)`))
+	b.Click(t, `tbody a[href="/rules/asleep"]`)
 	b.see(t, "h1", "asleep")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func exportAndErase(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/users?id=ann")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#confirm"), "anne"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#confirm"), "anne"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
 	b.see(t, ".field-wrong", "nothing was erased")
 	b.becomes(t, `document.activeElement.id + " " + document.activeElement.value`, "confirm anne")
-	b.forgive()
-	require.Equal(t, "200 attachment; filename=\"bugle-user.ndjson\" true", b.ask(t, `(() => {
+	b.Forgive()
+	require.Equal(t, "200 attachment; filename=\"bugle-user.ndjson\" true", b.Ask(t, `(() => {
 		const form = document.querySelector('form[action="/users/export"]'), x = new XMLHttpRequest();
 		x.open("POST", form.action, false);
 		x.send(new URLSearchParams(new FormData(form)));
 		return [x.status, x.getResponseHeader("Content-Disposition"), x.responseText.includes('"kind":"device"')].join(" ");
 	})()`))
-	b.do(t, chromedp.SetValue(chromedp.CSS("#confirm"), "ann"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#confirm"), "ann"), chromedp.Click(chromedp.CSS(`form[action="/users/erase"] button`)))
 	b.see(t, ".notice.good", "of this user are erased")
 	var n int
 	b.scan(t, &n, `SELECT COUNT(*) FROM deliveries WHERE user_id = 'ann'`)
 	require.Zero(t, n)
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 // Tab reaches all that a page does, and one always sees where it is.
 func TestThePagesWorkByKeyboard(t *testing.T) {
 	t.Parallel()
-	b := look(browsertest.Open(t), t, newWorld(t))
+	b := turn(browsertest.Open(t), t, newWorld(t))
 	b.signIn(t)
 	for _, path := range []string{"/notifications/41", "/deliveries?state=rejected", "/deliveries/requeue?state=rejected", "/users?id=ann", "/suppressions", "/audit", "/presence"} {
 		b.open(t, path)
-		want := b.ask(t, `window.reached = new Set(); String(Array.from(document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")).filter(e => e.checkVisibility()).length)`)
+		want := b.Ask(t, `window.reached = new Set(); String(Array.from(document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")).filter(e => e.checkVisibility()).length)`)
 		most, err := strconv.Atoi(want)
 		require.NoError(t, err)
 		for range 8 * most { // a field of a date has several stops of its own
-			b.do(t, chromedp.KeyEvent(kb.Tab))
-			got := b.ask(t, `(() => {
+			b.Do(t, chromedp.KeyEvent(kb.Tab))
+			got := b.Ask(t, `(() => {
 				const e = document.activeElement;
 				if (e === document.body) return "over";
 				reached.add(e);
@@ -452,27 +361,27 @@ func TestThePagesWorkByKeyboard(t *testing.T) {
 				break
 			}
 		}
-		require.Equal(t, want, b.ask(t, `String(reached.size)`), path)
+		require.Equal(t, want, b.Ask(t, `String(reached.size)`), path)
 	}
 	b.open(t, "/notifications/41")
-	b.ask(t, `document.querySelector(".delivery summary").focus(); ""`)
-	b.do(t, chromedp.KeyEvent(kb.Enter))
+	b.Ask(t, `document.querySelector(".delivery summary").focus(); ""`)
+	b.Do(t, chromedp.KeyEvent(kb.Enter))
 	b.see(t, ".gates", "The device is active")
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func stopAndStart(t *testing.T, b *tab) {
 	b.signIn(t)
-	b.click(t, ".head summary")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#why"), "odds are wrong\r"))
+	b.Click(t, ".head summary")
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#why"), "odds are wrong\r"))
 	b.see(t, "#live .notice.bad", "All sending is stopped by alice")
-	b.click(t, ".head summary")
-	b.click(t, `form[action="/sending/start"] button`)
+	b.Click(t, ".head summary")
+	b.Click(t, `form[action="/sending/start"] button`)
 	b.see(t, ".notices", "Sending has started again")
 	var n int
 	b.scan(t, &n, `SELECT COUNT(*) FROM stops`)
 	require.Zero(t, n)
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func overviewRenews(t *testing.T, b *tab) {
@@ -480,36 +389,36 @@ func overviewRenews(t *testing.T, b *tab) {
 	b.see(t, "#live .tile", "1 failing")
 	b.see(t, "#live", "connection refused")
 	b.see(t, "#live-chart-sends", "Nothing sent yet.")
-	before := b.ask(t, `String(performance.timeOrigin)`)
-	top := b.ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`)
+	before := b.Ask(t, `String(performance.timeOrigin)`)
+	top := b.Ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`)
 	b.broken.Store(false)
 	b.see(t, "#live .tile", "Ready")
 	b.work.attempts.WithLabelValues("fcm", "sent", "").Add(40)
 	b.work.attempts.WithLabelValues("fcm", "gone", "UNREGISTERED").Add(1)
 	b.see(t, "#live-chart-sends .legend", "gone")
-	require.NotEmpty(t, b.ask(t, `document.querySelector("#live-chart-sends .line.l0").getAttribute("d")`))
+	require.NotEmpty(t, b.Ask(t, `document.querySelector("#live-chart-sends .line.l0").getAttribute("d")`))
 
-	require.Contains(t, b.ask(t, `document.querySelector("#live-chart-sends svg").getAttribute("aria-label")`), "Sends by verdict over the last")
-	require.Equal(t, top, b.ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`), "lines need no more room than the lack of them")
+	require.Contains(t, b.Ask(t, `document.querySelector("#live-chart-sends svg").getAttribute("aria-label")`), "Sends by verdict over the last")
+	require.Equal(t, top, b.Ask(t, `String(document.getElementById("live-providers").getBoundingClientRect().top)`), "lines need no more room than the lack of them")
 
 	// What is renewed stays open, and the keyboard stays where it is.
-	b.click(t, "#live-chart-sends summary")
+	b.Click(t, "#live-chart-sends summary")
 	b.see(t, "#live-chart-sends td", "0")
-	require.NotContains(t, b.ask(t, `document.querySelector("#live-chart-sends table").innerText`), "retry")
+	require.NotContains(t, b.Ask(t, `document.querySelector("#live-chart-sends table").innerText`), "retry")
 	b.work.attempts.WithLabelValues("fcm", "retry", "QUOTA_EXCEEDED").Add(3)
 	b.see(t, "#live-chart-sends table", "retry")
-	require.Equal(t, "numbers-sends", b.ask(t, `document.activeElement.parentNode.id`))
-	require.Equal(t, before, b.ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
+	require.Equal(t, "numbers-sends", b.Ask(t, `document.activeElement.parentNode.id`))
+	require.Equal(t, before, b.Ask(t, `String(performance.timeOrigin)`), "the page was not loaded again")
 
 	// What is pressed stays until it is let go, else the click would be lost.
-	b.ask(t, `Date.now = () => 0; pressed = document.querySelector("#live-chart-sends summary"); pressed.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true})); ""`)
+	b.Ask(t, `Date.now = () => 0; pressed = document.querySelector("#live-chart-sends summary"); pressed.dispatchEvent(new PointerEvent("pointerdown", {bubbles: true})); ""`)
 	b.work.attempts.WithLabelValues("ably", "blocked", "forbidden").Add(2)
 	b.see(t, "#live-chart-providers .legend", "ably")
-	require.Equal(t, "true", b.ask(t, `String(pressed.isConnected)`))
-	b.ask(t, `pressed.dispatchEvent(new PointerEvent("pointerup", {bubbles: true})); ""`)
+	require.Equal(t, "true", b.Ask(t, `String(pressed.isConnected)`))
+	b.Ask(t, `pressed.dispatchEvent(new PointerEvent("pointerup", {bubbles: true})); ""`)
 	b.see(t, "#live-chart-sends .legend", "blocked")
-	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`))
-	b.quiet(t)
+	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("lost").hidden)`))
+	b.Quiet(t)
 }
 
 func lostAndFound(t *testing.T, b *tab) {
@@ -520,8 +429,8 @@ func lostAndFound(t *testing.T, b *tab) {
 	require.NoError(t, b.server.Listener.Close())
 	b.server.CloseClientConnections()
 	b.see(t, "#lost", "No answer from Bugle since")
-	require.Equal(t, "true", b.ask(t, `String(document.getElementById("live").classList.contains("old"))`))
-	require.Contains(t, b.ask(t, `document.getElementById("live").innerText`), "1 failing", "what was known stays to be seen")
+	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("live").classList.contains("old"))`))
+	require.Contains(t, b.Ask(t, `document.getElementById("live").innerText`), "1 failing", "what was known stays to be seen")
 
 	b.broken.Store(false)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
@@ -534,7 +443,7 @@ func lostAndFound(t *testing.T, b *tab) {
 		require.ErrorIs(t, <-served, http.ErrServerClosed)
 	}()
 	b.see(t, "#live .tile", "Ready")
-	require.Equal(t, "true false", b.ask(t, `document.getElementById("lost").hidden + " " + document.getElementById("live").classList.contains("old")`))
+	require.Equal(t, "true false", b.Ask(t, `document.getElementById("lost").hidden + " " + document.getElementById("live").classList.contains("old")`))
 }
 
 // ended counts the streams that have ended.
@@ -547,17 +456,17 @@ func nobodyLooks(t *testing.T, b *tab) {
 	b.see(t, "#live-chart-sends", "Nothing sent yet.") // and not what the page came with
 	before := b.ended()
 	hide := func(hidden string) {
-		b.ask(t, `Object.defineProperty(document, "hidden", {value: `+hidden+`, configurable: true}); document.dispatchEvent(new Event("visibilitychange")); ""`)
+		b.Ask(t, `Object.defineProperty(document, "hidden", {value: `+hidden+`, configurable: true}); document.dispatchEvent(new Event("visibilitychange")); ""`)
 	}
 	hide("true")
 	require.Eventually(t, func() bool { return b.ended() == before+1 }, 10*time.Second, 20*time.Millisecond)
 	b.broken.Store(false)
-	require.Contains(t, b.ask(t, `document.getElementById("live").innerText`), "1 failing")
-	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`), "nothing is lost that nobody looks for")
+	require.Contains(t, b.Ask(t, `document.getElementById("live").innerText`), "1 failing")
+	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("lost").hidden)`), "nothing is lost that nobody looks for")
 	hide("false")
 	b.see(t, "#live .tile", "Ready")
 	require.Equal(t, before+1, b.ended())
-	b.quiet(t)
+	b.Quiet(t)
 }
 
 func sessionOfOpenPage(t *testing.T, b *tab) {
@@ -586,31 +495,51 @@ func morePagesThanStreams(t *testing.T, b *tab) {
 	b.see(t, "#live .tile", "1 failing")
 	b.broken.Store(false)
 	b.see(t, "#live .tile", "Ready")
-	require.Equal(t, "true", b.ask(t, `String(document.getElementById("lost").hidden)`))
+	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("lost").hidden)`))
 }
 
 func smallLoad(t *testing.T, b *tab) {
 	_, err := chromedp.Call(b.ctx, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
 	require.NoError(t, err)
 	b.signIn(t)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	require.Greater(t, b.bytes, 10e3)
-	require.Less(t, b.bytes, 200e3, "the sign-in and the overview together")
+	require.Greater(t, b.Bytes(), 10e3)
+	require.Less(t, b.Bytes(), 200e3, "the sign-in and the overview together")
+	t.Logf("the sign-in and the overview together: %.0f bytes", b.Bytes())
 }
 
 // Every page stands in its window, wide and narrow, in light and dark: nothing
 // makes it scroll sideways, and the browser complains about nothing.
 func TestEveryPageFits(t *testing.T) {
 	t.Parallel()
-	ctx := browsertest.Open(t)
+	everyPage(t, func(b *tab, name string) {
+		b.Ask(t, `scrollTo(0, 0); ""`)
+		b.Shots(t, *screens, name)
+	})
+}
+
+// TestEveryPageIsAccessible lets axe-core look at each page as it loads, and as a
+// phone in the dark shows it.
+func TestEveryPageIsAccessible(t *testing.T) {
+	t.Parallel()
+	axe := browsertest.Axe(t)
+	everyPage(t, func(b *tab, _ string) {
+		for _, way := range []string{"desktop-light", "phone-dark"} {
+			b.As(t, way)
+			b.Accessible(t, axe)
+		}
+	})
+}
+
+// everyPage goes to every page, in every state that it may be in, and looks.
+func everyPage(t *testing.T, look func(b *tab, name string)) {
+	t.Helper()
 	w := newWorldEvery(t, console.DefaultEvery)
-	b := look(ctx, t, w)
+	b := turn(browsertest.Open(t), t, w)
 	b.open(t, "/sign-in")
-	shot(t, b, "sign-in")
+	look(b, "sign-in")
 	b.signIn(t)
 	b.see(t, "#live", "Nothing sent yet.")
-	shot(t, b, "overview-quiet")
+	look(b, "overview-quiet")
 	w.pastQuarter(t)
 	for name, path := range map[string]string{
 		"overview": "/", "rules": "/rules", "rule": "/rules/bet-settled", "preview": "/rules/bet-settled/preview", "preview-de": "/rules/bet-settled/preview?locale=de",
@@ -621,94 +550,31 @@ func TestEveryPageFits(t *testing.T) {
 		"user-climber": "/users?id=" + url.QueryEscape(climber), "suppressions": "/suppressions", "push": "/push?device=phone-1",
 	} {
 		b.open(t, path)
-		shot(t, b, name)
+		look(b, name)
 	}
 	b.open(t, "/")
-	b.ask(t, `document.querySelectorAll("#live details").forEach(d => { d.open = true; }); ""`)
-	shot(t, b, "overview-numbers")
+	b.Ask(t, `document.querySelectorAll("#live details").forEach(d => { d.open = true; }); ""`)
+	look(b, "overview-numbers")
 	b.open(t, "/rules/bet-settled")
-	b.do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#pause-why"), "wrong text"), chromedp.Click(chromedp.CSS(`form[action$="/pause"] button`)))
 	b.see(t, ".notice.warn", "Paused by alice")
-	shot(t, b, "rule-paused")
+	look(b, "rule-paused")
 	b.open(t, "/audit")
-	b.click(t, "summary")
-	shot(t, b, "audit")
+	b.Click(t, "summary")
+	look(b, "audit")
 	b.open(t, "/suppressions")
 	b.upload(t, "user,reason\nann,cool_off\nbob,nothing\n"+markup+",\n")
 	b.see(t, ".wrong-lines", "reason")
-	shot(t, b, "suppressions-refused")
+	look(b, "suppressions-refused")
 	b.open(t, "/push?device=phone-1")
-	b.ask(t, `title.value = " "; body.value = "x".repeat(2000); ""`)
-	b.click(t, `form[action="/push"] button`)
+	b.Ask(t, `title.value = " "; body.value = "x".repeat(2000); ""`)
+	b.Click(t, `form[action="/push"] button`)
 	b.see(t, ".field-wrong", "wants 1 to 1000 characters")
-	shot(t, b, "push-refused")
-	b.forgive() // a refusal is an error in the browser's own book
-	b.quiet(t)
+	look(b, "push-refused")
+	b.Forgive() // a refusal is an error in the browser's own book
+	b.Quiet(t)
 	b.open(t, "/runs/999")
-	shot(t, b, "not-found")
+	look(b, "not-found")
 	b.open(t, "/nothing/here")
-	shot(t, b, "no-page")
-}
-
-// pale lists text whose contrast with the ground behind it is below that of WCAG
-// 2.2, AA: 4.5, or 3 for large text. Pictures behind text, and what is disabled,
-// are left out.
-const pale = `(() => {
-	const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-	const rgba = text => {
-		canvas.clearRect(0, 0, 1, 1);
-		canvas.fillStyle = text;
-		canvas.fillRect(0, 0, 1, 1);
-		const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
-		return [r, g, b, a / 255];
-	};
-	const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-	const light = c => {
-		const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-	};
-	const ground = e => {
-		const stack = [];
-		for (; e; e = e.parentElement) {
-			const s = getComputedStyle(e);
-			if (s.backgroundImage !== "none") return null;
-			stack.push(rgba(s.backgroundColor));
-		}
-		return stack.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
-	};
-	return Array.from(document.querySelectorAll("body *")).flatMap(e => {
-		if (e.closest("svg, :disabled, .old") || !e.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return [];
-		if (!Array.from(e.childNodes).some(n => n.nodeType === 3 && n.data.trim()) && !e.matches("input:not([type=radio]):not([type=hidden])")) return [];
-		const under = ground(e), s = getComputedStyle(e);
-		if (!under) return [];
-		const a = light(over(rgba(s.color), under)), b = light(under);
-		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), size = parseFloat(s.fontSize);
-		const large = size >= 24 || size >= 18.66 && s.fontWeight >= 700;
-		return ratio < (large ? 3 : 4.5) ? [ratio.toFixed(2) + " " + e.outerHTML.slice(0, 120)] : [];
-	}).join("\n");
-})()`
-
-// shot looks at the page in each of the four ways.
-func shot(t testing.TB, b *tab, name string) {
-	t.Helper()
-	for _, way := range []struct {
-		name, scheme  string
-		width, height int64
-	}{{"desktop-light", "light", 1280, 900}, {"desktop-dark", "dark", 1280, 900}, {"phone-light", "light", 390, 844}, {"phone-dark", "dark", 390, 844}} {
-		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: way.scheme}},
-		})
-		require.NoError(t, err)
-		b.do(t, chromedp.EmulateViewport(way.width, way.height))
-		b.ask(t, `scrollTo(0, 0); ""`)
-		require.Equal(t, "fits", b.ask(t, `document.documentElement.scrollWidth <= innerWidth ? "fits" : Array.from(document.querySelectorAll("main *")).filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120)).join("\n")`), "%s %s", name, way.name)
-		require.Empty(t, b.ask(t, pale), "%s %s: text that is too pale on its ground", name, way.name)
-		if *screens == "" {
-			continue
-		}
-		image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
-		require.NoError(t, err)
-		require.NoError(t, os.MkdirAll(*screens, 0o750))
-		require.NoError(t, os.WriteFile(filepath.Join(*screens, name+"-"+way.name+".png"), image, 0o600))
-	}
+	look(b, "no-page")
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds a whole browser test; a wait that never ends fails there.
-const patience = 4 * time.Minute
+const patience = 10 * time.Minute
 
 // ErrNotInstalled says that there is no Chromium on this machine.
 var ErrNotInstalled = errors.New("there is no chromium (Debian: apt-get install chromium)")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -91,6 +92,16 @@ func (b *Tab) Quiet(t testing.TB) {
 	require.Empty(t, b.problems)
 }
 
+// Forgive forgets that answers had the status of a refusal, which the browser takes
+// for an error, and nothing else.
+func (b *Tab) Forgive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = slices.DeleteFunc(b.problems, func(p string) bool {
+		return strings.HasPrefix(p, "Failed to load resource: the server responded with a status of 4")
+	})
+}
+
 // Bytes returns what has come over the wire.
 func (b *Tab) Bytes() float64 {
 	b.mu.Lock()
@@ -168,17 +179,30 @@ var ways = []struct {
 	width, height int64
 }{{"desktop-light", "light", 1280, 900}, {"desktop-dark", "dark", 1280, 900}, {"phone-light", "light", 390, 844}, {"phone-dark", "dark", 390, 844}}
 
-// Shots looks at the page wide and narrow, in light and dark, and demands that
-// nothing makes it scroll sideways. It writes what it sees into the folder, unless
-// that is empty.
-func (b *Tab) Shots(t testing.TB, folder, name string) {
+// As shows the page as "desktop-light", "desktop-dark", "phone-light" or
+// "phone-dark" does.
+func (b *Tab) As(t testing.TB, name string) {
 	t.Helper()
 	for _, way := range ways {
+		if way.name != name {
+			continue
+		}
 		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: way.scheme}},
 		})
 		require.NoError(t, err)
 		b.Do(t, chromedp.EmulateViewport(way.width, way.height))
+		return
+	}
+	require.Fail(t, "there is no such way to look at a page", name)
+}
+
+// Shots looks at the page in each way, and demands that nothing makes it scroll
+// sideways. It writes what it sees into the folder, unless that is empty.
+func (b *Tab) Shots(t testing.TB, folder, name string) {
+	t.Helper()
+	for _, way := range ways {
+		b.As(t, way.name)
 		require.Equal(t, "fits", b.Ask(t, `document.documentElement.scrollWidth <= innerWidth ? "fits" : Array.from(document.querySelectorAll("body *")).filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 120)).join("\n")`), "%s %s", name, way.name)
 		if folder == "" {
 			continue

@@ -77,8 +77,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 	skip := l.db.Dialect().SkipLocked
 	requeued := notifier.RequeueFilter{Rule: "r", State: notifier.Rejected, Limit: 500}
 	bound := func(s *statement) string { return s.sql.String() }
-	cases := map[string]planCase{}
-	for name, c := range map[string]planCase{
+	cases := map[string]planCase{
 		"claim":             {l.claimQuery(), []any{"me", 1, "fcm", "high", "r", 5000, 250}, []string{"using deliveries_queue", "using deliveries_pkey"}},
 		"view":              {l.viewQuery(), []any{viewIDs()}, []string{"suppressions_pkey", "imported_suppressions_pkey", "deliveries_pkey", "notifications_pkey", "devices_pkey", "preferences_pkey"}},
 		"record":            {l.recordQuery(), []any{`[{"id":1,"no":1,"state":"sent"}]`, 1, "me"}, []string{"using deliveries_pkey"}},
@@ -101,8 +100,6 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"requeue counted":   {bound(requeueCount(requeued, 5, true)), requeueCount(requeued, 5, true).args, []string{"deliveries_unsent"}},
 		"cancel of a user":  {cancelOfUser(), []any{cancelErased, 1, "u7"}, []string{"deliveries_user"}},
 		"ended of a user":   {endedOfUser + skip, []any{"u7", 500}, []string{"deliveries_user"}},
-	} {
-		cases[name] = c
 	}
 	for _, step := range eraseSteps() {
 		cases["erase "+step.kind] = planCase{step.query, []any{"u7", 500}, map[string][]string{
