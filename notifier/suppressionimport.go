@@ -94,7 +94,8 @@ func (q *ImportQuery) Columns() []ColumnUse {
 // that is an alarm.
 func (q *ImportQuery) Overdue() time.Duration { return 3*q.gap + importGrace }
 
-// suppression reads a row. What is null is as if it were not there.
+// suppression reads a row. What is null is as if it were not there. Beside an error
+// stands the strictest that the row may have meant, or zero when it names no user.
 func (q *ImportQuery) suppression(row Row) (Suppression, error) {
 	text := func(column string) (string, error) {
 		if row[column] == nil {
@@ -121,10 +122,44 @@ func (q *ImportQuery) suppression(row Row) (Suppression, error) {
 	class, classErr := text("class")
 	from, fromErr := at("from")
 	until, untilErr := at("until")
-	if err := errors.Join(userErr, reasonErr, classErr, fromErr, untilErr); err != nil {
-		return Suppression{}, err
+	said := Suppression{User: devices.UserID(user), Reason: Reason(reason), Class: SuppressionClass(class), From: from, Until: until}
+	if classErr != nil {
+		said.Class = SuppressAll
 	}
-	return Suppression{User: devices.UserID(user), Reason: Reason(reason), Class: SuppressionClass(class), From: from, Until: until}.Normalize()
+	if err := errors.Join(userErr, reasonErr, classErr, fromErr, untilErr); err != nil {
+		return said.strictest(fromErr == nil && untilErr == nil), err
+	}
+	s, err := said.Normalize()
+	if err != nil {
+		return said.strictest(true), err
+	}
+	return s, nil
+}
+
+// strictest returns the most that a suppression which is not valid may have meant:
+// an unknown reason may have been self-exclusion, an unknown class all, and times
+// that do not go together no bounds. It is zero when not even its user is known.
+func (s Suppression) strictest(timed bool) Suppression {
+	if !slices.Contains(SuppressionReasons(), s.Reason) {
+		s.Reason = ReasonSelfExclusion
+	}
+	if s.Class != "" && !slices.Contains(SuppressionClasses(), s.Class) {
+		s.Class = SuppressAll
+	}
+	if s.Class == SuppressMarketing && s.Reason.stopsService() {
+		s.Class = SuppressService
+	}
+	if timed {
+		if whole, err := s.Normalize(); err == nil {
+			return whole
+		}
+	}
+	s.From, s.Until = time.Time{}, time.Time{}
+	whole, err := s.Normalize()
+	if err != nil {
+		return Suppression{}
+	}
+	return whole
 }
 
 // and returns what stops all that either of two suppressions for the same user and reason stops,
@@ -363,7 +398,8 @@ func (i *Importer) once(ctx context.Context, turn ImportTurn) (done imported, er
 }
 
 // read returns what the result says, and what is wrong with a row; of several
-// rows for a user and reason all hold.
+// rows for a user and reason all hold. A wrong row that names a user holds, too,
+// as strictly as it may be meant.
 func (i *Importer) read(ctx context.Context, done *imported) (list map[SuppressionKey]Suppression, wrong, err error) {
 	ctx, cancel := context.WithTimeout(ctx, importTimeout)
 	defer cancel()
@@ -379,7 +415,9 @@ func (i *Importer) read(ctx context.Context, done *imported) (list map[Suppressi
 		if err != nil {
 			bad++
 			wrong = fmt.Errorf("%d in all, the last is row %d: %s", bad, done.rows, lineMessage(err))
-			continue
+			if s.User == "" {
+				continue
+			}
 		}
 		key := SuppressionKey{User: s.User, Reason: s.Reason}
 		if known, twice := list[key]; twice {

@@ -129,8 +129,8 @@ func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
 	}{
 		"cut":                      {rows: []notifier.Row{excluded("new")}, err: errors.New("connection reset"), maxLifted: 100, want: 21},
 		"a row without a user":     {rows: []notifier.Row{excluded("new"), {"user_id": nil, "reason": "cool_off"}}, maxLifted: 100, want: 21},
-		"a reason that nobody has": {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "dislike"}}, maxLifted: 100, want: 21},
-		"a time that is none":      {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "cool_off", "until": "soon"}}, maxLifted: 100, want: 21},
+		"a reason that nobody has": {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "dislike"}}, maxLifted: 100, want: 22},
+		"a time that is none":      {rows: []notifier.Row{excluded("new"), {"user_id": "x", "reason": "cool_off", "until": "soon"}}, maxLifted: 100, want: 22},
 		"nothing at all":           {maxLifted: 100, want: 20},
 		"too few":                  {rows: append([]notifier.Row{excluded("new")}, many[6:]...), maxLifted: 5, want: 21},
 		"never any":                {rows: append([]notifier.Row{excluded("new")}, many[1:]...), maxLifted: 0, want: 21},
@@ -156,6 +156,50 @@ func TestAnImportThatIsNotWholeLiftsNobody(t *testing.T) {
 				e.say(many, nil)
 				next()
 				require.NoError(t, i.Check(t.Context()))
+			})
+		})
+	}
+}
+
+// A row that names somebody and cannot be read otherwise keeps that user from being sent to, as
+// strictly as it may be meant, until the row is mended.
+func TestAWrongRowHoldsAsStrictlyAsItMayBeMeant(t *testing.T) {
+	t.Parallel()
+	const from, until = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+	for name, c := range map[string]struct {
+		row  notifier.Row
+		want string
+	}{
+		"an unknown reason":        {notifier.Row{"reason": "dislike", "from": from, "until": until}, "self_exclusion service 2026-01-01 2026-02-01"},
+		"no reason":                {notifier.Row{"class": "all"}, "self_exclusion all - -"},
+		"a reason that is no text": {notifier.Row{"reason": []any{"cool_off"}, "class": "marketing"}, "self_exclusion service - -"},
+		"an unknown class":         {notifier.Row{"reason": "jurisdiction", "class": "most"}, "jurisdiction all - -"},
+		"a class that is no text":  {notifier.Row{"reason": "jurisdiction", "class": []any{}}, "jurisdiction all - -"},
+		"too small a class":        {notifier.Row{"reason": "cool_off", "class": "marketing"}, "cool_off service - -"},
+		"a time that is none":      {notifier.Row{"reason": "jurisdiction", "class": "marketing", "from": from, "until": "soon"}, "jurisdiction marketing - -"},
+		"an end before the begin":  {notifier.Row{"reason": "cool_off", "from": until, "until": from}, "cool_off service - -"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
+				c.row["user_id"] = "ann"
+				e.say([]notifier.Row{c.row}, nil)
+				next()
+				list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
+				require.NoError(t, err)
+				require.Len(t, list, 1)
+				day := func(at time.Time) string {
+					if at.IsZero() {
+						return "-"
+					}
+					return at.Format(time.DateOnly)
+				}
+				s := list[0]
+				require.Equal(t, c.want, fmt.Sprintf("%s %s %s %s", s.Reason, s.Class, day(s.From), day(s.Until)))
+
+				e.say([]notifier.Row{{"user_id": "ann", "reason": "cool_off", "class": "service"}}, nil)
+				next()
+				require.Equal(t, []string{"ann cool_off service true"}, listed(t, l), "mended")
 			})
 		})
 	}
