@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/devices/sqldevices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
@@ -272,6 +273,11 @@ func TestNothingIsSentBeforeTheFirstImport(t *testing.T) {
 		w.device("phone-ann", "ann")
 		w.device("phone-bob", "bob")
 		w.configure = func(c *notifier.Config) { c.AwaitImport = true }
+		tester, err := notifier.NewTester(notifier.TesterConfig{
+			Devices: sqldevices.New(w.db, sqldevices.Config{}), Senders: map[devices.Provider]notifier.Sender{devices.FCM: w}, Audit: w.ledger,
+			Suppressions: w.ledger, Stops: w.ledger, Imports: w.ledger, Log: zerolog.Nop(),
+		})
+		require.NoError(t, err)
 		e := &exclusions{}
 		q, err := notifier.CompileImport("@every 1m", "SELECT user_id, reason, class FROM exclusions;", 5)
 		require.NoError(t, err)
@@ -289,12 +295,17 @@ func TestNothingIsSentBeforeTheFirstImport(t *testing.T) {
 			time.Sleep(time.Minute)
 			require.Empty(t, w.attempts())
 			require.Equal(t, map[string]int{"queued/not_imported": 2}, w.states())
+			_, err = tester.TestSend(t.Context(), operator, "phone-bob", "Hello", "World")
+			require.ErrorIs(t, err, notifier.ErrNotImported)
+			require.Empty(t, w.attempts())
 			x := w.explain(1)
 			require.Regexp(t, `^It waits until it is known who must not be sent to: no import of suppressions has succeeded yet`, x.Deliveries[0].Explanation)
 			e.say([]notifier.Row{ann}, nil)
 		})
 		require.Equal(t, []string{"won b2→tok-phone-bob"}, w.accepted())
 		require.Equal(t, map[string]int{"sent": 1, "suppressed/self_exclusion": 1}, w.states())
+		_, err = tester.TestSend(t.Context(), operator, "phone-bob", "Hello", "World")
+		require.NoError(t, err)
 
 		// Afterwards the list stands, however old it is.
 		e.say(nil, errCut)
@@ -302,7 +313,7 @@ func TestNothingIsSentBeforeTheFirstImport(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			w.settle("b3", "bob", "WON")
 		})
-		require.Equal(t, []string{"won b2→tok-phone-bob", "won b3→tok-phone-bob"}, w.accepted())
+		require.Equal(t, []string{"Hello→tok-phone-bob", "won b2→tok-phone-bob", "won b3→tok-phone-bob"}, w.accepted())
 		cancel()
 		require.NoError(t, <-imports)
 	})

@@ -29,6 +29,9 @@ var ErrDeviceNotActive error = fault.New(fault.Conflict, "the device is not acti
 // ErrSuppressed says that the device's user must not be sent to, not even a test.
 var ErrSuppressed error = fault.New(fault.Conflict, "the device's user is suppressed: nothing is sent to them, not even a test")
 
+// ErrNotImported says that nobody knows yet who must not be sent to.
+var ErrNotImported error = fault.New(fault.Conflict, "no import of suppressions has succeeded yet: until one has, nothing is sent, not even a test")
+
 // DeviceFinder looks a device up for an operator.
 type DeviceFinder interface {
 	// Find returns a device of any user, or devices.ErrUnknownDevice.
@@ -41,7 +44,12 @@ type Auditor interface {
 	Note(ctx context.Context, e AuditEntry) error
 }
 
-// TesterConfig is what a Tester needs; all of it is required but Log.
+// ImportTeller tells how imports of suppressions stand.
+type ImportTeller interface {
+	ImportState(ctx context.Context) (ImportState, error)
+}
+
+// TesterConfig is what a Tester needs; all of it is required but Imports and Log.
 type TesterConfig struct {
 	Devices DeviceFinder
 	Senders map[devices.Provider]Sender
@@ -50,7 +58,9 @@ type TesterConfig struct {
 	Suppressions SuppressionReader
 	// Stops are asked whether anything may be sent.
 	Stops StopReader
-	Log   zerolog.Logger
+	// Imports is asked whether anybody knows who must not be sent to; nil where no import is configured.
+	Imports ImportTeller
+	Log     zerolog.Logger
 }
 
 // Tester sends test pushes. They are no deliveries: nothing of them stands in
@@ -62,6 +72,7 @@ type Tester struct {
 	audit        Auditor
 	suppressions SuppressionReader
 	stops        StopReader
+	imports      ImportTeller
 	log          zerolog.Logger
 }
 
@@ -71,7 +82,7 @@ func NewTester(c TesterConfig) (*Tester, error) {
 		return nil, errors.New("tester needs devices, senders, an audit, the suppressions and the stops")
 	}
 	return &Tester{
-		devices: c.Devices, senders: c.Senders, audit: c.Audit, suppressions: c.Suppressions, stops: c.Stops, log: c.Log.With().Str("component", "tester").Logger(),
+		devices: c.Devices, senders: c.Senders, audit: c.Audit, suppressions: c.Suppressions, stops: c.Stops, imports: c.Imports, log: c.Log.With().Str("component", "tester").Logger(),
 	}, nil
 }
 
@@ -89,7 +100,7 @@ type TestResult struct {
 
 // TestSend sends one push to one device now and returns the provider's answer,
 // whatever it is: a dead target stays as it is. It returns
-// devices.ErrUnknownDevice, ErrDeviceNotActive, ErrSuppressed, ErrSendingStopped and, when nobody sends to the
+// devices.ErrUnknownDevice, ErrDeviceNotActive, ErrSuppressed, ErrNotImported, ErrSendingStopped and, when nobody sends to the
 // device's provider, a Conflict fault.
 func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, body string) (TestResult, error) {
 	d, err := t.devices.Find(ctx, id)
@@ -106,6 +117,15 @@ func (t *Tester) TestSend(ctx context.Context, by Actor, id devices.ID, title, b
 	}
 	if slices.ContainsFunc(stops, func(s Stop) bool { return s.Rule == "" }) {
 		return TestResult{}, ErrSendingStopped
+	}
+	if t.imports != nil {
+		state, err := t.imports.ImportState(ctx)
+		if err != nil {
+			return TestResult{}, fmt.Errorf("read state of imports: %w", err)
+		}
+		if state.SucceededAt.IsZero() {
+			return TestResult{}, ErrNotImported
+		}
 	}
 	listed, err := t.suppressions.Suppressions(ctx, SuppressionQuery{User: d.User, Limit: suppressionsOfUser})
 	if err != nil {

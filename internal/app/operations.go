@@ -30,7 +30,11 @@ func (a *App) operations(
 	for name, s := range senders {
 		bare[name] = s.Sender
 	}
-	tester, err := notifier.NewTester(notifier.TesterConfig{Devices: registry, Senders: bare, Audit: ledger, Suppressions: ledger, Stops: ledger, Log: log})
+	trial := notifier.TesterConfig{Devices: registry, Senders: bare, Audit: ledger, Suppressions: ledger, Stops: ledger, Log: log}
+	if cfg.Suppressions.Import.Enabled() {
+		trial.Imports = ledger
+	}
+	tester, err := notifier.NewTester(trial)
 	if err != nil {
 		return nil, err
 	}
