@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -54,6 +55,15 @@ func summarize(events io.Reader, out io.Writer) (result, error) {
 				}
 				output[key(e)] = append(output[key(e)], e.Output)
 			case "pass", "fail", "skip":
+				if e.Action == "fail" && e.Test == "" {
+					// A process that dies ends no test: what it last said is with those that it was in.
+					for _, k := range slices.Sorted(maps.Keys(output)) {
+						if k != key(e) && strings.HasPrefix(k, key(e)) {
+							fmt.Fprint(out, strings.Join(output[k], ""))
+							delete(output, k)
+						}
+					}
+				}
 				r.end(e, output[key(e)], out)
 				delete(output, key(e))
 			}

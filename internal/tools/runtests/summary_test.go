@@ -65,3 +65,19 @@ func TestReportEndsInALineLikeGoTests(t *testing.T) {
 	report(&out, result{passed: 3}, []string{"the race detector: no C compiler"}, false, 1500*time.Millisecond)
 	require.Equal(t, "\nnot run:\n  - the race detector: no C compiler\n\nok  \tall packages\t1.5s\t3 passed, 0 failed, 1 not run\n", out.String())
 }
+
+// A panic outside of a test's own goroutine ends the process, and no test fails.
+func TestSummarizeShowsWhatAProcessSaidThatDied(t *testing.T) {
+	t.Parallel()
+	const events = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"panic: assignment to entry in nil map\n"}
+{"Action":"output","Package":"pq","Test":"TestB","Output":"=== RUN   TestB\n"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t0.2s\n"}
+{"Action":"fail","Package":"p"}`
+	var out bytes.Buffer
+	r, err := summarize(strings.NewReader(events), &out)
+	require.NoError(t, err)
+	require.True(t, r.broken)
+	require.Equal(t, "=== RUN   TestA\npanic: assignment to entry in nil map\nFAIL\tp\t0.2s\n", out.String())
+}
