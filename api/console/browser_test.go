@@ -58,8 +58,6 @@ func (b *tab) becomes(t testing.TB, script, want string) {
 	b.Until(t, script, func(got string) bool { return got == want }, patience)
 }
 
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }
-
 func (b *tab) signIn(t testing.TB) {
 	t.Helper()
 	b.open(t, "/sign-in")
