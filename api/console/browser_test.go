@@ -105,6 +105,7 @@ func TestTheOverviewInABrowser(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *tab){
 		"the overview renews itself":     overviewRenews,
 		"the overview is lost and found": lostAndFound,
+		"others stop and start":          othersStopAndStart,
 		"nobody looks":                   nobodyLooks,
 		"the session of an open page":    sessionOfOpenPage,
 		"more pages than streams":        morePagesThanStreams,
@@ -370,15 +371,30 @@ func TestThePagesWorkByKeyboard(t *testing.T) {
 
 func stopAndStart(t *testing.T, b *tab) {
 	b.signIn(t)
-	b.Click(t, ".head summary")
-	b.Do(t, chromedp.SendKeys(chromedp.CSS("#why"), "odds are wrong\r"))
+	b.Click(t, ".head details:not([hidden]) summary")
+	b.Do(t, chromedp.SendKeys(chromedp.CSS("#stop-why"), "odds are wrong\r"))
 	b.see(t, "#live .notice.bad", "All sending is stopped by alice")
-	b.Click(t, ".head summary")
+	b.Click(t, ".head details:not([hidden]) summary")
 	b.Click(t, `form[action="/sending/start"] button`)
 	b.see(t, ".notices", "Sending has started again")
 	var n int
 	b.scan(t, &n, `SELECT COUNT(*) FROM stops`)
 	require.Zero(t, n)
+	b.Quiet(t)
+}
+
+// othersStopAndStart is what a page shows that was open before: the button of the other deed would
+// be the wrong one.
+func othersStopAndStart(t *testing.T, b *tab) {
+	b.signIn(t)
+	const buttons = `Array.from(document.querySelectorAll(".head summary")).filter(e => e.checkVisibility()).map(e => e.innerText).join("|")`
+	require.Equal(t, "Stop all sending…", b.Ask(t, buttons))
+	other := b.signedIn(t)
+	other.post(t, "/sending/stop", url.Values{"reason": {"odds are wrong"}})
+	b.see(t, "#live .notice.bad", "All sending is stopped by alice")
+	b.becomes(t, buttons, "Start sending…")
+	other.post(t, "/sending/start", nil)
+	b.becomes(t, buttons, "Stop all sending…")
 	b.Quiet(t)
 }
 
@@ -427,6 +443,7 @@ func lostAndFound(t *testing.T, b *tab) {
 	require.NoError(t, b.server.Listener.Close())
 	b.server.CloseClientConnections()
 	b.see(t, "#lost", "No answer from Bugle since")
+	require.Regexp(t, `since \d\d:\d\d:\d\d UTC\.`, b.Ask(t, `document.getElementById("lost").innerText`))
 	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("live").classList.contains("old"))`))
 	require.Contains(t, b.Ask(t, `document.getElementById("live").innerText`), "1 failing", "what was known stays to be seen")
 

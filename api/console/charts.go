@@ -69,7 +69,7 @@ func (h history) delay() chart {
 func (h history) waiting() chart {
 	queued := h.values(first(metricPending))
 	return h.draw(chart{
-		ID: "queued", Title: "Queued", Of: ofAll + ", by lane", Unit: amount, Empty: "Nothing is queued.", Head: total(queued), HeadOf: "deliveries",
+		ID: "queued", Title: "Queued", Of: ofAll + ", by lane", Unit: amount, Empty: "Not known: it has not been counted.", Head: total(queued), HeadOf: "deliveries",
 	}, queued, nil)
 }
 
@@ -80,7 +80,7 @@ func (h history) oldest() chart {
 		worst = extreme([]float64{worst, last(values)}, math.Max)
 	}
 	return h.draw(chart{
-		ID: "oldest", Title: "Oldest due", Of: ofAll + ", by lane", Unit: duration, Empty: "Nothing is due.", Head: worst, HeadOf: "waited longest",
+		ID: "oldest", Title: "Oldest due", Of: ofAll + ", by lane", Unit: duration, Empty: "Not known: it has not been counted.", Head: worst, HeadOf: "waited longest",
 	}, oldest, nil)
 }
 

@@ -30,7 +30,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 		},
 		"a reason too long, to stop everything": {
 			path: "/sending/stop", form: url.Values{"reason": {long}}, status: 400,
-			field: "stop-reason-wrong", wrong: "wants at most 500 characters", kept: []string{`value="` + long + `"`, `<details class="confirm" open>`},
+			field: "stop-reason-wrong", wrong: "wants at most 500 characters", kept: []string{`value="` + long + `"`, `<details class="confirm" open`},
 		},
 		"a class that the reason does not allow": {
 			path: "/users/suppress", form: url.Values{"user": {"ann"}, "reason": {"cool_off"}, "class": {"marketing"}, "note": {"asked by phone"}, "until": {"2031-01-02T03:04"}},

@@ -126,6 +126,8 @@ func why(p *api.Problem) string {
 type overviewPage struct {
 	Parts []livePart
 	Stop  *notifier.Stop
+	// StopsUnknown says that nobody can tell whether there is a Stop: then both can be pressed.
+	StopsUnknown bool
 }
 
 func (c *Console) overview(v *visit) error {
@@ -149,7 +151,7 @@ func (c *Console) live(v *visit) error {
 func (c *Console) overviewNow(v *visit) (overviewPage, error) {
 	view := c.lookAt(v.ctx(), c.always)
 	parts, err := c.parts(view)
-	return overviewPage{Parts: parts, Stop: view.Stop}, err
+	return overviewPage{Parts: parts, Stop: view.Stop, StopsUnknown: view.Stops.Unknown != ""}, err
 }
 
 func (c *Console) stopSending(v *visit) error {

@@ -32,7 +32,8 @@ func TestTheOverviewTellsTheNumbers(t *testing.T) {
 	w := newWorld(t)
 	got := text(page(t, w.signedIn(t), "/live"))
 	for _, want := range []string{
-		"fcm/high 4 321 0 95 s", "fcm/normal 0 0 –", "77 records behind", "held: credentials", "1 failing", "failing ksqldb connection refused",
+		"Lane Queued Oldest due In flight here fcm/high 4 321 95 s 0 fcm/normal 0 – 0", "of all replicas; what is in flight, of this one",
+		"Providers as this replica finds them", "of this replica's partitions 77 records behind", "held: credentials", "1 failing", "failing ksqldb connection refused",
 		"1 replica alive", "2 held runs", "3 rules in force", "would make 1 234 deliveries, more than 1 000",
 	} {
 		require.Contains(t, got, want)
@@ -49,10 +50,31 @@ func TestTheOverviewOutlivesTheDatabase(t *testing.T) {
 	require.Contains(t, got, "2 failing")
 	require.Contains(t, got, "Not known now. Something went wrong here; request id ")
 	require.Contains(t, got, "fcm/high 4 321")
+	require.Contains(t, got, "Whether sending is stopped is not known now.")
+	whole := page(t, b, "/")
+	for _, button := range []string{"Stop", "Start"} { // nobody knows which of them is wanted
+		require.Regexp(t, `<details class="confirm" data-when="[a-z]+"><summary class="button">`+button, whole)
+	}
 	res, body := b.get(t, "/runs")
 	require.Equal(t, http.StatusInternalServerError, res.StatusCode)
 	require.Contains(t, body, "the request id leads to the cause in the log")
 	require.NotContains(t, body, "sql:")
+}
+
+// A queue that cannot be counted, as in an outage of the database, is not one with nothing in it.
+func TestAQueueThatIsNotCountedIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	w.pending.DeleteLabelValues("fcm/high")
+	got := text(page(t, b, "/live"))
+	require.Contains(t, got, "fcm/high not known 95 s")
+	require.Contains(t, got, "fcm/normal 0 –")
+	w.pending.Reset()
+	w.oldest.Reset()
+	got = text(page(t, b, "/live"))
+	require.Contains(t, got, "Not known now. The queue has not been counted.")
+	require.NotContains(t, got, "Nothing is queued")
 }
 
 func TestThePageOfAUserTellsWhy(t *testing.T) {

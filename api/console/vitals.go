@@ -23,8 +23,12 @@ type vitals struct {
 
 // laneVitals is the queue of a lane.
 type laneVitals struct {
-	Name             string
-	Queued, InFlight float64
+	Name string
+	// Queued is that of all replicas, where it is Counted: what cannot be read is not shown as nothing.
+	Queued  float64
+	Counted bool
+	// InFlight is what this replica has claimed.
+	InFlight float64
 	// Oldest is how long the delivery has been due that has waited longest.
 	Oldest time.Duration
 }
@@ -46,9 +50,9 @@ type providerVitals struct {
 // Quota tells how much of its limit a provider is sent to.
 func (p providerVitals) Quota() string {
 	if !p.Known || math.IsNaN(p.Sending) {
-		return perSecond.text(p.Rate) + " a second at most"
+		return "all replicas: " + perSecond.text(p.Rate) + " a second at most"
 	}
-	return perSecond.text(p.Sending) + " of " + perSecond.text(p.Rate) + " a second"
+	return "this replica: " + perSecond.text(p.Sending) + " a second; all: at most " + perSecond.text(p.Rate)
 }
 
 // Share is how much that is, in percent, as far as there is a limit.
@@ -107,7 +111,7 @@ func vitalsOf(families []*dto.MetricFamily) vitals {
 			value := m.GetGauge().GetValue()
 			switch f.GetName() {
 			case "bugle_deliveries_pending":
-				lane(m).Queued = value
+				lane(m).Queued, lane(m).Counted = value, true
 			case "bugle_deliveries_oldest_due_seconds":
 				lane(m).Oldest = time.Duration(value * float64(time.Second))
 			case "bugle_deliveries_in_flight":

@@ -112,13 +112,22 @@
       put(live.children[i], p.html);
     });
   }
+  // offer shows the button that does something: somebody else may have stopped all
+  // sending, or started it, since this page was loaded.
+  function offer() {
+    var told = live.querySelector("[data-sending]"), state = told ? told.dataset.sending : "started";
+    document.querySelectorAll("details[data-when]").forEach(function (d) {
+      d.hidden = state !== "unknown" && d.dataset.when !== state;
+    });
+  }
   function heard() {
+    offer();
     seen = new Date();
     lost.hidden = true;
     live.classList.remove("old");
   }
   function missed() {
-    lost.querySelector("span").textContent = seen.toLocaleTimeString();
+    lost.querySelector("span").textContent = seen.toISOString().slice(11, 19) + " UTC"; // as all times here
     lost.hidden = false;
     live.classList.add("old");
   }
