@@ -179,6 +179,9 @@ func releaseHeldRun(t *testing.T, b *tab) {
 	b.Click(t, `#live a[href="/runs/12"]`)
 	b.see(t, ".notice.warn", "It waits for your word")
 	b.see(t, ".android .title", "Red Rum <b> won")
+	b.Click(t, ".actions summary.main")
+	require.Equal(t, []string{"held", "held"}, heldStates(t, b), "nothing goes out before it is said twice")
+	b.see(t, `form[action$="/release"]`, "deliveries go out at once")
 	b.Click(t, `form[action$="/release"] button`)
 	b.see(t, ".notice.good", "what it held goes out")
 	b.see(t, ".states", "released")
@@ -189,7 +192,7 @@ func releaseHeldRun(t *testing.T, b *tab) {
 func discardHeldRun(t *testing.T, b *tab) {
 	b.signIn(t)
 	b.open(t, "/runs/13")
-	b.Click(t, ".actions summary")
+	b.Click(t, ".actions summary:not(.main)")
 	require.Equal(t, []string{"held", "held"}, heldStates(t, b), "nothing is discarded before it is said twice")
 	b.Click(t, `form[action$="/discard"] button`)
 	b.see(t, ".states", "discarded")

@@ -193,8 +193,13 @@ func (c *Console) requeue(v *visit) error {
 	if err != nil {
 		return err
 	}
+	// No more than somebody has looked at and agreed to: since then there may be thousands.
+	most, err := strconv.Atoi(v.r.PostForm.Get("most"))
+	if err != nil || most < 1 {
+		return wrongForm("most", "wants how many were counted before")
+	}
 	all := f.requeue()
-	all.Limit = notifier.MaxRequeued
+	all.Limit = min(most, notifier.MaxRequeued)
 	r, err := c.Requeue.RequeueAll(v.ctx(), v.by, all)
 	if err != nil {
 		return err
@@ -202,7 +207,14 @@ func (c *Console) requeue(v *visit) error {
 	if r.Requeued == 0 {
 		return c.done(v, f.Path("/deliveries"), "", fault.New(fault.Conflict, "nothing is left that the filter names and that has not expired."))
 	}
-	return c.done(v, f.Path("/deliveries"), fmt.Sprintf("%s wait for their turn again. The gates decide once more.", plural(int64(r.Requeued), "delivery", "deliveries")), nil)
+	told := "1 delivery waits for its turn again. The gates decide once more."
+	if r.Requeued > 1 {
+		told = fmt.Sprintf("%s wait for their turn again. The gates decide once more.", plural(int64(r.Requeued), "delivery", "deliveries"))
+	}
+	if r.Matching > r.Requeued {
+		told += " There are more that the filter names: look at them before."
+	}
+	return c.done(v, f.Path("/deliveries"), told, nil)
 }
 
 // plural counts something.

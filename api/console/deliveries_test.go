@@ -130,25 +130,39 @@ func TestRequeueing(t *testing.T) {
 	}
 	b := w.signedIn(t)
 	filter := url.Values{"rule": {"race-soon"}, "state": {"rejected"}, "reason": {"QUOTA"}}
-	got := text(page(t, b, "/deliveries/requeue?"+filter.Encode()))
+	preview := page(t, b, "/deliveries/requeue?"+filter.Encode())
+	_, most, _ := strings.Cut(preview, `name="most" value="`)
+	most, _, _ = strings.Cut(most, `"`)
+	got := text(preview)
 	require.Contains(t, got, "3 would be tried again")
 	require.Contains(t, got, "2 have expired: they stay as they are")
 	require.Contains(t, got, "Try 3 deliveries again")
 	require.Zero(t, w.changes(t), "looking changes nothing")
 
+	// What has been refused since is not what somebody has agreed to.
+	w.exec(t, `INSERT INTO deliveries (id, notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason, due_at, expires_at, created_at, finished_at)
+		VALUES (1010, 1010, 'd', 'bob', 'race-soon', 'fcm', 'high', FALSE, 'rejected', 'QUOTA', 1, $1, $2, 1)`, now.Add(time.Hour).UnixMicro(), now.Add(time.Second).UnixMicro())
+	for _, most := range []string{"", "0", "-1", "many"} {
+		filter.Set("most", most)
+		res, _ := b.post(t, "/deliveries/requeue", filter)
+		require.Equal(t, http.StatusBadRequest, res.StatusCode, most)
+	}
+	require.Zero(t, w.changes(t))
+	filter.Set("most", most)
 	res, _ := b.post(t, "/deliveries/requeue", filter)
 	require.Equal(t, http.StatusSeeOther, res.StatusCode)
-	require.Contains(t, text(page(t, b, res.Header.Get("Location"))), "Done. 3 deliveries wait for their turn again.")
+	require.Contains(t, text(page(t, b, res.Header.Get("Location"))), "Done. 3 deliveries wait for their turn again. The gates decide once more. There are more that the filter names: look at them before.")
 	var queued, entries int
 	w.scan(t, &queued, `SELECT COUNT(*) FROM deliveries WHERE state = 'queued' AND rule_id = 'race-soon'`)
 	require.Equal(t, 3, queued)
 	w.scan(t, &entries, `SELECT COUNT(*) FROM audit WHERE action = 'requeue_all' AND actor = 'alice' AND before_state LIKE '%QUOTA%'`)
 	require.Equal(t, 1, entries)
 
+	w.exec(t, `UPDATE deliveries SET state = 'sent' WHERE id = 1010`)
 	require.Contains(t, text(page(t, b, "/deliveries/requeue?"+filter.Encode())), "Nothing that the filter names can be tried again.")
 	res, _ = b.post(t, "/deliveries/requeue", filter)
 	require.Contains(t, text(page(t, b, res.Header.Get("Location"))), "Not done. Nothing is left")
-	res, body := b.post(t, "/deliveries/requeue", nil)
+	res, body := b.post(t, "/deliveries/requeue", url.Values{"most": {"3"}})
 	require.Equal(t, http.StatusBadRequest, res.StatusCode, "everything is no filter")
 	require.Contains(t, text(body), "name at least a rule")
 }

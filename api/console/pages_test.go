@@ -126,6 +126,26 @@ func TestTheListOfRulesShowsWhatTheirRunsBrought(t *testing.T) {
 	require.Equal(t, 1, strings.Count(body, `class="bars"`), "the others have never run")
 }
 
+// A notice is shown by the next page of the session, which may be another tab's: it names what it is about.
+func TestANoticeNamesWhatItIsAbout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	for _, tt := range []struct{ path, told string }{
+		{"/rules/bet-settled/pause", "Done. bet-settled is paused"},
+		{"/rules/bet-settled/resume", "Done. bet-settled takes ticks again"},
+		{"/rules/bet-settled/stop", "Done. Nothing of bet-settled is sent"},
+		{"/rules/bet-settled/start", "Done. bet-settled sends again"},
+		{"/rules/bet-settled/run", "Done. bet-settled has run, out of turn."},
+		{"/runs/12/release", "Done. Run 12 is released"},
+		{"/runs/13/discard", "Done. Run 13 is discarded"},
+	} {
+		res, body := b.post(t, tt.path, nil)
+		require.Equal(t, http.StatusSeeOther, res.StatusCode, body)
+		require.Contains(t, text(page(t, b, "/suppressions")), tt.told)
+	}
+}
+
 // What a button was refused for stands on the next page, once.
 func TestARefusalIsToldOnce(t *testing.T) {
 	t.Parallel()

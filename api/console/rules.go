@@ -164,7 +164,8 @@ func (c *Console) preview(v *visit) error {
 	return c.page(v, http.StatusOK, "preview", "Preview of "+id, "/rules", view)
 }
 
-// ruleAction is a form on the page of a rule.
+// ruleAction is a form on the page of a rule. What is told names the rule: the next page of the
+// session may be that of another tab.
 func (c *Console) ruleAction(do func(context.Context, notifier.Actor, string, string) (notifier.RuleStatus, error), told string) handler {
 	return func(v *visit) error {
 		id := ruleID(v)
@@ -176,7 +177,7 @@ func (c *Console) ruleAction(do func(context.Context, notifier.Actor, string, st
 		if err != nil {
 			return c.again(v, path.Base(v.r.URL.Path), back, c.rule, err)
 		}
-		return c.done(v, back, told, nil)
+		return c.done(v, back, fmt.Sprintf(told, id), nil)
 	}
 }
 
@@ -187,7 +188,7 @@ func (c *Console) runRule(v *visit) error {
 	if err != nil {
 		return c.done(v, "/rules/"+url.PathEscape(id), "", err)
 	}
-	return c.done(v, runPath(run.ID), "The rule has run, out of turn.", nil)
+	return c.done(v, runPath(run.ID), id+" has run, out of turn.", nil)
 }
 
 // ruleID is the rule in the path. An escaped path comes as it was sent.

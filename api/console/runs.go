@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -126,11 +127,11 @@ func (c *Console) run(v *visit) error {
 }
 
 func (c *Console) releaseRun(v *visit) error {
-	return c.endRun(v, c.RunControl.Release, "The run is released: what it held goes out.")
+	return c.endRun(v, c.RunControl.Release, "Run %d is released: what it held goes out.")
 }
 
 func (c *Console) discardRun(v *visit) error {
-	return c.endRun(v, c.RunControl.Discard, "The run is discarded: what it held is never announced.")
+	return c.endRun(v, c.RunControl.Discard, "Run %d is discarded: what it held is never announced.")
 }
 
 func (c *Console) endRun(v *visit, end func(context.Context, notifier.Actor, notifier.RunID) (notifier.RunRecord, error), told string) error {
@@ -139,7 +140,7 @@ func (c *Console) endRun(v *visit, end func(context.Context, notifier.Actor, not
 		return notifier.ErrUnknownRun
 	}
 	_, err = end(v.ctx(), v.by, notifier.RunID(id))
-	return c.done(v, runPath(notifier.RunID(id)), told, err)
+	return c.done(v, runPath(notifier.RunID(id)), fmt.Sprintf(told, id), err)
 }
 
 // funnelOf follows a run from its rows to what a provider took.
