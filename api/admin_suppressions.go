@@ -102,20 +102,27 @@ func (in *suppressionImportInput) Resolve(hctx huma.Context) []error {
 			in.stream.format = notifier.SuppressionNDJSON
 		}
 	}
-	in.stream.body = &patientReader{body: r.Body, control: http.NewResponseController(w)}
+	end, _ := hctx.Context().Deadline() // bound has set one
+	in.stream.body = &patientReader{body: r.Body, control: http.NewResponseController(w), end: end}
 	return nil
 }
 
 // patientReader moves the read deadline of its connection on with each read: a
-// long body is fine, a silent client is not.
+// long body is fine, a silent client is not, and neither is one that sends a byte now
+// and then for days.
 type patientReader struct {
 	body    io.Reader
 	control *http.ResponseController
+	end     time.Time // of the operation
 }
 
 // Read reads on.
 func (p *patientReader) Read(b []byte) (int, error) {
-	_ = p.control.SetReadDeadline(time.Now().Add(importRead)) // writers in tests have none
+	until := time.Now().Add(importRead)
+	if p.end.Before(until) {
+		until = p.end
+	}
+	_ = p.control.SetReadDeadline(until) // writers in tests have none
 	return p.body.Read(b)
 }
 

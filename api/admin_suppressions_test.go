@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,6 +111,32 @@ func TestAnImportSaysWhatIsWrongAndWhatIsIn(t *testing.T) {
 	rec := httptest.NewRecorder()
 	a.handler.ServeHTTP(rec, r)
 	require.Contains(t, requireProblem(t, rec, 400).Detail, "broke off")
+}
+
+// deadlines is a writer that keeps the last read deadline of its connection.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+// SetReadDeadline keeps it.
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = t
+	return nil
+}
+
+// Who sends a byte now and then would otherwise hold an import for days.
+func TestAnImportIsReadUntilItsEndAndNoLonger(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	r := call{method: "POST", path: "/admin/v1/suppressions/import", contentType: "application/x-ndjson", token: a.token, body: `{"user":"dan","reason":"cool_off"}`}.request(t)
+	end := time.Now().Add(10 * time.Second)
+	ctx, cancel := context.WithDeadline(t.Context(), end)
+	defer cancel()
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	a.handler.ServeHTTP(w, r.WithContext(ctx))
+	require.Equal(t, 200, w.Code, w.Body.String())
+	require.Equal(t, end, w.read)
 }
 
 // An import may take longer than the server lets other requests take.

@@ -103,7 +103,13 @@ func (c *Console) admit(w http.ResponseWriter, r *http.Request) (*visit, error) 
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isLive(r) {
 		to := "/sign-in"
-		if next := r.URL.RequestURI(); next != "/" {
+		next := r.URL.RequestURI()
+		for _, page := range []string{"/audit", "/suppressions"} {
+			if r.URL.Path == page+"/export" { // a file leaves the browser on the page where it is
+				next = strings.Replace(next, "/export", "", 1)
+			}
+		}
+		if next != "/" {
 			to += "?next=" + url.QueryEscape(next)
 		}
 		http.Redirect(w, r, to, http.StatusSeeOther)
@@ -133,7 +139,8 @@ func (c *Console) provenUpload(h handler) handler {
 		if err := c.origins.Check(v.r); err != nil {
 			return fault.Wrap(fault.Forbidden, err, "the form comes from another site")
 		}
-		v.r.Body = http.MaxBytesReader(v.w, patient{v.r.Body, http.NewResponseController(v.w)}, uploadLimit)
+		end, _ := v.ctx().Deadline() // guard has set one
+		v.r.Body = http.MaxBytesReader(v.w, patient{v.r.Body, http.NewResponseController(v.w), end}, uploadLimit)
 		var err error
 		if v.parts, err = v.r.MultipartReader(); err != nil {
 			return fault.Wrap(fault.Invalid, err, "a form with a file is wanted")

@@ -64,6 +64,28 @@ func TestImportingSuppressions(t *testing.T) {
 }
 
 // Nothing that somebody uploads does any harm, or is shown as anything but text.
+// Where the session has ended, a link to a file leads to the sign-in: with an attribute download, a
+// browser would keep that page as the file. From there the way goes to the page with the link.
+func TestNoSignInIsKeptAsAFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	for _, path := range []string{"/audit", "/suppressions"} {
+		body := page(t, b, path)
+		require.Contains(t, body, path+"/export")
+		require.NotRegexp(t, `<a [^>]* download`, body)
+	}
+	for path, want := range map[string]string{
+		"/audit/export?actor=alice": "/audit?actor=alice", "/suppressions/export?format=ndjson": "/suppressions?format=ndjson", "/suppressions/export": "/suppressions",
+		"/rules/export": "/rules/export", // a rule may have that name
+	} {
+		res, _ := w.browser(t).get(t, path)
+		require.Equal(t, http.StatusSeeOther, res.StatusCode)
+		require.Equal(t, "/sign-in?next="+url.QueryEscape(want), res.Header.Get("Location"))
+		require.Empty(t, res.Header.Get("Content-Disposition"))
+	}
+}
+
 func TestHostileUploadsAreHarmless(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -178,14 +178,21 @@ func nextPart(v *visit, name string) (*multipart.Part, error) {
 }
 
 // patient moves the read deadline of its connection on with each read: a long
-// upload is fine, a silent browser is not.
+// upload is fine, a silent browser is not, and neither is one that sends a byte now
+// and then for days.
 type patient struct {
 	io.ReadCloser
 	control *http.ResponseController
+	// end is when it must have arrived in any case.
+	end time.Time
 }
 
 // Read reads on.
 func (p patient) Read(b []byte) (int, error) {
-	_ = p.control.SetReadDeadline(time.Now().Add(uploadRead)) // writers in tests have none
+	until := time.Now().Add(uploadRead)
+	if p.end.Before(until) {
+		until = p.end
+	}
+	_ = p.control.SetReadDeadline(until) // writers in tests have none
 	return p.ReadCloser.Read(b)
 }
