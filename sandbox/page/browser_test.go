@@ -34,6 +34,8 @@ func TestInABrowser(t *testing.T) {
 		"odds move":                              oddsMove,
 		"a bet says what was seen":               betAsSeen,
 		"a bet whose answer was lost is one bet": answerLost,
+		"a bet that nobody answers":              noAnswer,
+		"a stream that was replaced is closed":   replaced,
 		"a push takes the place of its tag":      inPlace,
 		"markup is text":                         markup,
 		"activate and deactivate":                activation,
@@ -177,6 +179,61 @@ func answerLost(t *testing.T, ctx context.Context) { //nolint:revive // see frac
 	b.See(t, "#bets .bet .state", "Placed", soon)
 	require.Len(t, w.placed(), 1)
 	require.Positive(t, w.ably.Stats().Faults[ably.UnavailableAfterAccept])
+}
+
+// A bet may have been placed although nobody answered: nobody is told otherwise, by whatever sense.
+func noAnswer(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
+	w := newWorld(t)
+	w.race("race-1", "Copper Cup", time.Minute)
+	w.odds(t, "race-1", six(2.5, 1)...)
+	b := w.look(ctx, t)
+	b.Click(t, "#cars .row:nth-child(1) button")
+	for range 5 { // as often as the page tries
+		require.NoError(t, w.ably.Inject(ably.UnavailableAfterAccept))
+	}
+	b.Click(t, "#place")
+	b.See(t, "#bets .bet .state", "No answer", soon)
+	b.See(t, "#bets .bet .detail", "Ably may have it", soon)
+	require.Equal(t, "No answer: it is not known whether €5.00 on Car 1 is placed.", b.Ask(t, `document.getElementById("said").textContent`))
+	require.Len(t, w.placed(), 1)
+}
+
+// Races come and go faster than a stream opens: each stream that another one has taken the place of is
+// closed, for a browser has six connections to a host.
+func replaced(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
+	b := newWorld(t).look(ctx, t)
+	b.Until(t, `String(document.documentElement.dataset.ready)`, func(is string) bool { return is == "true" }, soon)
+	require.Equal(t, "2,2,0 2,2,2,2", b.Ask(t, `(async () => {
+		const made = [], real = window.EventSource;
+		window.EventSource = class {
+			static CLOSED = 2;
+			constructor(url) { this.readyState = 0; if (url.startsWith("https://ably.example/")) made.push(this); }
+			addEventListener() {}
+			close() { this.readyState = 2; }
+		};
+		try {
+			const {Ably} = await import("/ably.js");
+			const token = async () => ({token: "t", expires: Date.now() + 3600e3, clientId: "guest"});
+			const ably = new Ably("https://ably.example", token, {state() {}, message() {}});
+			const opened = async (n) => { while (made.length < n) await new Promise((done) => setTimeout(done, 5)); };
+			ably.follow(["a"]);
+			await opened(1);
+			made[0].onopen();
+			ably.follow(["a", "b"]);
+			await opened(2);
+			ably.follow(["b"]); // before the second has opened
+			await opened(3);
+			made[2].onopen();
+			const open = made.map((s) => s.readyState).join();
+			ably.follow(["c"]);
+			await opened(4);
+			ably.pause(); // before the fourth has
+			return open + " " + made.map((s) => s.readyState).join();
+		} finally {
+			window.EventSource = real;
+		}
+	})()`))
+	b.Quiet(t)
 }
 
 func fromTheInbox(t *testing.T, ctx context.Context) { //nolint:revive // see fractions

@@ -17,6 +17,7 @@ export class Ably {
   #renewal = 0;
   #channels = null; // until somebody has said
   #source = null;
+  #sources = new Set(); // with those that it takes the place of, until it is open
   #last = ''; // id of the last event
   #failures = 0;
   #timer = 0;
@@ -123,8 +124,18 @@ export class Ably {
     clearTimeout(this.#timer);
     clearTimeout(this.#watch);
     clearTimeout(this.#slow);
-    this.#source?.close();
     this.#source = null;
+    this.#closeAllBut(null);
+  }
+
+  // #closeAllBut closes every stream but one: each would hold one of the browser's six
+  // connections to a host.
+  #closeAllBut(kept) {
+    for (const source of this.#sources) {
+      if (source === kept) continue;
+      source.close();
+      this.#sources.delete(source);
+    }
   }
 
   async #open() {
@@ -147,13 +158,14 @@ export class Ably {
     const query = new URLSearchParams({channels: channels.join(), v: '1.2', heartbeats: 'true', accessToken: token});
     if (this.#last) query.set('lastEvent', this.#last);
     else query.set('rewind', '1');
-    const before = this.#source;
+    const first = !this.#source;
     const source = new EventSource(`${this.#base}/sse?${query}`);
     this.#source = source;
-    if (!before) this.#on.state('connecting');
+    this.#sources.add(source);
+    if (first) this.#on.state('connecting');
     const mine = (does) => (event) => this.#source === source && does(event);
     source.onopen = mine(() => {
-      before?.close();
+      this.#closeAllBut(source);
       this.#failures = 0;
       clearTimeout(this.#slow);
       this.#slow = 0;
@@ -174,7 +186,7 @@ export class Ably {
     });
     source.addEventListener('heartbeat', mine(() => this.#alive()));
     source.addEventListener('error', mine((event) => {
-      before?.close();
+      this.#closeAllBut(source);
       if (event.data) this.#told(event.data);
       else if (source.readyState === EventSource.CLOSED) this.#ask();
       else this.#reconnecting();

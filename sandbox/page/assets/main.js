@@ -129,8 +129,9 @@ async function main() {
       bets.change(id, {id: got, state: 'placed'});
       say(`Placed: ${money(stake)} on ${name}.`);
     } catch (err) {
-      bets.change(id, err.kind === 'away' ? {state: 'unsure'} : {state: 'failed', why: err.message});
-      say(`Not placed: ${err.message}`);
+      const unsure = err.kind === 'away';
+      bets.change(id, unsure ? {state: 'unsure'} : {state: 'failed', why: err.message});
+      say(unsure ? `No answer: it is not known whether ${money(stake)} on ${name} is placed.` : `Not placed: ${err.message}`);
     }
     sync();
   });
