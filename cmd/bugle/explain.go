@@ -53,7 +53,7 @@ says who may look. It changes nothing and asks no provider.`),
 				if err := o.client.get(cmd.Context(), pathOf("/admin/v1/users/%s/timeline", o.user), query, &t); err != nil {
 					return err
 				}
-				return c.print(o.form, t, func(s *terminal.Screen) error { writeTimeline(s, t); return nil })
+				return c.print(o.form, t, func(s *terminal.Screen) error { writeTimeline(terminal.Harmless(s), t); return nil })
 			}
 			id, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil || id < 1 {
@@ -66,7 +66,7 @@ says who may look. It changes nothing and asks no provider.`),
 			if err := o.client.get(cmd.Context(), "/admin/v1/notifications/"+strconv.FormatInt(id, 10), query, &e); err != nil {
 				return err
 			}
-			return c.print(o.form, e, func(s *terminal.Screen) error { writeExplanation(s, e); return nil })
+			return c.print(o.form, e, func(s *terminal.Screen) error { writeExplanation(terminal.Harmless(s), e); return nil })
 		},
 	}
 	o.client.flags(cmd.Flags())

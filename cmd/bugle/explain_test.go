@@ -439,6 +439,33 @@ func TestExplainPrintsJSONAndPages(t *testing.T) {
 	})
 }
 
+// A bet's id, a reason and a refusal may hold commands for the terminal of who looks.
+func TestExplainCommandsNoTerminal(t *testing.T) {
+	t.Parallel()
+	const evil = `\u001b]52;c;ZXZpbA==\u0007\u001b[2J\u009b2J`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/2") {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = w.Write([]byte(`{"detail":"` + evil + `refused"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"id":1,"user":"` + evil + `ann","key":"` + evil + `b1","summary":"` + evil + `told","texts":[{"title":"` + evil + `"}],"summary_list":[]}`))
+	}))
+	t.Cleanup(server.Close)
+	token := write(t, "token", "bga_x")
+	for _, args := range [][]string{{"1"}, {"2"}, {"1", "--output", "json"}} {
+		_, stdout, stderr := command(t, nil, append([]string{"explain", "--token-file", token, "--server", server.URL}, args...)...)
+		require.NotContains(t, stdout+stderr, "\x1b", args)
+		require.NotContains(t, stdout+stderr, "\a", args)
+		require.NotEmpty(t, stdout+stderr)
+		if len(args) == 1 {
+			require.NotContains(t, stdout+stderr, "\u009b", args)
+			require.Regexp(t, "b1|refused", stdout+stderr)
+			require.Contains(t, stdout+stderr, "\n")
+		}
+	}
+}
+
 func TestExplainSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	token := write(t, "token", "bga_x")

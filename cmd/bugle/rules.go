@@ -194,6 +194,7 @@ func (c *cli) configuredRules() cobra.CompletionFunc {
 }
 
 func (c *cli) printPreview(rule *notifier.Rule, p notifier.Preview) {
+	out := terminal.Harmless(c.stdout)
 	for _, n := range p.Notifications {
 		to := "all users"
 		switch rule.Audience.Kind {
@@ -207,33 +208,33 @@ func (c *cli) printPreview(rule *notifier.Rule, p notifier.Preview) {
 		if n.Variant != "" {
 			variant = " " + n.Variant
 		}
-		fmt.Fprintf(c.stdout, "%s%s (%s, %s) to %s, until %s\n", n.Key, variant, n.Category, n.News, to, n.ExpiresAt.UTC().Format(time.DateTime+" MST"))
+		fmt.Fprintf(out, "%s%s (%s, %s) to %s, until %s\n", n.Key, variant, n.Category, n.News, to, n.ExpiresAt.UTC().Format(time.DateTime+" MST"))
 		if !n.HeldUntil.IsZero() {
-			fmt.Fprintf(c.stdout, "    provisional: held until a row confirms it, or %s\n", n.HeldUntil.UTC().Format(time.DateTime+" MST"))
+			fmt.Fprintf(out, "    provisional: held until a row confirms it, or %s\n", n.HeldUntil.UTC().Format(time.DateTime+" MST"))
 		}
 		text := n.Texts[""]
-		fmt.Fprintf(c.stdout, "    %s\n    %s\n", text.Title, text.Body)
+		fmt.Fprintf(out, "    %s\n    %s\n", text.Title, text.Body)
 		if text.Link != "" {
-			fmt.Fprintf(c.stdout, "    %s\n", text.Link)
+			fmt.Fprintf(out, "    %s\n", text.Link)
 		}
 		if p.Counted {
-			fmt.Fprintf(c.stdout, "    %d devices\n", n.Devices)
+			fmt.Fprintf(out, "    %d devices\n", n.Devices)
 		}
-		fmt.Fprintln(c.stdout)
+		fmt.Fprintln(out)
 	}
 	for _, bad := range p.Bad {
-		fmt.Fprintf(c.stdout, "bad row: %s\n", bad)
+		fmt.Fprintf(out, "bad row: %s\n", bad)
 	}
 	found := 0
 	for _, n := range p.News {
 		found += n
 	}
-	fmt.Fprintf(c.stdout, "%d rows: %d shown, %d not shown, %d bad, %d expired. Nothing was sent.\n",
+	fmt.Fprintf(out, "%d rows: %d shown, %d not shown, %d bad, %d expired. Nothing was sent.\n",
 		p.Rows, len(p.Notifications), found-len(p.Notifications), p.BadRows, p.Expired)
 	if p.Truncated {
-		fmt.Fprintln(c.stdout, "There are more rows than a preview reads.")
+		fmt.Fprintln(out, "There are more rows than a preview reads.")
 	}
 	if !p.Counted {
-		fmt.Fprintln(c.stdout, "Devices were not counted: database.url names no database that exists.")
+		fmt.Fprintln(out, "Devices were not counted: database.url names no database that exists.")
 	}
 }

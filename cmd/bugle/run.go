@@ -75,18 +75,19 @@ func (c *cli) execute(ctx context.Context, args []string) int {
 
 // explain writes an error for a person: one line for each thing that is wrong.
 func (c *cli) explain(err error) {
+	errs := terminal.Harmless(c.stderr) // the words may be of a service, or of rows
 	fe, ok := errors.AsType[*fault.Error](err)
 	if !ok || len(fe.Fields) == 0 {
-		fmt.Fprintln(c.stderr, "bugle:", err)
+		fmt.Fprintln(errs, "bugle:", err)
 		return
 	}
-	fmt.Fprintf(c.stderr, "bugle: %s:\n\n", fe.Message)
+	fmt.Fprintf(errs, "bugle: %s:\n\n", fe.Message)
 	for _, f := range fe.Fields {
 		path := f.Path
 		if path != "" {
 			path += ": "
 		}
-		fmt.Fprintf(c.stderr, "  %s%s\n", path, f.Message)
+		fmt.Fprintf(errs, "  %s%s\n", path, f.Message)
 	}
 }
 

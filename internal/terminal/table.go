@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"io"
 	"strings"
 	"unicode"
 
@@ -72,6 +73,26 @@ func (t *Table) Write() error {
 	}
 	_, err := t.screen.Write([]byte(b.String()))
 	return err
+}
+
+// Harmless returns a writer for texts from outside, which may hold commands for the terminal: it
+// writes a space for each control character but line breaks and tabs. Styles do not pass it either.
+func Harmless(w io.Writer) io.Writer { return harmless{w} }
+
+type harmless struct{ w io.Writer }
+
+// Write writes what is left of a text.
+func (h harmless) Write(b []byte) (int, error) {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, string(b))
+	if _, err := io.WriteString(h.w, text); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // oneLine makes a text harmless in a table: what comes from outside may break lines, or hold
