@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // A form that was refused comes back with what was typed, and says at each field
@@ -77,6 +79,33 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	}
 	require.Zero(t, w.changes(t))
 	require.NotContains(t, page(t, b, "/users?id=ann"), "aria-invalid", "the next page knows nothing of it")
+}
+
+// What nobody knows the end of is not said to be undone: whoever believes it does it twice.
+func TestWhatMayBeDoneIsNotSaidToBeUndone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	form := url.Values{"device": {"phone-1"}, "title": {"a"}, "body": {"b"}}
+	w.stage.answer = notifier.Outcome{Verdict: notifier.VerdictUnknown, Code: "timeout"}
+	res, body := b.post(t, "/push", form)
+	require.Equal(t, http.StatusSeeOther, res.StatusCode, body)
+	got := text(page(t, b, res.Header.Get("Location")))
+	require.Regexp(t, `Perhaps not done\. fcm answered "unknown" after \d+(\.\d+)?(ns|µs|ms|s): the phone may show it all the same\.`, got)
+	w.stage.answer = notifier.Outcome{Verdict: notifier.VerdictRejected, Code: "INVALID_ARGUMENT", Status: 400}
+	res, body = b.post(t, "/push", form)
+	require.Equal(t, http.StatusConflict, res.StatusCode)
+	require.Contains(t, text(body), `Not done. Fcm answered "rejected"`)
+	require.NotContains(t, text(body), "Perhaps")
+
+	proof := b.proof(t)
+	require.NoError(t, w.db.Close())
+	res, _ = b.post(t, "/runs/12/release", url.Values{"proof": {proof}})
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+	require.Contains(t, text(page(t, b, "/")), "Perhaps not done. Something went wrong here")
+	res, body = b.post(t, "/sending/stop", url.Values{"proof": {proof}})
+	require.Equal(t, http.StatusInternalServerError, res.StatusCode)
+	require.Contains(t, text(body), "Perhaps not done. Something went wrong here")
 }
 
 // So does a filter that cannot be understood; the page looks for nothing then.

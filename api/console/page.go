@@ -115,7 +115,7 @@ func (c *Console) page(v *visit, status int, name, title, here string, body any)
 	f := frame{Title: title, Here: here, Actor: v.by.Name, Proof: v.proof, Notices: c.sessions.told(v.secret), Refusal: v.refusal, Body: body}
 	if v.refusal != nil {
 		status = v.refusal.Status
-		f.Notices = append(f.Notices, notice{Bad: true, Text: v.refusal.Why})
+		f.Notices = append(f.Notices, notice{Bad: true, Unsure: v.refusal.Status >= http.StatusInternalServerError, Text: v.refusal.Why})
 	}
 	c.render(v.w, v.r, status, name, f)
 	return nil
@@ -153,7 +153,9 @@ func (c *Console) problem(v *visit, err error) {
 func (c *Console) done(v *visit, to, told string, err error) error {
 	n := notice{Text: told}
 	if err != nil {
-		n = notice{Bad: true, Text: sentence(why(api.ProblemOf(v.r.Context(), c.log, err)))}
+		p := api.ProblemOf(v.r.Context(), c.log, err)
+		// What broke off on our side may have been written down before.
+		n = notice{Bad: true, Unsure: p.Status >= http.StatusInternalServerError, Text: sentence(why(p))}
 	}
 	c.sessions.tell(v.secret, n)
 	http.Redirect(v.w, v.r, to, http.StatusSeeOther) //nolint:gosec // a path of ours, with what was sent escaped

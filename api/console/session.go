@@ -26,8 +26,10 @@ const (
 // notice is what the next page of a session tells once.
 type notice struct {
 	// Bad says that something was refused or failed.
-	Bad  bool
-	Text string
+	Bad bool
+	// Unsure says that it may have been done all the same.
+	Unsure bool
+	Text   string
 }
 
 // session is one signed-in browser.
