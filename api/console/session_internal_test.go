@@ -1,9 +1,14 @@
 package console
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/bugle-push/bugle/api"
@@ -47,4 +52,26 @@ func TestATokenHasSoManySessions(t *testing.T) {
 	require.False(t, ok, "the one that rested longest made room")
 	_, _, ok = s.find(other, now.Add(time.Minute), false)
 	require.True(t, ok)
+}
+
+// A page that is left open asks by itself, and keeps nobody signed in.
+func TestOnlyItsOperatorKeepsASessionAlive(t *testing.T) {
+	t.Parallel()
+	_, token, err := api.NewAdminToken("alice", time.Now(), 0)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(file, []byte(token.Line()), 0o600))
+	tokens, err := api.NewAdminTokens(file, zerolog.Nop())
+	require.NoError(t, err)
+	c := &Console{Operations: api.Operations{Tokens: tokens}, sessions: newSessions()}
+	began := time.Now().Add(-50 * time.Minute)
+	for path, kept := range map[string]bool{livePath: false, streamPath: false, "/": true, "/audit": true} {
+		secret := c.sessions.begin(token, began)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:8081"+path, http.NoBody)
+		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: secret})
+		_, err := c.admit(httptest.NewRecorder(), r)
+		require.NoError(t, err, path)
+		_, _, ok := c.sessions.find(secret, began.Add(70*time.Minute), false)
+		require.Equal(t, kept, ok, path)
+	}
 }
