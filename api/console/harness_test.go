@@ -390,7 +390,12 @@ func (b *browser) post(t testing.TB, path string, form url.Values) (*http.Respon
 // proof reads the session's proof from a page.
 func (b *browser) proof(t testing.TB) string {
 	t.Helper()
-	_, body := b.get(t, "/audit")
+	return b.proofOf(t, "/audit")
+}
+
+func (b *browser) proofOf(t testing.TB, path string) string {
+	t.Helper()
+	_, body := b.get(t, path)
 	m := regexp.MustCompile(`name="proof" value="([A-Z2-7]+)"`).FindStringSubmatch(body)
 	require.NotNil(t, m, body)
 	return m[1]

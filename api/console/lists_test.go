@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -191,6 +192,33 @@ func TestListsAreExported(t *testing.T) {
 	require.Contains(t, text(page(t, b, "/audit?subject=rule/x")), "Nobody has done such a thing.")
 	require.Contains(t, text(page(t, b, "/suppressions?user=u7&reason=cool_off")), "u7 suppressed")
 	require.NotContains(t, text(page(t, b, "/suppressions?user=u7")), "u70")
+}
+
+// Half of a file must not look like a whole one.
+func TestAnExportThatCannotGoOnIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec(t, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+		INSERT INTO suppressions (user_id, reason, class, set_by, set_at) SELECT 'u' || (1000 + i), 'cool_off', 'service', 'bob', 1 FROM n`)
+	w.exec(t, `UPDATE suppressions SET set_at = 'no time' WHERE user_id = 'u1600'`)
+	w.exec(t, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+		INSERT INTO audit (at, actor, action, subject, before_state, after_state, request_id) SELECT CASE i WHEN 600 THEN 'no time' ELSE i END, 'bob', 'pause', 'rule/r', 'null', '{}', 'q' FROM n`)
+	w.exec(t, `UPDATE notifications SET source_row = '{' WHERE user_id = 'ann'`)
+	b := w.signedIn(t)
+	proof := url.Values{"proof": {b.proofOf(t, "/push")}, "user": {"ann"}}
+	for path, form := range map[string]url.Values{"/suppressions/export": nil, "/audit/export": nil, "/users/export": proof} {
+		r := b.form(t, path, form)
+		if form == nil {
+			r.Method, r.Body = http.MethodGet, http.NoBody
+		}
+		res, err := b.client.Do(r)
+		if err == nil { // else it broke off before its first bytes were on their way
+			require.Equal(t, http.StatusOK, res.StatusCode, path)
+			_, err = io.ReadAll(res.Body)
+			require.NoError(t, res.Body.Close())
+		}
+		require.ErrorContains(t, err, "EOF", path)
+	}
 }
 
 func TestAUserIsExportedAndErased(t *testing.T) {

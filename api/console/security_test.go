@@ -196,6 +196,23 @@ func TestSignInTellsWhyNot(t *testing.T) {
 	require.Contains(t, body, "bugle admin-token")
 }
 
+// Who signs in again, perhaps with another token, leaves no session behind: whoever has seen the old
+// cookie has nothing.
+func TestASignInEndsTheSessionBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	before := b.client.Jar.Cookies(mustURL(t, w.server.URL))
+	res, _ := b.post(t, "/sign-in", url.Values{"token": {w.token}})
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+	require.NotEqual(t, before, b.client.Jar.Cookies(mustURL(t, w.server.URL)))
+	page(t, b, "/audit")
+	other := w.browser(t)
+	other.client.Jar.SetCookies(mustURL(t, w.server.URL), before)
+	res, _ = other.get(t, "/audit")
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+}
+
 func TestSignInLeadsToOurPagesOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
