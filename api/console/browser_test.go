@@ -52,6 +52,23 @@ func (b *tab) see(t testing.TB, css, text string) {
 	b.See(t, css, text, patience)
 }
 
+// What is asked for a second time fits too, on a phone as well.
+func TestEveryQuestionFits(t *testing.T) {
+	t.Parallel()
+	b := turn(browsertest.Open(t), t, newWorld(t))
+	b.signIn(t)
+	for _, q := range []struct{ name, path, css string }{
+		{"stop", "/", ".head details:not([hidden]) summary"},
+		{"release", "/runs/12", ".actions summary.main"},
+		{"discard", "/runs/12", ".actions summary:not(.main)"},
+	} {
+		b.open(t, q.path)
+		b.Click(t, q.css)
+		b.Shots(t, *screens, "question-"+q.name)
+	}
+	b.Quiet(t)
+}
+
 // becomes waits until a script has that answer.
 func (b *tab) becomes(t testing.TB, script, want string) {
 	t.Helper()
