@@ -70,7 +70,7 @@ func (c *Console) push(v *visit) error {
 	}
 	if r.Verdict == notifier.VerdictUnknown {
 		c.sessions.tell(v.secret, notice{Bad: true, Unsure: true, Text: told + ": the phone may show it all the same."})
-		http.Redirect(v.w, v.r, back, http.StatusSeeOther) //nolint:gosec // a path of ours, with what was sent escaped
+		http.Redirect(v.w, v.r, back, http.StatusSeeOther)
 		return nil
 	}
 	return c.again(v, "push", back, c.pushPage, fault.Newf(fault.Conflict, "%s: %s (HTTP %d).", told, r.Code, r.Status))
