@@ -47,7 +47,7 @@ The token goes to standard output and the explanation to standard error, so
 that it can be piped into a secret store.`),
 		Example: `  bugle admin-token --name alice --config bugle.yaml
   bugle admin-token --name ci --expires 24h --file /var/lib/bugle/admin-tokens
-  bugle admin-token --name alice --config bugle.yaml > ~/.bugle-token    where the other commands look for it
+  (umask 077; bugle admin-token --name alice --config bugle.yaml > ~/.bugle-token)  # where the other commands look
   TOKEN=$(bugle admin-token --name alice --config bugle.yaml)
   curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8081/admin/v1/rules`,
 		Args: cobra.NoArgs,

@@ -99,7 +99,7 @@ func TestEveryCommandTeaches(t *testing.T) {
 	before, _, _ := strings.Cut(string(text), commandsHeading)
 	_, table, ok := strings.Cut(before, "\n## JSON\n")
 	require.True(t, ok)
-	for _, cmd := range all {
+	for _, cmd := range append(all, root) {
 		path := cmd.CommandPath()
 		if cmd.Name() == "help" || strings.HasPrefix(path, "bugle completion") {
 			continue // cobra's own
@@ -113,6 +113,10 @@ func TestEveryCommandTeaches(t *testing.T) {
 		for line := range strings.Lines(cmd.Example) {
 			require.True(t, strings.HasPrefix(line, "  "), "%s: %q", path, line)
 			require.Less(t, len(line), 130, "%s: %q", path, line)
+			// A line is copied as a whole: what explains it must not become its arguments.
+			typed, _, _ := strings.Cut(strings.TrimSpace(line), " # ")
+			require.NotContains(t, strings.TrimSpace(typed), "  ", "%s: %q", path, line)
+			require.NotContains(t, typed, "#", "%s: %q", path, line)
 		}
 	}
 }

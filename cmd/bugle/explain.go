@@ -36,7 +36,7 @@ It asks the admin API of a running service: only the service knows the rules, ga
 and caps that are in force, support needs no access to the database, and the token
 says who may look. It changes nothing and asks no provider.`),
 		Example: `  bugle explain 41
-  bugle explain 41 --user ann                      only ann's devices
+  bugle explain 41 --user ann                    # only ann's devices
   bugle explain --user ann
   bugle explain --user ann --output json --server https://bugle-admin.internal --token-file /run/secrets/bugle-token`,
 		Args: cobra.MaximumNArgs(1),

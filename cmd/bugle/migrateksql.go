@@ -176,9 +176,9 @@ and run it again with --take-over.
 --dry-run prints the statements and sends none, but asks what has been applied.`),
 		Example: `  bugle migrate ksqldb apply --dry-run --config bugle.yaml
   bugle migrate ksqldb apply --config bugle.yaml
-  bugle migrate ksqldb apply --until 3 --config bugle.yaml                something else settles the bets
+  bugle migrate ksqldb apply --until 3 --config bugle.yaml              # something else settles the bets
   bugle migrate ksqldb apply --define odds_tolerance=0.1 --config bugle.yaml
-  bugle migrate ksqldb apply --replicas 3 --config bugle.yaml             the first time on Confluent Cloud`,
+  bugle migrate ksqldb apply --replicas 3 --config bugle.yaml           # the first time on Confluent Cloud`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withMigrator(*o, func(m *ksqlmigrate.Migrator) error {

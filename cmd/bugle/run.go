@@ -112,16 +112,16 @@ of a row and never after it has expired.
 
 Without an account at hand, try the sandbox, a whole world on one machine:
   go run ./cmd/sandbox`),
-		Example: `  bugle serve --config bugle.yaml          run the service
-  bugle serve --config bugle.yaml --check  everything that is wrong, and how to mend it
-  bugle migrate ksqldb apply -c bugle.yaml create the views in ksqlDB that the built-in rules read
-  bugle rules > rules.yaml                 a copy of the built-in rules to change
-  bugle rules check rules.yaml             everything that is wrong with it
-  bugle admin-token --name alice           a token for the admin API: keep it in ~/.bugle-token
-  bugle rules list                         how the rules of a running service stand
-  bugle explain --user ann                 what ann was told, and was not, and why
-  bugle help config                        every key and environment variable
-  source <(bugle completion bash)          commands, flags and ids by the Tab key`,
+		Example: `  bugle serve --config bugle.yaml          # run the service
+  bugle serve --config bugle.yaml --check  # everything that is wrong, and how to mend it
+  bugle migrate ksqldb apply -c bugle.yaml # create the views in ksqlDB that the built-in rules read
+  bugle rules > rules.yaml                 # a copy of the built-in rules to change
+  bugle rules check rules.yaml             # everything that is wrong with it
+  bugle admin-token --name alice           # a token for the admin API: keep it in ~/.bugle-token
+  bugle rules list                         # how the rules of a running service stand
+  bugle explain --user ann                 # what ann was told, and was not, and why
+  bugle help config                        # every key and environment variable
+  source <(bugle completion bash)          # commands, flags and ids by the Tab key`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -164,7 +164,7 @@ func configCommand() *cobra.Command {
 		Short: "Every configuration key and environment variable",
 		Long: "Keys stand in the YAML file that --config or BUGLE_CONFIG names; the variable beside\n" +
 			"a key overrides it. Unknown keys and variables are errors.\n\n" + config.Help(),
-		Example: "  bugle config | less\n  bugle serve --config bugle.yaml --print-config    what is in force",
+		Example: "  bugle config | less\n  bugle serve --config bugle.yaml --print-config  # what is in force",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
