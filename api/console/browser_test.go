@@ -96,6 +96,7 @@ func TestInABrowser(t *testing.T) {
 	ctx := browsertest.Open(t)
 	for name, test := range map[string]func(*testing.T, *tab){
 		"sign in, and out":               signInAndOut,
+		"from another site":              fromAnotherSite,
 		"pause, resume and run":          pauseAndRun,
 		"preview on phones":              previewOnPhones,
 		"release a held run":             releaseHeldRun,
@@ -146,6 +147,17 @@ func signInAndOut(t *testing.T, b *tab) {
 	b.open(t, "/rules")
 	b.see(t, "h1", "Sign in")
 	b.Quiet(t)
+}
+
+// fromAnotherSite follows a link as an alert has it.
+func fromAnotherSite(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.Open(t, strings.Replace(b.server.URL, "127.0.0.1", "localhost", 1)+"/sign-in") // to a browser another site
+	b.Ask(t, `document.querySelector("h1").innerHTML = '<a id="alert" href="`+b.server.URL+`/runs/12">look</a>'; ""`)
+	b.Click(t, "#alert")
+	b.see(t, ".notice.warn", "You come from another site")
+	b.Click(t, ".notice.warn a")
+	b.see(t, "h1", "Run 12")
 }
 
 func pauseAndRun(t *testing.T, b *tab) {

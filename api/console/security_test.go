@@ -227,6 +227,25 @@ func TestSignInLeadsToOurPagesOnly(t *testing.T) {
 	}
 }
 
+// A browser keeps the cookie to itself when a link of another site is followed, such as that of an
+// alert: one more click, and no token, leads on.
+func TestALinkOfAnotherSiteLeadsOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for next, want := range map[string]string{"/runs/12": "/runs/12", "//evil.example": "/", "javascript:alert(1)": "/"} {
+		for site, told := range map[string]bool{"cross-site": true, "same-origin": false, "none": false} {
+			b := w.browser(t)
+			r := b.form(t, "/sign-in?next="+url.QueryEscape(next), nil)
+			r.Method, r.Body = http.MethodGet, http.NoBody
+			r.Header.Set("Sec-Fetch-Site", site)
+			res, body := b.do(t, r)
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			require.Equal(t, told, strings.Contains(body, `<a href="`+want+`">Go on</a>`), "%s from %s", next, site)
+			require.Equal(t, told, strings.Contains(body, "Go on"))
+		}
+	}
+}
+
 func TestTheCookieIsForThisHostAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -18,6 +18,9 @@ type signInView struct {
 	Problem string
 	// Plain says that the page came unprotected: the browser would drop the cookie.
 	Plain bool
+	// GoOn is where a link leads for who is signed in; empty where the browser would have said so. It
+	// keeps the cookie to itself when a link of another site is followed, that of an alert in a chat.
+	GoOn string
 }
 
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
@@ -32,6 +35,9 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 // programs see it too.
 func (c *Console) signInAnswer(w http.ResponseWriter, r *http.Request, status int, err error) {
 	view := signInView{Next: r.URL.Query().Get("next"), Plain: r.TLS == nil && !local(r) && r.Header.Get("X-Forwarded-Proto") != "https"}
+	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		view.GoOn = nextPath(view.Next)
+	}
 	if r.PostForm != nil {
 		view.Next = r.PostForm.Get("next")
 	}
