@@ -126,10 +126,23 @@ func (b *Tab) Open(t testing.TB, url string) {
 	b.Do(t, chromedp.Navigate(url))
 }
 
-// Click clicks what is there and visible.
+// Click clicks what is there and visible. A page that renews itself may replace it
+// between the search and the click, for which Chromium has one code; then it is
+// looked for again.
 func (b *Tab) Click(t testing.TB, css string) {
 	t.Helper()
-	b.Do(t, chromedp.Click(chromedp.CSS(css)))
+	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "(-32000)") {
+			text, _ := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
+			require.NoError(t, err, text)
+		}
+	}
 }
 
 // Type types into a field, or with "\r" at the end into a form.
