@@ -45,7 +45,7 @@ chaos: ## kill replicas, break their backends, prove that nothing is lost: ROUND
 
 screens: ## write screenshots of every page to out/screens (wants Chromium)
 	@rm -rf out/screens
-	$(GO) test ./api/console -run '^TestEveryPageFits$$' -count=1 -v -screens $(CURDIR)/out/screens
+	$(GO) test ./api/console -run '^TestEvery(Page|Question)Fits$$' -count=1 -v -screens $(CURDIR)/out/screens
 	$(GO) test ./sandbox/page -run '^TestThePageFits$$' -count=1 -v -screens $(CURDIR)/out/screens
 
 cover: ## test coverage of the whole module, as out/cover.html
