@@ -53,9 +53,6 @@ type (
 	auditOutput struct{ Body AdminAuditList }
 )
 
-// exportPage is how many entries an export reads at once.
-const exportPage = 500
-
 func (a *adminServer) registerAudit(api huma.API) {
 	tags := []string{"audit"}
 	handle(a.server, api, huma.Operation{
@@ -90,34 +87,12 @@ func (a *adminServer) listAudit(ctx context.Context, in *auditInput) (*auditOutp
 	return out, nil
 }
 
-// exportAudit reads the first page before it answers, so that a failure can
-// still be told by the status.
 func (a *adminServer) exportAudit(ctx context.Context, in *exportInput) (*huma.StreamResponse, error) {
-	q := notifier.AuditQuery{AuditFilter: in.filter(), After: in.After, Forward: true, Limit: exportPage}
-	found, err := a.Audit.Audit(ctx, q)
+	export, err := ExportAudit(ctx, a.Audit, in.filter(), in.After)
 	if err != nil {
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		hctx.SetHeader("Content-Type", "application/x-ndjson")
-		hctx.SetStatus(http.StatusOK)
-		lines := json.NewEncoder(hctx.BodyWriter())
-		for {
-			for _, e := range found {
-				if lines.Encode(auditEntryOf(e)) != nil {
-					return // the client has gone
-				}
-				q.After = e.ID
-			}
-			if len(found) < exportPage {
-				return
-			}
-			if found, err = a.Audit.Audit(ctx, q); err != nil {
-				_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
-				panic(http.ErrAbortHandler)    // half an export must not look like a whole one
-			}
-		}
-	}}, nil
+	return a.exported(ctx, "application/x-ndjson", export), nil
 }
 
 func (f AuditFilter) filter() notifier.AuditFilter {

@@ -238,33 +238,16 @@ func (a *adminServer) importSuppressions(ctx context.Context, in *suppressionImp
 	return &suppressionImportOutput{Body: AdminImport{Lines: report.Lines, Changed: report.Changed, Unchanged: report.Unchanged}}, nil
 }
 
-// exportSuppressions reads the first page before it answers, so that a failure
-// can still be told by the status.
 func (a *adminServer) exportSuppressions(ctx context.Context, in *suppressionExportInput) (*huma.StreamResponse, error) {
-	q := notifier.SuppressionQuery{Limit: exportPage}
-	found, err := a.Suppressions.Suppressions(ctx, q)
-	if err != nil {
-		return nil, err
-	}
 	format, media := notifier.SuppressionCSV, "text/csv; charset=utf-8"
 	if in.Format == string(notifier.SuppressionNDJSON) {
 		format, media = notifier.SuppressionNDJSON, "application/x-ndjson"
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		hctx.SetHeader("Content-Type", media)
-		hctx.SetStatus(http.StatusOK)
-		for first := true; ; first = false {
-			if notifier.WriteSuppressions(hctx.BodyWriter(), format, first, found) != nil || len(found) < exportPage {
-				return // that was all, or the client has gone
-			}
-			last := found[len(found)-1].Key()
-			q.After = &last
-			if found, err = a.Suppressions.Suppressions(ctx, q); err != nil {
-				_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
-				panic(http.ErrAbortHandler)    // half an export must not look like a whole one
-			}
-		}
-	}}, nil
+	export, err := ExportSuppressions(ctx, a.Suppressions, format)
+	if err != nil {
+		return nil, err
+	}
+	return a.exported(ctx, media, export), nil
 }
 
 func adminSuppressionOf(s notifier.Suppression) AdminSuppression {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -55,18 +56,12 @@ func (a *adminServer) exportUser(ctx context.Context, in *userInput) (*huma.Stre
 	if err != nil {
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		hctx.SetHeader("Content-Type", "application/x-ndjson")
-		hctx.SetStatus(http.StatusOK)
-		lines := json.NewEncoder(hctx.BodyWriter())
-		err := a.Users.Export(ctx, actorOf(ctx), user, func(kind string, record any) error {
+	return a.exported(ctx, "application/x-ndjson", func(w io.Writer) error {
+		lines := json.NewEncoder(w)
+		return a.Users.Export(ctx, actorOf(ctx), user, func(kind string, record any) error {
 			return lines.Encode(map[string]any{"kind": kind, "record": record})
 		})
-		if err != nil {
-			_ = problemOf(ctx, a.log, err) // logs it; there is nobody to answer to
-			panic(http.ErrAbortHandler)    // half an export must not look like a whole one
-		}
-	}}, nil
+	}), nil
 }
 
 func (a *adminServer) eraseUser(ctx context.Context, in *eraseInput) (*erasureOutput, error) {

@@ -20,6 +20,11 @@ const (
 	RunFailed    RunState = "failed"
 )
 
+// RunStates lists the states of a run.
+func RunStates() []RunState {
+	return []RunState{RunReading, RunReleased, RunHeld, RunDiscarded, RunFailed}
+}
+
 // Run is what one tick of a rule does.
 type Run struct {
 	ID     RunID

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,9 +10,6 @@ import (
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/notifier"
 )
-
-// auditExportPage is how many entries an export reads at once.
-const auditExportPage = 500
 
 // auditView is a page of the audit, newest first.
 type auditView struct {
@@ -83,26 +79,19 @@ func (c *Console) exportAudit(v *visit) error {
 	if err != nil {
 		return err
 	}
-	q := notifier.AuditQuery{AuditFilter: f, Forward: true, Limit: auditExportPage}
-	found, err := c.Audit.Audit(v.ctx(), q)
+	export, err := api.ExportAudit(v.ctx(), c.Audit, f, 0)
 	if err != nil {
 		return err
 	}
-	attach(v, "application/x-ndjson", "bugle-audit.ndjson")
-	lines := json.NewEncoder(v.w)
-	for {
-		for _, e := range found {
-			if lines.Encode(api.AuditLine(e)) != nil {
-				return nil // the browser has gone
-			}
-			q.After = e.ID
-		}
-		if len(found) < auditExportPage {
-			return nil
-		}
-		if found, err = c.Audit.Audit(v.ctx(), q); err != nil {
-			c.abort(v, err)
-		}
+	c.handOut(v, "application/x-ndjson", "bugle-audit.ndjson", export)
+	return nil
+}
+
+// handOut answers with an export, which the browser keeps as a file.
+func (c *Console) handOut(v *visit, media, name string, export api.Export) {
+	attach(v, media, name)
+	if err := export(v.w); err != nil {
+		c.abort(v, err)
 	}
 }
 

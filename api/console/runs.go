@@ -67,7 +67,7 @@ func (c *Console) runs(v *visit) error {
 	query := v.r.URL.Query()
 	view := runsView{
 		Rule: query.Get("rule"), State: query.Get("state"),
-		States: []notifier.RunState{notifier.RunReading, notifier.RunReleased, notifier.RunHeld, notifier.RunDiscarded, notifier.RunFailed},
+		States: notifier.RunStates(),
 	}
 	if !slices.Contains(view.States, notifier.RunState(view.State)) {
 		view.State = ""

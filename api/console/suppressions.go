@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
@@ -24,8 +25,6 @@ const (
 	uploadRead = 30 * time.Second
 	// uploadSniffed is how far its format is looked for.
 	uploadSniffed = 512
-	// suppressionsExportPage is how many suppressions an export reads at once.
-	suppressionsExportPage = 500
 )
 
 // suppressionsView is a page of the list.
@@ -80,28 +79,16 @@ func (c *Console) suppressionsPage(v *visit, report *notifier.ImportReport) erro
 
 // exportSuppressions hands the whole list out, as an import reads it.
 func (c *Console) exportSuppressions(v *visit) error {
-	q := notifier.SuppressionQuery{Limit: suppressionsExportPage}
-	found, err := c.Suppressions.Suppressions(v.ctx(), q)
+	format, media, name := notifier.SuppressionCSV, "text/csv; charset=utf-8", "bugle-suppressions.csv"
+	if v.r.URL.Query().Get("format") == string(notifier.SuppressionNDJSON) {
+		format, media, name = notifier.SuppressionNDJSON, "application/x-ndjson", "bugle-suppressions.ndjson"
+	}
+	export, err := api.ExportSuppressions(v.ctx(), c.Suppressions, format)
 	if err != nil {
 		return err
 	}
-	format := notifier.SuppressionCSV
-	if v.r.URL.Query().Get("format") == string(notifier.SuppressionNDJSON) {
-		format = notifier.SuppressionNDJSON
-		attach(v, "application/x-ndjson", "bugle-suppressions.ndjson")
-	} else {
-		attach(v, "text/csv; charset=utf-8", "bugle-suppressions.csv")
-	}
-	for first := true; ; first = false {
-		if notifier.WriteSuppressions(v.w, format, first, found) != nil || len(found) < suppressionsExportPage {
-			return nil // that was all, or the browser has gone
-		}
-		last := found[len(found)-1].Key()
-		q.After = &last
-		if found, err = c.Suppressions.Suppressions(v.ctx(), q); err != nil {
-			c.abort(v, err)
-		}
-	}
+	c.handOut(v, media, name, export)
+	return nil
 }
 
 // importSuppressions reads an upload as it arrives: nothing of it is kept but

@@ -13,10 +13,16 @@ import (
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/internal/terminal"
+	"github.com/bugle-push/bugle/notifier"
 )
 
 // runStates are what --state takes.
-func runStates() []string { return []string{"reading", "released", "held", "discarded", "failed"} }
+func runStates() (out []string) {
+	for _, state := range notifier.RunStates() {
+		out = append(out, string(state))
+	}
+	return out
+}
 
 func (c *cli) runs() *cobra.Command {
 	return group(&cobra.Command{

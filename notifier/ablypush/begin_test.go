@@ -1,14 +1,13 @@
 package ablypush_test
 
 import (
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/internal/slowtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/ablypush"
 )
@@ -19,13 +18,7 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 	t.Parallel()
 	t.Run("the connection is late", func(t *testing.T) {
 		t.Parallel()
-		inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		server := httptest.NewUnstartedServer(http.HandlerFunc(accept))
-		_ = server.Listener.Close()
-		server.Listener = slowListener{inner}
-		server.StartTLS()
-		t.Cleanup(server.Close)
+		server := slowtest.Server(t, http.HandlerFunc(accept), tooLong)
 		s := newSender(t, server.URL, func(c *ablypush.Config) { c.TLS = server.Client().Transport.(*http.Transport).TLSClientConfig })
 		p := push()
 		p.BeginBy = time.Now().Add(100 * time.Millisecond)
@@ -62,14 +55,3 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 
 // tooLong is how long everybody takes here; what must have begun earlier has not.
 const tooLong = 400 * time.Millisecond
-
-// slowListener takes its time to let somebody in.
-type slowListener struct{ net.Listener }
-
-func (l slowListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		time.Sleep(tooLong)
-	}
-	return c, err
-}

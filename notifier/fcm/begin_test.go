@@ -2,14 +2,13 @@ package fcm_test
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bugle-push/bugle/internal/slowtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/fcm"
 )
@@ -38,13 +37,7 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 	t.Run("the connection is late", func(t *testing.T) {
 		t.Parallel()
 		g := newGoogle(t, accept)
-		inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		fcmServer := httptest.NewUnstartedServer(g.Config.Handler)
-		_ = fcmServer.Listener.Close()
-		fcmServer.Listener = slowListener{inner}
-		fcmServer.StartTLS()
-		t.Cleanup(fcmServer.Close)
+		fcmServer := slowtest.Server(t, g.Config.Handler, tooLong)
 		s := newSender(t, g, func(c *fcm.Config) {
 			c.URL = fcmServer.URL
 			c.TLS = fcmServer.Client().Transport.(*http.Transport).TLSClientConfig
@@ -77,14 +70,3 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 
 // tooLong is how long everybody takes here; what must have begun earlier has not.
 const tooLong = 400 * time.Millisecond
-
-// slowListener takes its time to let somebody in.
-type slowListener struct{ net.Listener }
-
-func (l slowListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		time.Sleep(tooLong)
-	}
-	return c, err
-}
