@@ -21,9 +21,6 @@ import (
 // streamKey is where an operation's metadata says that it reads its body itself.
 const streamKey = "bugle.stream"
 
-// importRead is how long an import waits for more of its body.
-const importRead = 30 * time.Second
-
 // AdminSuppression says that a user must not be sent to.
 type AdminSuppression struct {
 	User   string     `json:"user" example:"ann"`
@@ -103,27 +100,8 @@ func (in *suppressionImportInput) Resolve(hctx huma.Context) []error {
 		}
 	}
 	end, _ := hctx.Context().Deadline() // bound has set one
-	in.stream.body = &patientReader{body: r.Body, control: http.NewResponseController(w), end: end}
+	in.stream.body = PatientBody(w, r.Body, end)
 	return nil
-}
-
-// patientReader moves the read deadline of its connection on with each read: a
-// long body is fine, a silent client is not, and neither is one that sends a byte now
-// and then for days.
-type patientReader struct {
-	body    io.Reader
-	control *http.ResponseController
-	end     time.Time // of the operation
-}
-
-// Read reads on.
-func (p *patientReader) Read(b []byte) (int, error) {
-	until := time.Now().Add(importRead)
-	if p.end.Before(until) {
-		until = p.end
-	}
-	_ = p.control.SetReadDeadline(until) // writers in tests have none
-	return p.body.Read(b)
 }
 
 func (a *adminServer) registerSuppressions(api huma.API) {

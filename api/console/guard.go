@@ -140,7 +140,7 @@ func (c *Console) provenUpload(h handler) handler {
 			return fault.Wrap(fault.Forbidden, err, "the form comes from another site")
 		}
 		end, _ := v.ctx().Deadline() // guard has set one
-		v.r.Body = http.MaxBytesReader(v.w, patient{v.r.Body, http.NewResponseController(v.w), end}, uploadLimit)
+		v.r.Body = http.MaxBytesReader(v.w, api.PatientBody(v.w, v.r.Body, end), uploadLimit)
 		var err error
 		if v.parts, err = v.r.MultipartReader(); err != nil {
 			return fault.Wrap(fault.Invalid, err, "a form with a file is wanted")

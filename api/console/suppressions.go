@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"time"
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
@@ -21,8 +20,6 @@ import (
 const (
 	// uploadLimit bounds an upload, in bytes: some hundred thousand lines. The admin API takes more.
 	uploadLimit = 32 << 20
-	// uploadRead is how long an upload waits for more of its body.
-	uploadRead = 30 * time.Second
 	// uploadSniffed is how far its format is looked for.
 	uploadSniffed = 512
 )
@@ -162,24 +159,4 @@ func nextPart(v *visit, name string) (*multipart.Part, error) {
 		return nil, fault.Wrap(fault.Invalid, err, "the form cannot be read")
 	}
 	return part, nil
-}
-
-// patient moves the read deadline of its connection on with each read: a long
-// upload is fine, a silent browser is not, and neither is one that sends a byte now
-// and then for days.
-type patient struct {
-	io.ReadCloser
-	control *http.ResponseController
-	// end is when it must have arrived in any case.
-	end time.Time
-}
-
-// Read reads on.
-func (p patient) Read(b []byte) (int, error) {
-	until := time.Now().Add(uploadRead)
-	if p.end.Before(until) {
-		until = p.end
-	}
-	_ = p.control.SetReadDeadline(until) // writers in tests have none
-	return p.ReadCloser.Read(b)
 }
