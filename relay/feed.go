@@ -211,10 +211,9 @@ func (f *Feed) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.client, err = kgo.NewClient(append(opts, f.options()...)...); err != nil {
-		return fmt.Errorf("make kafka client: %w", err)
+	if err := f.connect(append(opts, f.options()...)...); err != nil {
+		return err
 	}
-	f.admin = kadm.NewClient(f.client)
 
 	var loops sync.WaitGroup
 	loops.Go(func() { f.dispatch(work) })
@@ -235,6 +234,20 @@ func (f *Feed) Run(ctx context.Context) error {
 	stop()
 	loops.Wait()
 	f.workers.Wait()
+	return nil
+}
+
+// connect makes the clients. It holds f.mu, for which all callbacks wait: the
+// client joins the group while it is made, and can be assigned a partition before
+// NewClient has returned.
+func (f *Feed) connect(opts ...kgo.Opt) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return fmt.Errorf("make kafka client: %w", err)
+	}
+	f.client, f.admin = client, kadm.NewClient(client)
 	return nil
 }
 
