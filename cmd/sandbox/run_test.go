@@ -16,6 +16,11 @@ func TestSandboxEndToEnd(t *testing.T) {
 		t.Skip("takes 40 seconds of real time")
 	}
 	var stdout, stderr bytes.Buffer
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("report: %s\nstory: %s", stdout.String(), stderr.String())
+		}
+	})
 	code := run(t.Context(), []string{"-for", "36s", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, &stderr)
 	require.Zero(t, code, stderr.String())
 
@@ -54,9 +59,12 @@ func TestSandboxEndToEnd(t *testing.T) {
 	require.InDelta(t, r.Devices["fcm"], r.Devices["ably"], float64(r.Devices["fcm"])/2)
 	require.Positive(t, r.Races)
 	require.Positive(t, r.Bets)
-	for _, name := range []string{"bet-settled/WON", "bet-settled/LOST", "race-soon/default"} {
+	for _, name := range []string{"bet-settled/LOST", "race-soon/default"} {
 		require.Positive(t, r.Notifications[name], name)
 	}
+	// With such faults the result may not be read before the stewards have made a
+	// dead heat of it, and then nobody is told the first version.
+	require.Positive(t, r.Notifications["bet-settled/WON"]+r.Notifications["bet-settled/DEAD_HEAT"])
 	require.Positive(t, r.Notifications["race-changed/POSTPONED"]+r.Notifications["race-changed/ABANDONED"])
 	require.Positive(t, r.Corrections)
 	require.Positive(t, r.Deliveries["sent"])
