@@ -46,8 +46,8 @@ type loop struct {
 }
 
 // newLoop starts a Kafka. Close it.
-func newLoop(seed uint64) (*loop, error) {
-	kafka, err := betting.StartCluster(betting.ClusterConfig{Seed: seed})
+func newLoop(ctx context.Context, seed uint64) (*loop, error) {
+	kafka, err := betting.StartCluster(ctx, betting.ClusterConfig{Seed: seed})
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func startStandIns(ctx context.Context, seed uint64, o *oracle, f *feed) (s *sta
 	if s.fcm, err = fcm.Start(ctx, fcm.Config{Seed: seed, Faults: calmFCM, OnAccept: o.acceptedByFCM}); err != nil {
 		return s, fmt.Errorf("start FCM stand-in: %w", err)
 	}
-	if s.loop, err = newLoop(seed); err != nil {
+	if s.loop, err = newLoop(ctx, seed); err != nil {
 		return s, err
 	}
 	if s.front, err = startFront(ctx); err != nil {

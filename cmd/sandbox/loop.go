@@ -46,12 +46,12 @@ type loop struct {
 }
 
 // newLoop starts a Kafka. Close it.
-func newLoop(o options, kafkaAddr string) (*loop, error) {
+func newLoop(ctx context.Context, o options, kafkaAddr string) (*loop, error) {
 	port, err := betting.PortOf(kafkaAddr)
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := betting.StartCluster(betting.ClusterConfig{Port: port, Seed: o.seed, Faults: o.kafkaFaults()})
+	kafka, err := betting.StartCluster(ctx, betting.ClusterConfig{Port: port, Seed: o.seed, Faults: o.kafkaFaults()})
 	if err != nil {
 		return nil, err
 	}

@@ -217,7 +217,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.loop, err = newLoop(s.options, addr.kafka)
+	s.loop, err = newLoop(ctx, s.options, addr.kafka)
 	if err != nil {
 		return "", err
 	}

@@ -68,6 +68,7 @@ type ClusterConfig struct {
 type Cluster struct {
 	kafka *kfake.Cluster
 	addr  string
+	stop  func() // ends the keeping of members
 
 	mu     sync.Mutex
 	faults BrokerFaults
@@ -78,8 +79,9 @@ type Cluster struct {
 // errAway ends the connections of an absent broker.
 var errAway = errors.New("the broker is away")
 
-// StartCluster starts a cluster with the topics of the loop. Close it.
-func StartCluster(cfg ClusterConfig) (*Cluster, error) {
+// StartCluster starts a cluster with the topics of the loop. It runs until it is
+// closed, whatever becomes of ctx.
+func StartCluster(ctx context.Context, cfg ClusterConfig) (*Cluster, error) {
 	if err := cfg.Faults.validate(); err != nil {
 		return nil, err
 	}
@@ -111,7 +113,30 @@ func StartCluster(cfg ClusterConfig) (*Cluster, error) {
 		kafka.KeepControl()
 		return nil, errAway, true
 	})
+	if err := c.keepMembers(ctx); err != nil {
+		kafka.Close()
+		return nil, err
+	}
 	return c, nil
+}
+
+// keepMembers begins to end the sessions of members that are gone.
+func (c *Cluster) keepMembers(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.addr), kgo.ClientID("sandbox"), kgo.MetadataMinAge(metadataAge))
+	if err != nil {
+		return fmt.Errorf("make the client that ends sessions: %w", err)
+	}
+	m := &members{kafka: c.kafka, client: client, groups: map[string]map[string]*member{}}
+	c.kafka.Control(m.hear)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { m.run(ctx) })
+	c.stop = func() {
+		cancel()
+		running.Wait()
+		client.Close()
+	}
+	return nil
 }
 
 // validate refuses shares that are none.
@@ -176,7 +201,10 @@ func (c *Cluster) Faults() map[string]uint64 {
 func (c *Cluster) Tidy() { c.kafka.ApplyRetention() }
 
 // Close stops the broker and forgets everything.
-func (c *Cluster) Close() { c.kafka.Close() }
+func (c *Cluster) Close() {
+	c.stop()
+	c.kafka.Close()
+}
 
 // PortOf returns the port of an address such as "127.0.0.1:17092".
 func PortOf(addr string) (int, error) {

@@ -13,7 +13,7 @@ import (
 
 func TestClusterForgetsWhatIsOld(t *testing.T) {
 	t.Parallel()
-	c, err := betting.StartCluster(betting.ClusterConfig{Retention: time.Minute})
+	c, err := betting.StartCluster(t.Context(), betting.ClusterConfig{Retention: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	now := time.Now()

@@ -18,7 +18,7 @@ import (
 // startCluster starts a broker on a free port.
 func startCluster(t *testing.T, faults betting.BrokerFaults) *betting.Cluster {
 	t.Helper()
-	c, err := betting.StartCluster(betting.ClusterConfig{Seed: 1, Faults: faults})
+	c, err := betting.StartCluster(t.Context(), betting.ClusterConfig{Seed: 1, Faults: faults})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
