@@ -29,7 +29,7 @@ func newCrossing() *crossing {
 	c.odds = betting.NewOddsOracle(betting.OddsConfig{MaxAge: oddsMaxAge})
 	c.bets = betting.NewBetsOracle(betting.BetsConfig{})
 	for _, id := range []string{"m1", "m2"} {
-		c.bets.Placing(adasBets, id, betting.Taken, wish())
+		c.bets.Placing(adasBets, "", id, betting.Taken, wish())
 		c.bets.Accepted(betting.Message{Channel: adasBets, ID: id, Data: []byte(id), At: c.at(0)})
 	}
 	for offset := range int64(3) {

@@ -56,9 +56,10 @@ type placing struct {
 	wish Wish
 }
 
-// intent is what somebody is about to publish.
+// intent is what somebody is about to publish. Two intents may differ only in whom
+// the publisher says to be.
 type intent struct {
-	channel, data string
+	channel, clientID, data string
 }
 
 // BetsConfig configures a BetsOracle.
@@ -92,10 +93,12 @@ func NewBetsOracle(cfg BetsConfig) *BetsOracle {
 }
 
 // Placing says what somebody is about to publish, and what has to become of it.
-func (o *BetsOracle) Placing(channel, data string, want Want, wish Wish) {
+// clientID is whom the publisher says to be; empty leaves that to Ably, which knows
+// whose token it is.
+func (o *BetsOracle) Placing(channel, clientID, data string, want Want, wish Wish) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.wanted[intent{channel, data}] = placing{want: want, wish: wish}
+	o.wanted[intent{channel, clientID, data}] = placing{want: want, wish: wish}
 }
 
 // AblyRefused says that Ably itself refused what somebody published.
@@ -113,7 +116,10 @@ func (o *BetsOracle) Accepted(m Message) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	p := o.wanted[intent{m.Channel, string(m.Data)}]
+	p, said := o.wanted[intent{m.Channel, m.ClientID, string(m.Data)}]
+	if !said {
+		p = o.wanted[intent{m.Channel, "", string(m.Data)}]
+	}
 	p.Message = m
 	o.placed = append(o.placed, &p)
 	o.byID[m.ID] = &p

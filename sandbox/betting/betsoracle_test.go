@@ -25,8 +25,8 @@ func newBetsBench() *betsBench {
 		BetsOracle: betting.NewBetsOracle(betting.BetsConfig{}), now: time.Unix(1786000000, 0),
 		wish: betting.Wish{User: "ada", Event: "race-1", Runner: "Car 1", Stake: 500, Odds: 125},
 	}
-	b.Placing(adas, "good", betting.Taken, b.wish)
-	b.Placing(adas, "bad", betting.Refused, betting.Wish{})
+	b.Placing(adas, "", "good", betting.Taken, b.wish)
+	b.Placing(adas, "", "bad", betting.Refused, betting.Wish{})
 	b.accept("m1", "good")
 	b.accept("m2", "bad")
 	return b
@@ -192,4 +192,23 @@ func TestBetsOracleWaitsForBoth(t *testing.T) {
 	require.Equal(t, 1, b.Outstanding())
 	b.Buried(betting.DeadLetter{ID: "m2"})
 	require.Zero(t, b.Outstanding())
+}
+
+// The same words from the same user's phone, once as somebody else: Ably refuses that
+// one, and it must not take away what is wanted of the other.
+func TestBetsOracleTellsWhoSaysIt(t *testing.T) {
+	t.Parallel()
+	b := newBetsBench()
+	b.right()
+	b.Placing(adas, "", "again", betting.Taken, b.wish)
+	b.Placing(adas, "ben", "again", betting.Refused, b.wish)
+	b.AblyRefused()
+	b.Accepted(betting.Message{Channel: adas, ID: "m3", ClientID: "ada", Data: []byte("again"), At: b.now})
+	b.record("m3")
+	got := b.Tally()
+	require.True(t, got.Clean(), "%v", got.Problems)
+
+	b.Accepted(betting.Message{Channel: adas, ID: "m4", ClientID: "ben", Data: []byte("again"), At: b.now})
+	b.record("m4")
+	require.Equal(t, map[string]int{"bet_wrongly_taken": 1}, b.Tally().Reasons)
 }

@@ -58,15 +58,15 @@ func TestClusterFailsWhenTold(t *testing.T) {
 	t.Cleanup(client.Close)
 	done := make(chan error, 1)
 	client.Produce(t.Context(), betRecord("m2", "Car 1", "2", 1), func(_ *kgo.Record, err error) { done <- err })
-	require.Eventually(t, func() bool { return c.Faults()["away"] > 1 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return c.Faults()["away"] > 1 }, time.Minute, 10*time.Millisecond)
 	require.Empty(t, done, "the broker is away")
 
 	require.NoError(t, c.SetFaults(betting.BrokerFaults{AnswerLost: 1}))
-	require.Eventually(t, func() bool { return c.Faults()["produce_answer_lost"] > 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return c.Faults()["produce_answer_lost"] > 0 }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, c.SetFaults(betting.BrokerFaults{}))
 	require.NoError(t, <-done)
 	got := collect(t, c.Broker(), betting.TopicBets)
-	require.Eventually(t, func() bool { return len(got.all()) >= 2 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(got.all()) >= 2 }, time.Minute, 10*time.Millisecond)
 	ends, err := kadm.NewClient(client).ListEndOffsets(t.Context(), betting.TopicBets)
 	require.NoError(t, err)
 	var records int64

@@ -351,7 +351,7 @@ func (m *Market) bet(ctx context.Context, i Intent, form Form) error {
 // place writes a bet and publishes it.
 func (m *Market) place(ctx context.Context, i Intent, form Form, tile book.Tile) error {
 	p := m.compose(i, form, tile)
-	m.cfg.Bets.Placing(p.channel, p.data, p.want, p.wish)
+	m.cfg.Bets.Placing(p.channel, p.clientID, p.data, p.want, p.wish)
 	data, err := json.Marshal(p.data)
 	if err != nil {
 		return fmt.Errorf("marshal bet: %w", err)

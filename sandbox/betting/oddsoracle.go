@@ -81,6 +81,7 @@ type OddsOracle struct {
 	newest    map[string]Place // by event
 	messages  []Message        // in the order of acceptance
 	published map[Place]bool
+	unread    map[Place]bool // published, and not yet read from the topic
 	events    map[string]*eventOdds
 }
 
@@ -101,7 +102,7 @@ func NewOddsOracle(cfg OddsConfig) *OddsOracle {
 	cfg.Topic = cmp.Or(cfg.Topic, "odds")
 	cfg.Prefix = cmp.Or(cfg.Prefix, "outbound:odds:")
 	cfg.Slack = cmp.Or(cfg.Slack, 2*time.Second)
-	return &OddsOracle{cfg: cfg, records: map[Place]*Snapshot{}, newest: map[string]Place{}, published: map[Place]bool{}, events: map[string]*eventOdds{}}
+	return &OddsOracle{cfg: cfg, records: map[Place]*Snapshot{}, newest: map[string]Place{}, published: map[Place]bool{}, unread: map[Place]bool{}, events: map[string]*eventOdds{}}
 }
 
 // Recorded takes a record of the topic; those of one partition come in order.
@@ -110,6 +111,7 @@ func (o *OddsOracle) Recorded(s Snapshot) {
 	defer o.mu.Unlock()
 	o.records[s.Place] = &s
 	o.newest[s.Event] = s.Place
+	delete(o.unread, s.Place)
 	e := o.event(s.Event)
 	e.records = append(e.records, &s)
 }
@@ -133,6 +135,9 @@ func (o *OddsOracle) Accepted(m Message) {
 	o.messages = append(o.messages, m)
 	if at, ok := placeOf(o.cfg.Topic, m.ID); ok {
 		o.published[at] = true
+		if o.records[at] == nil {
+			o.unread[at] = true
+		}
 		e := o.event(strings.TrimPrefix(m.Channel, o.cfg.Prefix))
 		e.shown = append(e.shown, showing{at.Offset, m.At})
 	}
@@ -180,11 +185,13 @@ func (o *OddsOracle) Progress(event string) Progress {
 	return p
 }
 
-// Outstanding counts the events whose newest snapshot has not been published.
+// Outstanding counts the events whose newest snapshot has not been published, and
+// the records that have been before the oracle was told of them: a service may read
+// the topic sooner than whoever reads it for the oracle.
 func (o *OddsOracle) Outstanding() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := 0
+	n := len(o.unread)
 	for _, at := range o.newest {
 		if !o.published[at] {
 			n++

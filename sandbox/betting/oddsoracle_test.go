@@ -206,6 +206,21 @@ func TestOddsOracleWaitsForTheNewest(t *testing.T) {
 	require.Equal(t, 1, b.Outstanding())
 }
 
+// The service may have read the topic before the oracle was told what stands there.
+func TestOddsOracleWaitsForTheRecord(t *testing.T) {
+	t.Parallel()
+	b := newOddsBench()
+	b.one(2)
+	b.other()
+	require.Zero(t, b.Outstanding())
+	b.publish("outbound:odds:race-1", 4, "[4]")
+	require.Equal(t, 1, b.Outstanding())
+	b.record("race-1", 4, "[4]", false)
+	require.Zero(t, b.Outstanding())
+	got := b.Tally()
+	require.True(t, got.Clean(), "%v", got.Problems)
+}
+
 func sum(m map[string]int) int {
 	n := 0
 	for _, v := range m {

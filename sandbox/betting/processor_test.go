@@ -118,7 +118,7 @@ func TestProcessor(t *testing.T) {
 	require.Equal(t, book.Money(12_50), got["m3"].Stake)
 
 	p.Race(ctx, aRace(book.Off))
-	require.Eventually(t, func() bool { return len(odds.all()) == 4 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(odds.all()) == 4 }, time.Minute, 10*time.Millisecond)
 	var values []float64
 	for i, r := range odds.all() {
 		require.Equal(t, "race-1", string(r.Key))
