@@ -80,7 +80,7 @@ func (g *guest) asksWhy(t *testing.T) {
 	for user, wanted := range answers {
 		t.Run(user, func(t *testing.T) {
 			t.Parallel()
-			command := g.told.await(t, 0, `(?m)^\d\d:\d\d  `+user+` .*\. Why\? (go run \./cmd/bugle explain .* --user `+user+` \d+)$`, 2*time.Minute)[1]
+			command := g.told.await(t, 0, `(?m)^\d\d:\d\d  `+user+` .*\. Why\? (go run \./cmd/bugle explain .* --user `+user+` \d+)$`, 4*time.Minute)[1]
 			said := typesAtTheRoot(t, command)
 			for _, want := range wanted {
 				require.Regexp(t, want, said, command)

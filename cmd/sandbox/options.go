@@ -46,7 +46,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("sandbox", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most 20 s (default: until Ctrl-C)")
+	f.DurationVar(&o.life, "for", 0, "how long the world lives, such as 60s; it then drains for at most a minute (default: until Ctrl-C)")
 	f.StringVar(&o.report, "report", "", "file for a report as JSON; - is standard output, with no other text there")
 	f.StringVar(&o.faults, "faults", faultsMild, "how the stand-ins fail: none, mild (nothing is accepted and then failed) or harsh")
 	f.StringVar(&o.ports, "ports", "default", "default (17080 API, 17081 admin, 17082 ksqlDB, 17083 FCM, 17084 Ably, 17085 betting page, 17092 Kafka) or auto")

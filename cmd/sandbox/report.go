@@ -85,7 +85,7 @@ type report struct {
 	// Round is the time from a bet's acceptance at Ably until the odds that it
 	// made were accepted there.
 	Round quantiles `json:"round_ms"`
-	// DrainedSeconds is how long the end took, of at most 20.
+	// DrainedSeconds is how long the end took, of at most 60.
 	DrainedSeconds float64 `json:"drained_s"`
 }
 

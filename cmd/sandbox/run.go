@@ -27,11 +27,20 @@ import (
 
 // Times of the end of a run.
 const (
-	drainAtMost = 20 * time.Second
+	drainAtMost = time.Minute
 	// drainQuiet is how long nothing may have arrived before a drain with
 	// nothing outstanding ends: what nobody expected may still come.
 	drainQuiet = 3 * time.Second
 )
+
+// onItsWay is how long a push may be on its way to a provider here, where everything
+// shares one machine: what was begun before a race starts, or before somebody is
+// deactivated or mutes a category, may be accepted that much later. Where it is
+// begun against that, it comes again and again, and also later than this.
+const onItsWay = 2 * time.Second
+
+// answerWithin is how long the service may take to answer an app here.
+const answerWithin = 20 * time.Second
 
 // run is the command. It returns the exit code: 0 when nothing was lost,
 // repeated, late or unexpected and no dead target was missed, 1 when something
@@ -142,10 +151,6 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 	defer stopService()
 	living, stopWorld := context.WithCancel(ctx)
 	defer stopWorld()
-	if s.life > 0 {
-		living, stopWorld = context.WithTimeout(ctx, s.life)
-		defer stopWorld()
-	}
 	var serveErr error
 	served := make(chan struct{})
 	go func() {
@@ -159,7 +164,7 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 		return serveErr
 	}
 
-	client := racing.NewClient(racing.ClientConfig{URL: "http://" + service.Addr(), Secret: s.secret})
+	client := racing.NewClient(racing.ClientConfig{URL: "http://" + service.Addr(), Secret: s.secret, Timeout: answerWithin})
 	defer client.Close()
 	if err := s.introduce(configText, client, service); err != nil {
 		return nil, errors.Join(err, stop())
@@ -175,6 +180,11 @@ func (s *sandbox) play(ctx context.Context, stdout, stderr io.Writer) (_ *verdic
 		stopWorld()
 	}()
 	began := time.Now()
+	if s.life > 0 { // it begins now, however long everything before took
+		var cancel context.CancelFunc
+		living, cancel = context.WithTimeout(living, s.life)
+		defer cancel()
+	}
 	err = s.cast.during(living, func(ctx context.Context) error { return s.world.Run(ctx, client) })
 	life := time.Since(began)
 	s.story.tell(fmt.Sprintf("the world stands still; draining, for at most %.0f s", drainAtMost.Seconds()))
@@ -221,7 +231,7 @@ func (s *sandbox) open(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.oracle = racing.NewOracle(racing.OracleConfig{Strikes: s.strikes})
+	s.oracle = racing.NewOracle(racing.OracleConfig{Strikes: s.strikes, Grace: onItsWay, Slack: onItsWay})
 	// The guest's token is minted after the server has started, and nothing is
 	// sent before that.
 	s.fcm, err = fcm.Start(ctx, fcm.Config{
