@@ -294,7 +294,7 @@ func TestHalfAnExportDoesNotLookLikeAWholeOne(t *testing.T) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+"/admin/v1/audit/export", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+a.token)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := client.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()

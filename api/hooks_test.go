@@ -134,11 +134,11 @@ func TestAWebhookIsBounded(t *testing.T) {
 
 	silent, end := io.Pipe()
 	t.Cleanup(func() { end.Close() })
-	stop := time.AfterFunc(20*time.Second, func() { end.Close() })
+	stop := time.AfterFunc(time.Minute, func() { end.Close() })
 	defer stop.Stop()
 	started := time.Now()
 	require.Equal(t, 401, post("stranger", silent).StatusCode)
-	require.Less(t, time.Since(started), 10*time.Second)
+	require.Less(t, time.Since(started), 30*time.Second)
 	require.Len(t, h.taken, 1)
 }
 

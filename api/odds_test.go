@@ -22,7 +22,10 @@ import (
 )
 
 // soon is how long a test waits for what must come at once.
-const soon = 15 * time.Second
+const soon = time.Minute
+
+// atOnce is what a busy machine may take for something that waits for nothing.
+const atOnce = 20 * time.Second
 
 // oddsWorld is a handler with odds behind a real server.
 type oddsWorld struct {
@@ -294,7 +297,7 @@ func TestASlowClientHoldsNobodyUp(t *testing.T) {
 		o.put(t, "e1", fmt.Sprintf(`[%d,%q]`, i, large))
 		began := time.Now()
 		quick.require(t, fmt.Sprintf("0-%d", i+1), fmt.Sprintf("[%d,", i))
-		require.Less(t, time.Since(began), 5*time.Second)
+		require.Less(t, time.Since(began), atOnce)
 		if strings.Contains(o.scrape(t), `bugle_odds_streams_ended_total{reason="slow"} 1`) {
 			break
 		}
@@ -315,7 +318,7 @@ func TestAStopEndsStreamsAtOnceAndSaysWhenToComeBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	require.NoError(t, o.server.Shutdown(ctx))
-	require.Less(t, time.Since(began), 5*time.Second)
+	require.Less(t, time.Since(began), atOnce)
 	_, _, _, err := c.next()
 	require.ErrorIs(t, err, io.EOF, "in good order, not cut")
 	require.NotEmpty(t, c.retry)

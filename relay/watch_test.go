@@ -26,7 +26,7 @@ import (
 const topic = "odds"
 
 // soon is how long a test waits for what must come at once.
-const soon = 15 * time.Second
+const soon = time.Minute
 
 // kafka is a broker in the process, with a client for the test.
 type kafka struct {

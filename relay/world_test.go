@@ -181,7 +181,7 @@ func (f *feed) stop() {
 		select {
 		case err := <-f.ended:
 			require.NoError(f.t, err)
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			require.Fail(f.t, "the feed does not stop", "%s", f.log)
 		}
 	})
@@ -296,7 +296,7 @@ func (w *world) committed(partition int32) int64 {
 }
 
 // patience is how long something may take that a busy machine does slowly.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // eventually waits for a condition.
 func (w *world) eventually(f *feed, what string, condition func() bool) {

@@ -40,7 +40,7 @@ func turn(ctx context.Context, t *testing.T, w *world) *tab {
 }
 
 // patience is how long a page may take to show something.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func (b *tab) open(t testing.TB, path string) {
 	t.Helper()
@@ -506,7 +506,7 @@ func nobodyLooks(t *testing.T, b *tab) {
 		b.Ask(t, `Object.defineProperty(document, "hidden", {value: `+hidden+`, configurable: true}); document.dispatchEvent(new Event("visibilitychange")); ""`)
 	}
 	hide("true")
-	require.Eventually(t, func() bool { return b.ended() == before+1 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return b.ended() == before+1 }, time.Minute, 20*time.Millisecond)
 	b.broken.Store(false)
 	require.Contains(t, b.Ask(t, `document.getElementById("live").innerText`), "1 failing")
 	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("lost").hidden)`), "nothing is lost that nobody looks for")
@@ -536,7 +536,7 @@ func morePagesThanStreams(t *testing.T, b *tab) {
 	for range 4 {
 		require.Eventually(t, func() bool { // the page's own ends a moment after it has gone
 			return other.follow(t).res.StatusCode == http.StatusOK
-		}, 10*time.Second, 20*time.Millisecond)
+		}, time.Minute, 20*time.Millisecond)
 	}
 	b.open(t, "/")
 	b.see(t, "#live .tile", "1 failing")

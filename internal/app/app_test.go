@@ -114,7 +114,7 @@ func call(t *testing.T, method, url, token, body string) (int, string) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := client.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -154,7 +154,7 @@ func TestARowReachesAPhoneOnceAndAgainstARestart(t *testing.T) {
 
 	require.NoError(t, w.bets.Put(time.Now(), "b-1", "ann", "WON"))
 	require.NoError(t, w.bets.Put(time.Now(), "b-2", "bob", "WON"))
-	require.Eventually(t, func() bool { return len(w.fcm.Accepted()) == 1 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.fcm.Accepted()) == 1 }, time.Minute, 20*time.Millisecond)
 	got := w.fcm.Accepted()[0]
 	require.Equal(t, target, got.Token)
 	require.Equal(t, "Bet b-1", got.Title)
@@ -172,7 +172,7 @@ func TestARowReachesAPhoneOnceAndAgainstARestart(t *testing.T) {
 	// The next life reads the same rows again, and a new one.
 	service, stop = w.start(t)
 	require.NoError(t, w.bets.Put(time.Now(), "b-3", "ann", "LOST"))
-	require.Eventually(t, func() bool { return len(w.fcm.Accepted()) >= 2 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.fcm.Accepted()) >= 2 }, time.Minute, 20*time.Millisecond)
 	status, _ = call(t, http.MethodPost, "http://"+service.Addr()+"/v1/devices/phone-1/deactivate", token(t, "ann"), "")
 	require.Equal(t, http.StatusNoContent, status)
 	require.NoError(t, stop())

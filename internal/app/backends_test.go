@@ -50,7 +50,7 @@ func TestADeviceIsReachedThroughAblyUntilItsPushLogSaysThatItIsDead(t *testing.T
 	require.Equal(t, http.StatusOK, status, body)
 
 	require.NoError(t, w.bets.Put(time.Now(), "b-1", "ann", "WON"))
-	require.Eventually(t, func() bool { return len(server.Accepted()) == 1 && len(w.fcm.Accepted()) == 1 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(server.Accepted()) == 1 && len(w.fcm.Accepted()) == 1 }, time.Minute, 20*time.Millisecond)
 	require.Equal(t, phone, server.Accepted()[0].DeviceID)
 	require.Equal(t, "Bet b-1", server.Accepted()[0].Title)
 
@@ -68,7 +68,7 @@ func TestADeviceIsReachedThroughAblyUntilItsPushLogSaysThatItIsDead(t *testing.T
 	require.Eventually(t, func() bool {
 		_, body := call(t, http.MethodGet, base+"/v1/devices/phone-1", token(t, "ann"), "")
 		return strings.Contains(body, `"retired"`)
-	}, 20*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	_, body = call(t, http.MethodGet, base+"/v1/devices/phone-2", token(t, "ann"), "")
 	require.Contains(t, body, `"active"`)
 	require.NoError(t, stop())

@@ -62,7 +62,7 @@ func TestBetsGoFromAWebhookToKafka(t *testing.T) {
 	consumer, err := kgo.NewClient(kgo.SeedBrokers(kafka.ListenAddrs()...), kgo.ConsumeTopics("bets"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(t, err)
 	defer consumer.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	records := consumer.PollFetches(ctx).Records()
 	require.Len(t, records, 1)

@@ -29,7 +29,7 @@ func TestTheServiceImportsSuppressions(t *testing.T) {
 	require.Eventually(t, func() bool {
 		list, err = sqlledger.New(db).Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
 		return err == nil && len(list) == 1
-	}, 30*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	require.True(t, list[0].Imported)
 	require.EqualValues(t, "ann", list[0].User)
 	require.Equal(t, notifier.ReasonCoolOff, list[0].Reason)

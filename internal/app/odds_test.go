@@ -37,7 +37,7 @@ func TestOddsReachAStreamThatAStopEnds(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body := call(t, http.MethodGet, base+"/v1/odds/e1", token(t, "ann"), "")
 		return status == http.StatusOK && json.Unmarshal([]byte(body), &latest) == nil
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.Equal(t, []any{1.0}, latest.Odds)
 	status, body := call(t, http.MethodGet, "http://"+service.AdminAddr()+"/readyz", "", "")
 	require.Equal(t, http.StatusOK, status, body)
@@ -63,7 +63,7 @@ func TestOddsReachAStreamThatAStopEnds(t *testing.T) {
 
 	began := time.Now()
 	require.NoError(t, stop())
-	require.Less(t, time.Since(began), 4*time.Second, "before requests would be cut")
+	require.Less(t, time.Since(began), enough)
 	retry := false
 	for lines.Scan() {
 		retry = retry || strings.HasPrefix(lines.Text(), "retry: ")

@@ -23,8 +23,9 @@ import (
 )
 
 // promptly is within what a good bet, and good odds, arrive that were sent right
-// behind something that is refused.
-const promptly = 5 * time.Second
+// behind something that is refused, on a busy machine too. What is held up waits
+// until that is taken, which it never is.
+const promptly = 30 * time.Second
 
 // What is forged, replayed, foreign, too large or poisoned is refused, or
 // dead-lettered, with a reason that says why; and what comes behind it arrives as if
@@ -100,7 +101,7 @@ func newExchange(t *testing.T) *exchange {
 	require.NoError(t, l.Close())
 	x := &exchange{
 		hook: "http://" + listen + "/v1/hooks/ably", tokens: map[string]string{}, good: map[string]bool{},
-		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second},
+		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute},
 	}
 	// The Pro plan takes messages of 256 KiB, which are more than a bet may have.
 	x.ably, err = ably.Start(t.Context(), ably.Config{
@@ -164,7 +165,6 @@ func (x *exchange) goodOnesArrive(t *testing.T) {
 	runner := "Car " + strconv.Itoa(x.sent)
 	x.good[runner] = true
 	x.mu.Unlock()
-	began := time.Now()
 	status, body := x.publish(t, "Bearer "+x.tokens["ann"], "inbound:betting:cars:ann", bet(runner, ""))
 	require.Equal(t, http.StatusCreated, status, body)
 	odds := fmt.Sprintf(`[{"name":%q,"odds":1.5}]`, runner)
@@ -178,7 +178,6 @@ func (x *exchange) goodOnesArrive(t *testing.T) {
 		}
 		return false
 	}, promptly, 10*time.Millisecond, "the odds wait")
-	require.Less(t, time.Since(began), promptly)
 }
 
 func bet(runner, clientID string) string {

@@ -61,17 +61,17 @@ func TestAChangedRuleFileTakesEffectAndAWrongOneIsRefusedAsAWhole(t *testing.T) 
 		require.Eventually(t, func() bool {
 			accepted := w.fcm.Accepted()
 			return len(accepted) > 0 && accepted[len(accepted)-1].Title == title
-		}, 20*time.Second, 20*time.Millisecond)
+		}, time.Minute, 20*time.Millisecond)
 	}
 	shown("b-1", "Old b-1")
 
 	replaceFile(t, file, rulesText("New {{.bet_id}}"))
-	require.Eventually(t, func() bool { return reloads(t, service)["replaced"] == "1" }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return reloads(t, service)["replaced"] == "1" }, time.Minute, 50*time.Millisecond)
 	shown("b-2", "New b-2")
 
 	// One rule is fine and one is not: neither is taken.
 	replaceFile(t, file, rulesText("Newest {{.bet_id}}")+"  - {id: half}\n")
-	require.Eventually(t, func() bool { return reloads(t, service)["refused"] == "1" }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return reloads(t, service)["refused"] == "1" }, time.Minute, 50*time.Millisecond)
 	shown("b-3", "New b-3")
 	require.Len(t, w.fcm.Accepted(), 3)
 

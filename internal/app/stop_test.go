@@ -22,9 +22,10 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ksqldb"
 )
 
-// enough is what a stop may take whatever clients do: Kubernetes grants 30
-// seconds, of which a send and its record may need 20.
-const enough = 9 * time.Second
+// enough is what a stop may take whatever clients do, on a busy machine too. What
+// is held up takes all of the 25 seconds that a stop has, which is why it must not
+// be: Kubernetes grants 30, of which a send and its record may need 20.
+const enough = 20 * time.Second
 
 func TestAStopEndsWhatAnOperatorHasAskedForAndWritesItDown(t *testing.T) {
 	t.Parallel()
@@ -64,7 +65,7 @@ func TestAStopEndsWhatAnOperatorHasAskedForAndWritesItDown(t *testing.T) {
 		}
 		answered <- 0
 	}()
-	require.Eventually(t, func() bool { return latest() == string(notifier.RunReading) }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return latest() == string(notifier.RunReading) }, time.Minute, 20*time.Millisecond)
 
 	began := time.Now()
 	require.NoError(t, stop())

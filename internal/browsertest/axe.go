@@ -24,7 +24,7 @@ func Axe(t testing.TB) string {
 		t.Skip("the accessibility of pages: npm is not installed")
 	}
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts", "axe-core@"+axeVersion) //nolint:gosec // npm, where it was found
 	cmd.Env = append(os.Environ(), "npm_config_update_notifier=false")

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds a whole browser test; a wait that never ends fails there.
-const patience = 10 * time.Minute
+const patience = 20 * time.Minute
 
 // ErrNotInstalled says that there is no Chromium on this machine.
 var ErrNotInstalled = errors.New("there is no chromium (Debian: apt-get install chromium)")
@@ -46,7 +46,7 @@ func Open(t testing.TB) context.Context {
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
 		// The first answer of a browser may take a while on a busy machine.
-		chromedp.WSURLReadTimeout(time.Minute),
+		chromedp.WSURLReadTimeout(3*time.Minute),
 	)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {})) // events that this chromedp does not know

@@ -109,10 +109,13 @@ func (b *Tab) Bytes() float64 {
 	return b.bytes
 }
 
-// Do runs steps, for at most half a minute.
+// slowest is how long a browser may take for one thing on a busy machine.
+const slowest = time.Minute
+
+// Do runs steps, for at most a minute.
 func (b *Tab) Do(t testing.TB, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, slowest)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		text, _ := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
@@ -131,7 +134,7 @@ func (b *Tab) Open(t testing.TB, url string) {
 // looked for again.
 func (b *Tab) Click(t testing.TB, css string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, slowest)
 	defer cancel()
 	for {
 		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(css)))
@@ -181,7 +184,7 @@ func (b *Tab) Ask(t testing.TB, script string) string {
 }
 
 func (b *Tab) eval(script string) (string, error) {
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, slowest)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise)) //nolint:wrapcheck // for tests
 }

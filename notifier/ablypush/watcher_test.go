@@ -87,7 +87,7 @@ func value(t *testing.T, reg *prometheus.Registry, name, code string) float64 {
 
 func waitFor(t *testing.T, reg *prometheus.Registry, name, code string, want float64) {
 	t.Helper()
-	require.Eventually(t, func() bool { return value(t, reg, name, code) == want }, 30*time.Second, 5*time.Millisecond, "%s %s", name, code)
+	require.Eventually(t, func() bool { return value(t, reg, name, code) == want }, time.Minute, 5*time.Millisecond, "%s %s", name, code)
 }
 
 // TestDeadDeviceIsRetired: the failure comes over the realtime connection.
@@ -108,7 +108,7 @@ func TestDeadDeviceIsRetired(t *testing.T) {
 	require.Equal(t, devices.Target{Kind: devices.AblyDevice, Value: devices.Secret(dead)}, got.target)
 	require.Equal(t, ablypush.ReasonTokenInvalid, got.reason)
 	require.WithinRange(t, got.before, start.Add(-10*time.Second), time.Now())
-	require.Less(t, time.Since(start), 10*time.Second, "that was history, not the subscription")
+	require.Less(t, time.Since(start), 40*time.Second, "that was history, not the subscription")
 	waitFor(t, reg, "bugle_ably_push_failures_total", "103005", 1)
 	require.Empty(t, r.calls)
 	require.NotContains(t, out.String(), dead)
@@ -224,7 +224,7 @@ func TestWatcherWithoutCapability(t *testing.T) {
 	_, reg := watch(t, srv, srv.URL(), out)
 	require.Eventually(t, func() bool {
 		return strings.Contains(out.String(), "capability subscribe") && strings.Contains(out.String(), "capability history")
-	}, 30*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.Zero(t, value(t, reg, attached, ""))
 	require.NotContains(t, out.String(), srv.Key())
 	require.Equal(t, 1, strings.Count(out.String(), "capability subscribe"))

@@ -37,7 +37,7 @@ func (b *books) waiting(n int, why string) {
 	b.tb.Helper()
 	require.Eventually(b.tb, func() bool {
 		return b.count(`SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == n
-	}, 5*time.Second, 5*time.Millisecond, why)
+	}, time.Minute, 5*time.Millisecond, why)
 }
 
 // inBackground returns a channel with what do will have returned.

@@ -218,7 +218,7 @@ func TestAnImportThatWasTakenOverLiftsNobody(t *testing.T) {
 			require.Eventually(t, func() bool {
 				second, ok, err = l.BeginImport(ctx, "b", time.Hour, due)
 				return err == nil && ok
-			}, 10*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 			keys := []notifier.SuppressionKey{{User: "ann", Reason: notifier.ReasonSelfExclusion}}
 			_, err = l.LiftImported(ctx, first, time.Hour, keys)
 			require.ErrorIs(t, err, notifier.ErrImportLost)

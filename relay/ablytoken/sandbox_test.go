@@ -33,7 +33,7 @@ func TestATokenOpensTheUsersOwnChannelsOnly(t *testing.T) {
 
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	do := func(method, path, body string) (status, code int) {
 		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL()+path, strings.NewReader(body))
 		require.NoError(t, err)

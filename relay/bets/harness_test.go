@@ -212,7 +212,7 @@ func topic(t testing.TB, brokers []string, name string, want int) []*kgo.Record 
 	require.NoError(t, err)
 	defer client.Close()
 	var out []*kgo.Record
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(out) < want && time.Now().Before(deadline) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		out = append(out, client.PollFetches(ctx).Records()...)
@@ -253,7 +253,7 @@ func drained(t testing.TB, r *replica) {
 			}
 		}
 		return true
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 func many(prefix, user string, n int) []msg {

@@ -60,7 +60,7 @@ func TestRealKafkaIsTakenAwayFromBets(t *testing.T) {
 			unheard[id] = true
 		}
 		return len(unheard) > 600
-	}, 20*time.Second, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 	broker.Crash(t)
 	line.Cut()
 	broker.Resume(t)

@@ -228,5 +228,5 @@ func TestChannelPush(t *testing.T) {
 	require.Equal(t, 40000, s.is(2).Error.Code)
 	s.send(`{"action":7}`)
 	s.is(8)
-	require.Eventually(t, func() bool { return len(srv.Accepted()) == 6 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(srv.Accepted()) == 6 }, time.Minute, time.Millisecond)
 }

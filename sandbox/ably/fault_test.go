@@ -134,7 +134,7 @@ func TestClientGone(t *testing.T) {
 	srv := start(t, ably.Config{
 		OnAccept:     func(a ably.Accepted) { accepted <- a },
 		OnAnswerLost: func(a ably.Accepted) { lost <- a },
-		Faults:       ably.Faults{LatencyMin: 2 * time.Second, LatencyMax: 2 * time.Second},
+		Faults:       ably.Faults{LatencyMin: time.Minute, LatencyMax: time.Minute},
 	})
 	phone := srv.MintDevice("u", ably.Android)
 	c := raw(t, srv)

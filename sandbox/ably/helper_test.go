@@ -53,7 +53,7 @@ func raw(t *testing.T, srv *ably.Server) *rawClient {
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &rawClient{
-		t: t, srv: srv, http: &http.Client{Transport: tr, Timeout: 10 * time.Second}, auth: basic(srv.Key()), head: map[string]string{},
+		t: t, srv: srv, http: &http.Client{Transport: tr, Timeout: time.Minute}, auth: basic(srv.Key()), head: map[string]string{},
 	}
 }
 
@@ -146,7 +146,7 @@ func options(t *testing.T, srv *ably.Server, more ...sdk.ClientOption) []sdk.Cli
 	t.Cleanup(tr.CloseIdleConnections)
 	return append([]sdk.ClientOption{
 		sdk.WithEndpoint(srv.Host()), sdk.WithPort(srv.Port()), sdk.WithTLS(false),
-		sdk.WithInsecureAllowBasicAuthWithoutTLS(), sdk.WithHTTPClient(&http.Client{Transport: tr, Timeout: 10 * time.Second}),
+		sdk.WithInsecureAllowBasicAuthWithoutTLS(), sdk.WithHTTPClient(&http.Client{Transport: tr, Timeout: time.Minute}),
 		sdk.WithLogLevel(sdk.LogNone),
 	}, more...)
 }
@@ -179,7 +179,7 @@ func realtime(t *testing.T, srv *ably.Server, more ...sdk.ClientOption) *sdk.Rea
 	case <-connected:
 	case ch := <-failed:
 		require.NoError(t, ch.Reason)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "not connected")
 	}
 	off()
@@ -200,7 +200,7 @@ func closeRealtime(t *testing.T, c *sdk.Realtime) {
 	}
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(t, "not closed", c.Connection.State())
 	}
 }
@@ -208,7 +208,7 @@ func closeRealtime(t *testing.T, c *sdk.Realtime) {
 // soon is a context for one call.
 func soon(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -277,6 +277,6 @@ func (v *virtual) asleep(t *testing.T) time.Duration {
 		}
 		left = v.timers[0].due.Sub(v.at)
 		return true
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return left
 }

@@ -41,7 +41,7 @@ func installJS(t *testing.T) (node, dir string) {
 		t.Skip("ably-js against the stand-in: npm is not installed")
 	}
 	dir = t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts", ablyJS)
 	cmd.Env = append(os.Environ(), "npm_config_update_notifier=false")
@@ -112,7 +112,7 @@ type jsRun struct {
 // startJS starts parts of the script.
 func startJS(t *testing.T, srv *ably.Server, binary bool, node, file string, parts ...string) *jsRun {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	r := &jsRun{t: t, srv: srv, cmd: exec.CommandContext(ctx, node, append([]string{file}, parts...)...)}
 	r.cmd.Env = append(os.Environ(), "ABLY_KEY="+srv.Key(), "ABLY_PORT="+strconv.Itoa(srv.Port()),

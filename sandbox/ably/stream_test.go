@@ -63,7 +63,7 @@ func (e *events) line() (string, bool) {
 	select {
 	case l, more := <-e.lines:
 		return l, more
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.Fail(e.t, "no line")
 		return "", false
 	}
@@ -172,7 +172,7 @@ func TestStream(t *testing.T) {
 	lost.end()
 	require.Eventually(t, func() bool {
 		return strings.Contains(c.do("GET", "/channels/odds:1", "").Body, `"subscribers":0`)
-	}, 10*time.Second, time.Millisecond, "who has gone is not served")
+	}, time.Minute, time.Millisecond, "who has gone is not served")
 }
 
 func TestStreamForms(t *testing.T) {
@@ -274,7 +274,7 @@ func TestStreamTokenExpires(t *testing.T) {
 	mint := func(life time.Duration) string {
 		return "/sse?v=1.2&channels=c&accessToken=" + srv.MintJWT("u1", map[string][]string{"c": {"subscribe"}}, life)
 	}
-	s := listen(t, srv, mint(2*time.Second), nil) // seconds are a JWT's grain
+	s := listen(t, srv, mint(6*time.Second), nil) // within which a busy machine gets as far as the first message
 	say(t, srv, "c", "a")
 	place := s.next().id
 	ev := s.next()

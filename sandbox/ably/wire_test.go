@@ -48,7 +48,7 @@ type frame struct {
 // dial opens a socket with the given parameters.
 func dial(t *testing.T, srv *ably.Server, query string) *socket {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(srv.URL(), "http")+"/?v=3&format=json&"+query, nil)
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func (s *socket) send(text string) {
 func (s *socket) next() frame {
 	s.t.Helper()
 	for {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 		_, b, err := s.ws.Read(ctx)
 		cancel()
 		require.NoError(s.t, err)
@@ -87,7 +87,7 @@ func (s *socket) is(action int) frame {
 // ends wants the server to close, after heartbeats at most.
 func (s *socket) ends() {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		_, b, err := s.ws.Read(ctx)
@@ -284,7 +284,7 @@ func TestPresenceGrace(t *testing.T) {
 		s.send(`{"action":7}`)
 		s.is(8)
 		return f.Error != nil && f.Error.Code == 80008
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	b.send(`{"action":7}`)
 	b.is(8)
 }

@@ -208,7 +208,7 @@ func TestHangEndsWithTheClientOrTheServer(t *testing.T) {
 	done := make(chan error, 1)
 	token := srv.MintToken(fcm.Android)
 	go func() { _, err := c.do(c.sendPath(), withNID(token, "n")); done <- err }()
-	require.Eventually(t, func() bool { return srv.Stats().Faults[fcm.Hang] == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return srv.Stats().Faults[fcm.Hang] == 2 }, time.Minute, time.Millisecond)
 	require.NoError(t, srv.Close())
 	require.Error(t, <-done)
 	require.Empty(t, srv.Accepted())

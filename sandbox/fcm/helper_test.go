@@ -45,7 +45,7 @@ func raw(t *testing.T, srv *fcm.Server) *rawClient {
 	t.Helper()
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &rawClient{t: t, srv: srv, http: &http.Client{Transport: tr, Timeout: 10 * time.Second}, bearer: srv.MintBearer()}
+	return &rawClient{t: t, srv: srv, http: &http.Client{Transport: tr, Timeout: time.Minute}, bearer: srv.MintBearer()}
 }
 
 // reply is an answer as a client reads it.

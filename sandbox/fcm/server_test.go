@@ -48,7 +48,7 @@ func TestEndsWithItsContext(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := c.do(c.sendPath(), "{}")
 		return err != nil
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.NoError(t, srv.Close())
 	require.NoError(t, srv.Close(), "Close may be called again")
 }
@@ -89,7 +89,7 @@ func h2(t *testing.T, srv *fcm.Server, secure bool) *http.Client {
 		p.SetUnencryptedHTTP2(true)
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 func TestHTTP2(t *testing.T) {
@@ -150,7 +150,7 @@ func TestHTTP2(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				return len(conns) == 2
-			}, 10*time.Second, time.Millisecond, "GOAWAY leads to a new connection")
+			}, time.Minute, time.Millisecond, "GOAWAY leads to a new connection")
 		})
 	}
 }
@@ -180,7 +180,7 @@ func TestStreamLimit(t *testing.T) {
 	for i := range 120 {
 		wg.Go(func() { post(i) })
 	}
-	require.Eventually(t, func() bool { return srv.Stats().Accepted == 120 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return srv.Stats().Accepted == 120 }, time.Minute, time.Millisecond)
 	close(release)
 	wg.Wait()
 	require.Greater(t, len(perConn), 1, "120 requests do not fit one connection")

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,11 @@ import (
 // screens is where TestThePageFits leaves what it saw; empty leaves nothing.
 var screens = flag.String("screens", "", "write screenshots of the betting page to this folder")
 
-const soon = 15 * time.Second
+const soon = time.Minute
+
+// inAWhile is when a race starts that does not start while a test looks at it,
+// however slowly.
+const inAWhile = 10 * time.Minute
 
 // What a page does in the hands of a user, in one browser, each in a world of its own.
 func TestInABrowser(t *testing.T) {
@@ -88,30 +93,49 @@ func fractions(t *testing.T, ctx context.Context) { //nolint:revive // the brows
 
 func oddsMove(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1, 3, 4, 5, 6)...)
 	b := w.look(ctx, t)
 	b.See(t, "#cars .row:nth-child(1) .odds", "5/2", soon)
 	require.Equal(t, "3.50", b.Ask(t, `document.querySelector("#cars .row:nth-child(1) .decimal span:last-child").textContent`))
 	require.Contains(t, b.Ask(t, `document.querySelector("#cars .row:nth-child(1) button").title`), "3.50 in decimal odds")
 	require.Equal(t, "0", b.Ask(t, `String(document.querySelectorAll(".flash").length)`), "the first odds have not moved")
+	watchCars(t, b)
 	w.odds(t, "race-1", six(2, 1.5, 3, 4, 5, 6)...)
 	b.See(t, "#cars .row:nth-child(1) .odds", "2/1", soon)
-	require.Equal(t, "▼|▲|", b.Ask(t, `Array.from(document.querySelectorAll("#cars .arrow")).slice(0, 3).map(e => e.textContent).join("|")`))
-	require.Equal(t, "flash|flash|none", b.Ask(t, `Array.from(document.querySelectorAll("#cars .odds")).slice(0, 3).map(e => getComputedStyle(e).animationName).join("|")`))
-	require.Equal(t, "Car 1 2/1 decimal 3.00 the odds have come down", b.Ask(t, heard(1)))
+	sawCars(t, b, "▼|▲| flash|flash|none Car 1 2/1 decimal 3.00 the odds have come down")
 	// The arrow goes after a while, and stays as long where nothing may move.
 	b.Until(t, `document.querySelector("#cars .arrow").textContent`, func(got string) bool { return got == "" }, soon)
 	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
 	require.NoError(t, err)
+	watchCars(t, b)
 	w.odds(t, "race-1", six(3, 1.5, 3, 4, 5, 6)...)
-	b.See(t, "#cars .row:nth-child(1) .arrow", "▲", soon)
-	require.Equal(t, "none", b.Ask(t, `getComputedStyle(document.querySelector("#cars .odds")).animationName`))
+	sawCars(t, b, "▲|| none|none|none Car 1 3/1 decimal 4.00 the odds have gone up")
 	_, err = chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{}})
 	require.NoError(t, err)
 	b.Quiet(t)
+}
+
+// watchCars keeps what is shown of the first three cars at each change: a mark is gone
+// after some seconds, which may be sooner than a test looks.
+func watchCars(t *testing.T, b *browsertest.Tab) {
+	t.Helper()
+	b.Ask(t, `(() => {
+		window.seen?.observer.disconnect();
+		const shown = () => ["arrow", "odds"].map(c => Array.from(document.querySelectorAll("#cars ." + c)).slice(0, 3)
+			.map(e => c === "arrow" ? e.textContent : getComputedStyle(e).animationName).join("|")).join(" ") + " " + `+heard(1)+`;
+		window.seen = {all: [], observer: new MutationObserver(() => seen.all.push(shown()))};
+		seen.observer.observe(document.getElementById("cars"), {subtree: true, childList: true, characterData: true, attributes: true});
+		return "";
+	})()`)
+}
+
+// sawCars waits until something has been shown since watchCars.
+func sawCars(t *testing.T, b *browsertest.Tab, want string) {
+	t.Helper()
+	b.Until(t, `seen.all.join("\n")`, func(got string) bool { return slices.Contains(strings.Split(got, "\n"), want) }, soon)
 }
 
 // heard is what a screen reader says of a car.
@@ -124,7 +148,7 @@ func (w *world) placed() []ably.Message { return w.ably.Messages("inbound:bettin
 
 func betAsSeen(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.487, 1)...)
 	b := w.look(ctx, t)
 	b.Click(t, "#cars .row:nth-child(1) button")
@@ -170,7 +194,7 @@ func betAsSeen(t *testing.T, ctx context.Context) { //nolint:revive // see fract
 
 func answerLost(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.Click(t, "#cars .row:nth-child(1) button")
@@ -184,7 +208,7 @@ func answerLost(t *testing.T, ctx context.Context) { //nolint:revive // see frac
 // A bet may have been placed although nobody answered: nobody is told otherwise, by whatever sense.
 func noAnswer(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.Click(t, "#cars .row:nth-child(1) button")
@@ -238,7 +262,7 @@ func replaced(t *testing.T, ctx context.Context) { //nolint:revive // see fracti
 
 func fromTheInbox(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.Click(t, "#cars .row:nth-child(1) button")
@@ -283,7 +307,7 @@ func inPlace(t *testing.T, ctx context.Context) { //nolint:revive // see fractio
 func markup(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	const nasty = `<img src=x onerror="document.title='hit'"><script>document.title='hit'</script>`
 	w := newWorld(t)
-	w.race("race-1", nasty, time.Minute)
+	w.race("race-1", nasty, inAWhile)
 	w.odds(t, "race-1", tile{nasty, 2.5}, tile{"Car 2", 1})
 	b := w.look(ctx, t)
 	b.See(t, "#race-name", nasty, soon)
@@ -324,8 +348,8 @@ func activation(t *testing.T, ctx context.Context) { //nolint:revive // see frac
 
 func keyboard(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
-	w.race("race-2", "Silver Mile", 2*time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
+	w.race("race-2", "Silver Mile", 2*inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	w.odds(t, "race-2", six(4, 5)...)
 	b := w.look(ctx, t)
@@ -369,7 +393,7 @@ func noRace(t *testing.T, ctx context.Context) { //nolint:revive // see fraction
 	b := w.look(ctx, t)
 	b.See(t, "#market", "There is nothing to bet on just now.", soon)
 	b.See(t, "#ably", "live", soon)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	b.See(t, "#race-name", "Copper Cup", soon)
 	b.See(t, "#race-note", "Waiting for the first odds", soon)
 	require.Equal(t, "6", b.Ask(t, `String(Array.from(document.querySelectorAll("#cars .ghost")).filter(e => e.checkVisibility()).length)`))
@@ -384,7 +408,7 @@ func noRace(t *testing.T, ctx context.Context) { //nolint:revive // see fraction
 	b.See(t, "#race-note", "Car 2 won.", soon)
 	b.Until(t, `document.querySelector("#cars .row[data-winner=true] .name")?.textContent ?? ""`, func(got string) bool { return got == "Car 2" }, soon)
 	// Another one opens, and the page goes there by itself.
-	w.race("race-2", "Silver Mile", time.Minute)
+	w.race("race-2", "Silver Mile", inAWhile)
 	b.See(t, "#race-name", "Silver Mile", 2*soon)
 	b.Quiet(t)
 }
@@ -392,7 +416,7 @@ func noRace(t *testing.T, ctx context.Context) { //nolint:revive // see fraction
 func bugleAway(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
 	w.bugle.set(func(b *bugle) { b.status = http.StatusServiceUnavailable })
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.See(t, "#trouble", "Bugle does not answer.", soon)
@@ -418,7 +442,7 @@ func refused(t *testing.T, ctx context.Context) { //nolint:revive // see fractio
 
 func ablyAway(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.See(t, "#race-note", "Tap a car to bet", soon)
@@ -432,7 +456,7 @@ func ablyAway(t *testing.T, ctx context.Context) { //nolint:revive // see fracti
 func renewal(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
 	w.bugle.set(func(b *bugle) { b.life = 5 * time.Second })
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.odds(t, "race-1", six(2.5, 1)...)
 	b := w.look(ctx, t)
 	b.See(t, "#race-note", "Tap a car to bet", soon)
@@ -473,14 +497,14 @@ func room(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 // stillness has everything happen, and measures what the browser calls layout shifts.
 func stillness(t *testing.T, ctx context.Context) { //nolint:revive // see fractions
 	w := newWorld(t)
-	w.race("race-1", "Copper Cup", time.Minute)
+	w.race("race-1", "Copper Cup", inAWhile)
 	b := w.look(ctx, t)
 	b.Ask(t, `(() => { window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach(e => shifts.push(e))).observe({type: "layout-shift", buffered: true}); return "" })()`)
 	b.See(t, "#race-note", "Waiting for the first odds", soon)
 	w.odds(t, "race-1", six(2.5, 1, 3, 4, 5, 6)...)
 	b.See(t, "#race-note", "Tap a car", soon)
 	w.odds(t, "race-1", six(100, 0.125, 3, 4.3, 5, 6)...)
-	w.race("race-2", "Silver Mile", 2*time.Minute)
+	w.race("race-2", "Silver Mile", 2*inAWhile)
 	w.push(t, 1, "a", "race", "Copper Cup in 1 min", "Kempton Park", nil)
 	b.See(t, "#tray", "Copper Cup", soon)
 	b.Click(t, "#activate")
@@ -530,7 +554,7 @@ func TestThePageFits(t *testing.T) {
 	b := w.look(ctx, t)
 	b.See(t, "#market", "There is nothing to bet on", soon)
 	b.Shots(t, *screens, "betting-idle")
-	w.race("race-1", "Copper Cup", 26*time.Second)
+	w.race("race-1", "Copper Cup", inAWhile)
 	w.race("race-2", "The Very Long Name Of A Race That Somebody Has Paid For Handicap", 55*time.Minute)
 	w.odds(t, "race-1", six(2.487, 0.8, 3.52, 4.04, 8.1, 21.3)...)
 	b.See(t, "#cars .odds", "5/2", soon)
@@ -580,8 +604,8 @@ func TestThePageIsAccessible(t *testing.T) {
 		b := w.look(ctx, t)
 		b.See(t, "#market", "There is nothing to bet on", soon)
 		b.Accessible(t, axe)
-		w.race("race-1", "Copper Cup", time.Minute)
-		w.race("race-2", "Silver Mile", 2*time.Minute)
+		w.race("race-1", "Copper Cup", inAWhile)
+		w.race("race-2", "Silver Mile", 2*inAWhile)
 		w.odds(t, "race-1", six(2.5, 1, 3, 4, 5, 6)...)
 		b.Click(t, "#activate")
 		b.See(t, "#device-state", "Active", soon)
@@ -594,8 +618,9 @@ func TestThePageIsAccessible(t *testing.T) {
 		w.push(t, 1, "a", "race", "Copper Cup in 1 min", "Kempton Park", nil)
 		w.push(t, 2, "b", "win", "You won €17.50", "Car 1 came first.", map[string]string{"bet": w.placed()[0].ID, "outcome": "WON", "payout": "17.5"})
 		b.See(t, "#bets .bet .state", "Won", soon)
+		watchCars(t, b)
 		w.odds(t, "race-1", six(3, 1.2, 3, 4, 5, 6)...)
-		b.See(t, "#cars .arrow", "▲", soon)
+		sawCars(t, b, "▲|▼| none|none|none Car 1 3/1 decimal 4.00 the odds have gone up")
 		b.Accessible(t, axe)
 		w.bugle.set(func(b *bugle) { b.status = http.StatusUnauthorized })
 		b.Click(t, "#deactivate")
