@@ -144,7 +144,7 @@ func TestALongImportIsReadAsItArrives(t *testing.T) {
 	t.Parallel()
 	a := newAdminWorld(t)
 	server := httptest.NewUnstartedServer(a.handler)
-	server.Config.ReadTimeout = 300 * time.Millisecond
+	server.Config.ReadTimeout = 2 * time.Second // the head of a request comes within it
 	server.Start()
 	t.Cleanup(server.Close)
 	body, lines := io.Pipe()
@@ -152,7 +152,7 @@ func TestALongImportIsReadAsItArrives(t *testing.T) {
 		defer lines.Close()
 		for i := range 6 {
 			fmt.Fprintf(lines, `{"user":"u%d","reason":"cool_off"}`+"\n", i)
-			time.Sleep(100 * time.Millisecond) // slower than the timeout as a whole
+			time.Sleep(500 * time.Millisecond) // slower than the timeout as a whole
 		}
 	}()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/admin/v1/suppressions/import", body)

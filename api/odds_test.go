@@ -27,6 +27,10 @@ const soon = time.Minute
 // atOnce is what a busy machine may take for something that waits for nothing.
 const atOnce = 20 * time.Second
 
+// serverTimeout is that of the server, which requests keep on a busy machine too, and
+// streams outlive.
+const serverTimeout = 3 * time.Second
+
 // oddsWorld is a handler with odds behind a real server.
 type oddsWorld struct {
 	*world
@@ -43,7 +47,7 @@ func newOddsWorld(t testing.TB, change ...func(*api.Config, *relay.BoardConfig))
 	o := &oddsWorld{}
 	o.world = newWorld(t, func(cfg *api.Config) {
 		board := relay.BoardConfig{Registerer: cfg.Registerer}
-		cfg.RequestTimeout, cfg.UserLimit, cfg.IPLimit = 100*time.Millisecond, -1, -1
+		cfg.RequestTimeout, cfg.UserLimit, cfg.IPLimit = 2*time.Second, -1, -1
 		cfg.Odds = api.OddsConfig{Heartbeat: 50 * time.Millisecond, WriteTimeout: soon}
 		for _, c := range change {
 			c(cfg, &board)
@@ -58,7 +62,7 @@ func newOddsWorld(t testing.TB, change ...func(*api.Config, *relay.BoardConfig))
 	require.NoError(t, err)
 	o.addr = listener.Addr().String()
 	o.server = api.NewServer(o.addr, o.handler)
-	o.server.ReadTimeout, o.server.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	o.server.ReadTimeout, o.server.WriteTimeout = serverTimeout, serverTimeout
 	o.server.RegisterOnShutdown(o.board.Close)
 	served := make(chan error, 1)
 	go func() { served <- o.server.Serve(listener) }()
@@ -205,7 +209,7 @@ func TestPublicOddsNeedNoToken(t *testing.T) {
         ]`)
 }
 
-// The server's own timeouts, 200 ms here, are for requests.
+// The server's own timeouts are for requests.
 func TestAStreamOutlivesTheTimeoutsOfTheServer(t *testing.T) {
 	t.Parallel()
 	o := newOddsWorld(t)
@@ -216,7 +220,7 @@ func TestAStreamOutlivesTheTimeoutsOfTheServer(t *testing.T) {
 	require.Equal(t, "no", c.resp.Header.Get("X-Accel-Buffering"))
 	c.require(t, "0-1", "[1]")
 	require.NotEmpty(t, c.retry)
-	time.AfterFunc(time.Second, func() {
+	time.AfterFunc(serverTimeout+time.Second, func() {
 		o.board.Put(relay.Update{Event: "e1", Position: relay.NewPosition(exampleTopic, 0, 2), Value: []byte("[2]")})
 	})
 	c.require(t, "0-2", "[2]")

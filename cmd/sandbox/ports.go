@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -51,15 +53,22 @@ func pickPorts(ctx context.Context, choice string) (ports, error) {
 	return p, nil
 }
 
-// freePort returns an address that nobody listens on.
+// freePort returns an address that nobody listens on. It is none of those that a
+// system gives to whoever wants any, so that nobody gets it before it is listened on
+// (Linux: from 32768 on; others: from 49152 on).
 func freePort(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	const tries, lowest, ports = 100, 20_000, 12_000
+	var err error
+	for range tries {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(ports))) //nolint:gosec // no secret
+		var l net.Listener
+		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			return "", fmt.Errorf("close listener on %s: %w", addr, err)
+		}
+		return addr, nil
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return "", fmt.Errorf("close listener on %s: %w", addr, err)
-	}
-	return addr, nil
+	return "", fmt.Errorf("find a free port: %w", err)
 }

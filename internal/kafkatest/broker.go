@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds each wait for a broker.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // Broker is a Kafka cluster of one node.
 type Broker struct {

@@ -30,28 +30,30 @@ func TestARequestThatWouldBeginTooLateIsNotMade(t *testing.T) {
 	})
 	t.Run("the place is late", func(t *testing.T) {
 		t.Parallel()
+		free := make(chan struct{})
 		g := newService(t, func(w http.ResponseWriter, r *http.Request) {
 			select {
-			case <-time.After(tooLong):
+			case <-free:
 			case <-r.Context().Done():
 			}
 			accept(w, r)
 		})
-		s := newSender(t, g.URL, func(c *ablypush.Config) { c.MaxInFlight = 1 })
+		s := newSender(t, g.URL, func(c *ablypush.Config) { c.MaxInFlight, c.Timeout = 1, time.Minute })
 		first := make(chan notifier.Outcome, 1)
 		go func() { // it begins in time, so that its answer is waited for
 			p := push()
-			p.BeginBy = time.Now().Add(10 * time.Second)
+			p.BeginBy = time.Now().Add(time.Minute)
 			first <- s.Send(t.Context(), p)
 		}()
 		require.Eventually(t, func() bool { return g.publishes.Load() == 1 }, time.Minute, time.Millisecond)
 		p := push()
 		p.BeginBy = time.Now().Add(50 * time.Millisecond)
 		require.Equal(t, ablypush.CodeNotSent, s.Send(t.Context(), p).Code)
+		close(free)
 		require.Equal(t, notifier.VerdictSent, (<-first).Verdict)
 		require.EqualValues(t, 1, g.publishes.Load())
 	})
 }
 
-// tooLong is how long everybody takes here; what must have begun earlier has not.
+// tooLong is how long a connection takes here; what must have begun earlier has not.
 const tooLong = 400 * time.Millisecond

@@ -467,7 +467,7 @@ func TestAClaimPassesOverWhatAnotherIsJustTaking(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		short, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		short, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		got, err := b.ledger.Claim(short, notifier.ClaimRequest{Lane: lane, Rule: "settled", Limit: 3, Owner: "r1", Lease: time.Minute})
 		require.NoError(t, err, "it does not wait")

@@ -126,13 +126,13 @@ func TestAKillBetweenProducingAndItsNoteRepeatsTheRecord(t *testing.T) {
 		kafka := newKafka(t)
 		d := &dying{reached: make(chan struct{}), killed: make(chan struct{})}
 		first := newReplica(t, db, settings{
-			brokers: kafka.ListenAddrs(), owner: "first", lease: 600 * time.Millisecond,
+			brokers: kafka.ListenAddrs(), owner: "first", lease: 3 * time.Second,
 			outbox: func(o bets.Outbox) bets.Outbox { d.Outbox = o; return d },
 		})
 		first.run(t)
 		first.receive(t, item(anns, many("c1", "ann", 5)...))
 		<-d.reached
-		second := newReplica(t, db, settings{brokers: kafka.ListenAddrs(), owner: "second", lease: 600 * time.Millisecond})
+		second := newReplica(t, db, settings{brokers: kafka.ListenAddrs(), owner: "second"})
 		second.run(t)
 		second.receive(t, item(anns, many("c2", "ann", 5)...))
 		records := topic(t, kafka.ListenAddrs(), bets.DefaultTopic, 15)
@@ -158,19 +158,19 @@ func TestKafkaMayBeAwayForLong(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *sqldb.DB) {
 		port := freePort(t)
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		r := newReplica(t, db, settings{brokers: []string{addr}, lease: 500 * time.Millisecond})
+		r := newReplica(t, db, settings{brokers: []string{addr}, lease: 2 * time.Second})
 		r.run(t)
 		const before = 1200 // more than one claim
 		r.receive(t, item(anns, many("c1", "ann", before)...))
 		require.Eventually(t, func() bool { // an outage of three leases
 			backlog, err := r.books.Backlog(context.Background(), bets.KindBet)
-			return err == nil && backlog.Oldest > 1500*time.Millisecond
+			return err == nil && backlog.Oldest > 6*time.Second
 		}, time.Minute, 50*time.Millisecond)
 		r.receive(t, item(bobs, many("c2", "bob", 10)...))
 		backlog, err := r.books.Backlog(t.Context(), bets.KindBet)
 		require.NoError(t, err)
 		require.Equal(t, before+10, backlog.Rows)
-		require.Greater(t, backlog.Oldest, time.Second)
+		require.Greater(t, backlog.Oldest, 6*time.Second)
 
 		newKafka(t, kfake.Ports(port))
 		records := topic(t, []string{addr}, bets.DefaultTopic, before+10)

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
@@ -190,17 +191,19 @@ func newKafka(t testing.TB, options ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// freePort is one that nobody listens on.
+// freePort is one that nobody listens on. It is none of those that a system gives to
+// whoever wants any, so that nobody gets it meanwhile (Linux: from 32768 on).
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	n, err := strconv.Atoi(port)
-	require.NoError(t, err)
-	return n
+	for range 100 {
+		port := 20_000 + rand.IntN(12_000)
+		if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			require.NoError(t, l.Close())
+			return port
+		}
+	}
+	require.FailNow(t, "no port is free")
+	return 0
 }
 
 // topic reads a topic until it has so many records, and then a little longer for
