@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/bugle-push/bugle/internal/apachekafka"
 	"github.com/bugle-push/bugle/internal/config"
 	"github.com/bugle-push/bugle/sandbox/ably"
 )
@@ -95,7 +95,10 @@ func newExchange(t *testing.T) *exchange {
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "odds", "odds-dead-letters", "bets", "bets-dead-letters"))
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
-	listen := freeAddr(t)
+	// Ably has to know beforehand where to post.
+	port, err := apachekafka.FreePorts(1)
+	require.NoError(t, err)
+	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	x := &exchange{
 		hook: "http://" + listen + "/v1/hooks/ably", tokens: map[string]string{}, good: map[string]bool{},
 		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute},
@@ -137,22 +140,6 @@ func newExchange(t *testing.T) *exchange {
 		x.kafka.Close()
 	})
 	return x
-}
-
-// freeAddr is an address that nobody listens on: Ably has to know beforehand where to
-// post. Its port is none of those that a system gives to whoever wants any, so that
-// nobody gets it meanwhile (Linux: from 32768 on).
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
-		if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-	require.FailNow(t, "no port is free")
-	return ""
 }
 
 func (x *exchange) read(ctx context.Context) {

@@ -8,9 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/bugle-push/bugle/internal/apachekafka"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/relay"
@@ -191,19 +189,12 @@ func newKafka(t testing.TB, options ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// freePort is one that nobody listens on. It is none of those that a system gives to
-// whoever wants any, so that nobody gets it meanwhile (Linux: from 32768 on).
+// freePort is one that nobody listens on, and that nobody is given meanwhile.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		port := 20_000 + rand.IntN(12_000)
-		if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			require.NoError(t, l.Close())
-			return port
-		}
-	}
-	require.FailNow(t, "no port is free")
-	return 0
+	port, err := apachekafka.FreePorts(1)
+	require.NoError(t, err)
+	return port
 }
 
 // topic reads a topic until it has so many records, and then a little longer for
