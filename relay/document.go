@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -105,8 +107,22 @@ func (m *Message) size() (int, error) {
 	return len(m.Name) + len(m.Data) + len(extras), nil
 }
 
-// messageID is the id of a record's message. It has no colon near its end: of an
-// id that ends in ":0" Ably leaves that out when it looks for a repeat.
-func messageID(cluster string, r *kgo.Record) string {
-	return fmt.Sprintf("%s/%s/%d/%d", cluster, r.Topic, r.Partition, r.Offset)
+// messageID is the id of a record's message: its place in Kafka, and what tells
+// that place from the same one in another log. All of it is stored with the record
+// or with its topic, so every replica and every start makes the same id of it.
+//
+// A topic that was deleted and made anew counts from 0 again; its id is another
+// one. A log that has lost its end gives the lost offsets out again; the leader who
+// does so has a higher epoch, and a record keeps the epoch in which it was written.
+// Brokers that have no topic ids (before 2.8) leave the record's time to tell the
+// two topics apart.
+//
+// It ends with topic, partition and offset, and has no colon: of an id that ends in ":0" Ably leaves that out when it looks
+// for a repeat (Ably, "Idempotent publishing").
+func messageID(cluster string, topic kadm.TopicID, r *kgo.Record) string {
+	made := base64.RawURLEncoding.EncodeToString(topic[:])
+	if topic == (kadm.TopicID{}) {
+		made = "t" + strconv.FormatInt(r.Timestamp.UnixMilli(), 10)
+	}
+	return fmt.Sprintf("%s/%s.%d/%s/%d/%d", cluster, made, r.LeaderEpoch, r.Topic, r.Partition, r.Offset)
 }

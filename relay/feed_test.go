@@ -29,7 +29,7 @@ func TestARecordBecomesAMessage(t *testing.T) {
 	w.produce(record(0, "event4", "[\"\xff\"]", "kind=odds"))
 	w.eventually(f, "all committed", func() bool { return w.committed(0) == 5 })
 	require.Equal(t, []message{{
-		ID: w.cluster + "/odds/0/0", Name: "odds", Data: snapshot(1), Encoding: "json",
+		ID: w.idOf(0, 0), Name: "odds", Data: snapshot(1), Encoding: "json",
 		Extras: struct {
 			Headers map[string]any `json:"headers"`
 		}{map[string]any{"trace": "b", "kafka-topic": odds, "kafka-partition": 0.0, "kafka-offset": 0.0, "kafka-key": "event1"}},

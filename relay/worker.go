@@ -174,7 +174,7 @@ func (f *Feed) enqueue(p *partition, raw []*kgo.Record) bool {
 		var why *refusal
 		if !r.Attrs.IsControl() && r.Value != nil {
 			var err error
-			if it.message, it.suspended, why, err = f.prepare.prepare(p.read, p.route, messageID(p.cluster, r), r, waits); err != nil {
+			if it.message, it.suspended, why, err = f.prepare.prepare(p.read, p.route, messageID(p.cluster, p.topicID, r), r, waits); err != nil {
 				return false
 			}
 		}

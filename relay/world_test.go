@@ -223,6 +223,16 @@ type message struct {
 	} `json:"extras"`
 }
 
+// idOf is the id of a message, whose record no second leader has written.
+func (w *world) idOf(partition int32, offset int64) string {
+	w.t.Helper()
+	topics, err := w.admin.ListTopics(w.t.Context(), odds)
+	require.NoError(w.t, err)
+	topic := topics[odds]
+	return fmt.Sprintf("%s/%s.%d/odds/%d/%d", w.cluster, base64.RawURLEncoding.EncodeToString(topic.ID[:]),
+		topic.Partitions[partition].LeaderEpoch, partition, offset)
+}
+
 // offset is where the message's record stands.
 func (m message) offset() int64 {
 	n, err := strconv.ParseInt(m.ID[strings.LastIndexByte(m.ID, '/')+1:], 10, 64)
