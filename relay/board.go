@@ -43,7 +43,8 @@ const (
 // BoardConfig bounds what a Board keeps.
 type BoardConfig struct {
 	// MaxEvents is how many events are kept; beyond them the one goes whose
-	// update is longest ago. 0 means DefaultMaxEvents.
+	// update is longest ago. As many that were removed are remembered beside
+	// them. 0 means DefaultMaxEvents.
 	MaxEvents int
 	// MaxStreams is how many streams may be open at once; 0 means DefaultMaxStreams.
 	MaxStreams int
@@ -96,7 +97,8 @@ type Snapshot struct {
 func (s *Snapshot) Frame() []byte { return s.frame }
 
 // Board knows the newest odds of each event and tells streams when they change.
-// It keeps MaxEvents snapshots at most, and a little for each open stream.
+// It keeps MaxEvents snapshots at most, the names of as many events that were
+// removed, and a little for each open stream.
 //
 // Nothing waits for a stream: an update replaces what the event's streams will
 // read next, and wakes them. One that is slow finds the newest when it is ready
@@ -116,7 +118,11 @@ type Board struct {
 	mu     sync.RWMutex
 	topic  string // the id of the topic that was loaded last
 	events map[string]*event
-	recent *list.List // of *event that have a snapshot, the newest update in front
+	live   *list.List // of *event that have odds, the newest update in front
+	// removed is the same of those that a tombstone removed. They are remembered,
+	// so that an older record of another partition does not bring them back, but
+	// on a bound of their own: they must not push out odds.
+	removed *list.List
 }
 
 // event is what is known of one, and what its streams wait on.
@@ -125,6 +131,7 @@ type event struct {
 	state   atomic.Pointer[eventState]
 	streams int           // guarded by Board.mu
 	place   *list.Element // guarded by Board.mu; nil without a snapshot
+	in      *list.List    // where place is
 }
 
 // eventState never changes: an update replaces it and closes changed.
@@ -147,7 +154,7 @@ func NewBoard(cfg BoardConfig) (*Board, error) {
 	cfg.ExpireAfter = cmp.Or(cfg.ExpireAfter, DefaultExpireAfter)
 	b := &Board{
 		cfg: cfg, loaded: make(chan struct{}), closed: make(chan struct{}),
-		events: map[string]*event{}, recent: list.New(),
+		events: map[string]*event{}, live: list.New(), removed: list.New(),
 	}
 	var err error
 	b.metrics, err = newBoardMetrics(cfg.Registerer, b)
@@ -184,21 +191,29 @@ func (b *Board) put(u Update) Outcome {
 	if old := before.snapshot; old != nil && !u.Position.replaces(u.At, old.Position, old.At) {
 		return Outdated
 	}
-	if e.place == nil {
-		e.place = b.recent.PushFront(e)
-	} else {
-		b.recent.MoveToFront(e.place)
+	in, outcome := b.live, Updated
+	if u.Value == nil {
+		in, outcome = b.removed, Removed
 	}
+	e.moveTo(in)
 	e.replace(&eventState{snapshot: snapshot, number: before.number + 1, changed: make(chan struct{})})
-	for b.recent.Len() > b.cfg.MaxEvents {
-		if last, ok := b.recent.Back().Value.(*event); ok {
+	for in.Len() > b.cfg.MaxEvents {
+		if last, ok := in.Back().Value.(*event); ok {
 			b.forget(last)
 		}
 	}
-	if u.Value == nil {
-		return Removed
+	return outcome
+}
+
+// moveTo puts an event in front of a list, or of none for nil.
+func (e *event) moveTo(in *list.List) {
+	if e.place != nil {
+		e.in.Remove(e.place)
 	}
-	return Updated
+	e.place, e.in = nil, in
+	if in != nil {
+		e.place = in.PushFront(e)
+	}
 }
 
 // newSnapshot encodes a record once, for everybody.
@@ -233,10 +248,7 @@ func (b *Board) add(name string) *event {
 // forget drops what is known of an event, and the event when no stream waits
 // for it. Whoever had its odds is told that they are gone.
 func (b *Board) forget(e *event) {
-	if e.place != nil {
-		b.recent.Remove(e.place)
-		e.place = nil
-	}
+	e.moveTo(nil)
 	if e.streams == 0 {
 		delete(b.events, e.name)
 	}
@@ -255,11 +267,13 @@ func (b *Board) Expire() {
 }
 
 func (b *Board) forgetIf(drop func(*Snapshot) bool) {
-	for place := b.recent.Front(); place != nil; {
-		e, _ := place.Value.(*event)
-		place = place.Next()
-		if drop(e.state.Load().snapshot) {
-			b.forget(e)
+	for _, in := range []*list.List{b.live, b.removed} {
+		for place := in.Front(); place != nil; {
+			e, _ := place.Value.(*event)
+			place = place.Next()
+			if drop(e.state.Load().snapshot) {
+				b.forget(e)
+			}
 		}
 	}
 }

@@ -47,11 +47,11 @@ func newBoardMetrics(reg prometheus.Registerer, b *Board) (*boardMetrics, error)
 	}, func() float64 { return float64(b.streams.Load()) })
 	events := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "bugle_odds_events",
-		Help: "Events on the board.",
+		Help: "Events on the board that have odds.",
 	}, func() float64 {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
-		return float64(b.recent.Len())
+		return float64(b.live.Len())
 	})
 	var errs []error
 	for _, c := range []prometheus.Collector{m.records, m.updates, m.ended, streams, events} {

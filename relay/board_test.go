@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,49 @@ func TestEventsExpireAndAreBounded(t *testing.T) {
 	})
 }
 
+// However many events are removed, those that have odds stay, up to their bound;
+// and the removed ones are bounded too.
+func TestRemovedEventsPushNoneOut(t *testing.T) {
+	t.Parallel()
+	const most, names = 3, 9
+	rapid.Check(t, func(rt *rapid.T) {
+		registry := prometheus.NewPedanticRegistry()
+		b, err := relay.NewBoard(relay.BoardConfig{MaxEvents: most, Registerer: registry})
+		require.NoError(rt, err)
+		b.Loaded(topicID)
+		var live, removed []string // the newest update last
+		without := func(list []string, name string) []string {
+			return slices.DeleteFunc(list, func(n string) bool { return n == name })
+		}
+		for i := range rapid.IntRange(1, 60).Draw(rt, "records") {
+			name := fmt.Sprint("e", rapid.IntRange(0, names-1).Draw(rt, "event"))
+			live, removed = without(live, name), without(removed, name)
+			if rapid.Bool().Draw(rt, "tombstone") {
+				require.Equal(rt, relay.Removed, b.Put(oddsOf(name, int64(i+1), "")))
+				removed = append(removed, name)
+				removed = removed[max(0, len(removed)-most):]
+			} else {
+				require.Equal(rt, relay.Updated, b.Put(oddsOf(name, int64(i+1), "[]")))
+				live = append(live, name)
+				live = live[max(0, len(live)-most):]
+			}
+		}
+		for i := range names {
+			name := fmt.Sprint("e", i)
+			_, err := b.Latest(name)
+			require.Equal(rt, slices.Contains(live, name), err == nil, name)
+		}
+		require.NoError(rt, testutil.GatherAndCompare(registry, strings.NewReader(fmt.Sprintf(
+			"# HELP bugle_odds_events Events on the board that have odds.\n# TYPE bugle_odds_events gauge\nbugle_odds_events %d\n", len(live),
+		)), "bugle_odds_events"))
+		for i := range names { // last, since a record that is taken changes the board
+			if name := fmt.Sprint("e", i); slices.Contains(removed, name) {
+				require.Equal(rt, relay.Outdated, b.Put(oddsOf(name, 0, "[]")), "%s does not come back", name)
+			}
+		}
+	})
+}
+
 // sse is a server-sent event as a client reads it.
 type sse struct{ id, event, data string }
 
@@ -272,7 +316,8 @@ func TestResumeSendsOnlyWhatIsNewer(t *testing.T) {
 
 		// What was removed in between is told; who knows that is told nothing.
 		b.Put(oddsOf("e1", 11, ""))
-		require.Equal(t, "removed", next(t, open(t, b, "e1", "0-10-"+topicID)).event)
+		told := open(t, b, "e1", "0-10-"+topicID)
+		require.Equal(t, "removed", next(t, told).event)
 		requireQuiet(t, open(t, b, "e1", "0-11-"+topicID))
 
 		// So is what nothing is known of any more; who has nothing is told nothing.
@@ -282,6 +327,7 @@ func TestResumeSendsOnlyWhatIsNewer(t *testing.T) {
 		time.Sleep(time.Hour)
 		b.Expire()
 		require.Equal(t, sse{"", "removed", `{"event":"e2"}`}, next(t, watching))
+		requireQuiet(t, told) // once is enough
 		requireQuiet(t, watching)
 		require.Equal(t, "removed", next(t, open(t, b, "e2", "0-12-"+topicID)).event)
 		requireQuiet(t, open(t, b, "e2", ""))
@@ -347,7 +393,7 @@ func TestStreamsAreBoundedAndLeaveNothing(t *testing.T) {
 	_, err = b.Stream("e3", relay.Position{})
 	require.NoError(t, err)
 	require.NoError(t, testutil.GatherAndCompare(metrics, strings.NewReader(`
-# HELP bugle_odds_events Events on the board.
+# HELP bugle_odds_events Events on the board that have odds.
 # TYPE bugle_odds_events gauge
 bugle_odds_events 0
 # HELP bugle_odds_streams Streams that are open.

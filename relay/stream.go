@@ -35,7 +35,7 @@ type Stream struct {
 	board *Board
 	event *event
 	after Position // what the reader has
-	had   bool     // the reader has shown a position, or got something
+	had   bool     // the reader has shown a position, or has odds
 	seen  uint64   // number of the state that was read last; 0 for none
 	ended bool
 	timer *time.Timer // of Next, which is called for each update of each stream
@@ -111,7 +111,7 @@ func (s *Stream) read(state *eventState) []byte {
 		if s.after.covers(p) {
 			return nil
 		}
-		s.after, s.had = p, true
+		s.after, s.had = p, state.snapshot.Odds != nil
 		s.board.metrics.updates.WithLabelValues("sent").Inc()
 		return state.snapshot.frame
 	case s.had && (state.gone || first):
