@@ -67,7 +67,8 @@ func (f *Feed) poll(ctx context.Context) {
 				failed = fmt.Errorf("topic %s: %w", topic, err)
 			}
 		})
-		f.take(fetches) //nolint:contextcheck // what is begun outlives the poll: it has f.work
+		back := f.take(fetches) //nolint:contextcheck // what is begun outlives the poll: it has f.work
+		f.client.SetOffsets(back)
 		f.client.AllowRebalance()
 		f.mu.Lock()
 		if failed != nil {
@@ -86,8 +87,9 @@ func (f *Feed) poll(ctx context.Context) {
 	}
 }
 
-// take enters what was read in its partitions.
-func (f *Feed) take(fetches kgo.Fetches) {
+// take enters what was read in its partitions. It returns from where partitions
+// must be read again.
+func (f *Feed) take(fetches kgo.Fetches) (back map[string]map[int32]kgo.EpochOffset) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
@@ -97,7 +99,19 @@ func (f *Feed) take(fetches kgo.Fetches) {
 		}
 		for _, r := range fetched.Records {
 			if !p.prefix.add(r.Offset) {
+				undone := p.prefix.commit()
 				p = f.renew(p, r.Offset)
+				if undone < r.Offset {
+					// What is before the lost end and was not done is still there.
+					if back == nil {
+						back = map[string]map[int32]kgo.EpochOffset{}
+					}
+					if back[p.topic] == nil {
+						back[p.topic] = map[int32]kgo.EpochOffset{}
+					}
+					back[p.topic][p.partition] = kgo.EpochOffset{Epoch: -1, Offset: undone}
+					return
+				}
 				p.prefix.add(r.Offset)
 			}
 			p.raw = append(p.raw, r)
@@ -114,6 +128,7 @@ func (f *Feed) take(fetches kgo.Fetches) {
 		default:
 		}
 	})
+	return back
 }
 
 // renew begins a partition anew whose offsets have gone back: the log has lost
@@ -123,18 +138,42 @@ func (f *Feed) renew(p *partition, offset int64) *partition {
 	f.log.Error().Str("topic", p.topic).Int("partition", int(p.partition)).Int64("offset", offset).
 		Msg("offsets went back; the partition is read like a new one")
 	f.lanes.revoke(p)
-	p.stopSend()
-	f.lanes.drop(p)
 	f.resume(p)
-	return f.begin(p.topicPartition)
+	return f.begin(p.topicPartition, p)
 }
 
-// begin makes a partition and lets its work begin. f.mu is held.
-func (f *Feed) begin(tp topicPartition) *partition {
+// begin makes a partition and lets its work begin, when that of the partition
+// before it has ended; nil for none. f.mu is held.
+func (f *Feed) begin(tp topicPartition, before *partition) *partition {
 	p := newPartition(f.work, tp, f.routes[tp.topic])
 	f.parts[tp] = p
-	f.workers.Go(func() { f.carry(p) })
+	if before != nil {
+		p.takeOff() // until then it cannot be given away either
+	}
+	f.workers.Go(func() {
+		if before != nil {
+			f.follow(p, before)
+		}
+		f.carry(p)
+	})
 	return p
+}
+
+// follow waits until nothing of the partition before p is in flight: an attempt of
+// it that arrived after one of p's would take its channel back. That waits as long
+// as a release does, beside the poll, which goes on reading.
+func (f *Feed) follow(p, before *partition) {
+	limit, cancel := context.WithTimeout(p.send, f.cfg.RevokeTimeout)
+	idle(limit, []*partition{before})
+	cancel()
+	before.stopSend()
+	limit, cancel = context.WithTimeout(context.WithoutCancel(p.send), cutTimeout)
+	idle(limit, []*partition{before})
+	cancel()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lanes.drop(before)
+	p.land()
 }
 
 func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string][]int32) {
@@ -146,7 +185,7 @@ func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string]
 			if f.parts[tp] != nil || f.routes[topic] == nil {
 				continue
 			}
-			f.begin(tp) //nolint:contextcheck // what is begun has f.work, not the callback's context
+			f.begin(tp, nil) //nolint:contextcheck // what is begun has f.work, not the callback's context
 			f.log.Info().Str("topic", topic).Int("partition", int(number)).Msg("partition assigned")
 		}
 	}

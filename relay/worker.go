@@ -54,6 +54,9 @@ func (f *Feed) carry(p *partition) {
 // cluster, where the partition ends, and what was published before.
 func (f *Feed) open(p *partition) error {
 	for n := 1; ; n++ {
+		if p.read.Err() != nil {
+			return p.read.Err()
+		}
 		err := f.look(p)
 		if err == nil {
 			f.tell(p, nil)
