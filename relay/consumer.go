@@ -294,6 +294,7 @@ func (f *Feed) commitLoop(ctx context.Context) {
 		parts := f.kept()
 		f.commit(ctx, parts)
 		f.forgetMarks(ctx, parts)
+		f.useSources(ctx, parts)
 	}
 }
 
@@ -403,3 +404,41 @@ func (f *Feed) forgetMarks(ctx context.Context, parts []*partition) {
 
 // forgetEvery is after how many offsets old marks are removed.
 const forgetEvery = 1000
+
+// useSources notes now and then that the sources of partitions are in use: what
+// nobody has for long is removed (Sweeper).
+func (f *Feed) useSources(ctx context.Context, parts []*partition) {
+	if f.cfg.Progress == nil {
+		return
+	}
+	now := time.Now()
+	var due []*partition
+	var sources []string
+	f.mu.Lock()
+	for _, p := range parts {
+		if p.source != "" && p.route.mayKeep() && now.Sub(p.usedAt) >= useEvery {
+			due, sources = append(due, p), append(sources, p.source)
+		}
+	}
+	f.mu.Unlock()
+	if len(due) == 0 {
+		return
+	}
+	err := f.cfg.Progress.Use(ctx, sources)
+	if err != nil {
+		f.log.Warn().Err(err).Msg("it could not be noted which progress is in use")
+		now = now.Add(useAgain - useEvery)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range due {
+		p.usedAt = now
+	}
+}
+
+// How often it is noted that a source is in use, and how soon again after that
+// has failed. Both are far below SourceRetention.
+const (
+	useEvery = time.Hour
+	useAgain = time.Minute
+)

@@ -355,7 +355,7 @@ func (f *Feed) publish(it *item) {
 	if answer.Verdict == Accepted {
 		f.metrics.delay.WithLabelValues(it.from.topic).Observe(time.Since(it.record.Timestamp).Seconds())
 		if it.from.route.keeps(it.suspended) {
-			kept = f.keeper.keep(it.from.send, Mark{it.from.source, it.message.Channel, it.offset()}) == nil
+			kept = f.keeper.keep(it.from.send, Mark{it.from.source, it.message.Channel, it.offset(), it.record.LeaderEpoch}) == nil
 		}
 	}
 	f.mu.Lock()

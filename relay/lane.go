@@ -113,7 +113,7 @@ const (
 // order.
 func (ls *lanes) push(it *item, now time.Time) {
 	channel := it.message.Channel
-	if mark, marked := it.from.marks[channel]; marked && it.offset() <= mark {
+	if mark, marked := it.from.marks[channel]; marked && mark.covers(it.record) {
 		ls.limits.finish(it, known)
 		return
 	}

@@ -272,3 +272,17 @@ func TestLanesKeepTheirWord(t *testing.T) {
 		}
 	}
 }
+
+// A mark is about the log as it was: what stands at its offsets after the log has
+// lost its end was written in a higher epoch, and has not been published.
+func TestAMarkKnowsItsEpoch(t *testing.T) {
+	t.Parallel()
+	record := func(offset int64, epoch int32) *kgo.Record { return &kgo.Record{Offset: offset, LeaderEpoch: epoch} }
+	m := Mark{Offset: 10, Epoch: 3}
+	require.True(t, m.covers(record(10, 3)))
+	require.True(t, m.covers(record(9, 2)))
+	require.False(t, m.covers(record(11, 3)))
+	require.False(t, m.covers(record(9, 4)), "the log has lost its end")
+	require.True(t, Mark{Offset: 10, Epoch: -1}.covers(record(9, 4)), "nobody knows its epoch")
+	require.True(t, Mark{Offset: 10, Epoch: 3}.covers(record(9, -1)))
+}

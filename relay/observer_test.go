@@ -148,8 +148,8 @@ func (m *memory) mark(channel string) (int64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, marks := range m.marks {
-		if offset, ok := marks[channel]; ok {
-			return offset, true
+		if mark, ok := marks[channel]; ok {
+			return mark.Offset, true
 		}
 	}
 	return 0, false

@@ -21,8 +21,9 @@ type partition struct {
 	route   *Route
 	cluster string // its id; set when it is opened, as topicID and source are
 	topicID kadm.TopicID
-	source  string           // of its marks
-	marks   map[string]int64 // by channel, the newest offset known to be published
+	source  string          // of its marks
+	marks   map[string]Mark // by channel, up to where it is known to be published
+	usedAt  time.Time       // when it was last noted that the source is in use
 	prefix  *prefix
 	lanes   map[string]*lane
 

@@ -139,6 +139,8 @@ type remote struct{ url string }
 // progressCall is one call of it.
 type progressCall struct {
 	Source string       `json:",omitempty"`
+	End    int64        `json:",omitempty"`
+	Use    []string     `json:",omitempty"`
 	Save   []relay.Mark `json:",omitempty"`
 	Below  int64        `json:",omitempty"`
 }
@@ -163,8 +165,12 @@ func (r remote) call(ctx context.Context, c progressCall, answer any) error {
 	return json.NewDecoder(resp.Body).Decode(answer)
 }
 
-func (r remote) Marks(ctx context.Context, source string) (out map[string]int64, err error) {
-	return out, r.call(ctx, progressCall{Source: source}, &out)
+func (r remote) Open(ctx context.Context, source string, end int64) (out map[string]relay.Mark, err error) {
+	return out, r.call(ctx, progressCall{Source: source, End: end}, &out)
+}
+
+func (r remote) Use(ctx context.Context, sources []string) error {
+	return r.call(ctx, progressCall{Use: sources}, &struct{}{})
 }
 
 func (r remote) Save(ctx context.Context, marks []relay.Mark) error {
@@ -186,8 +192,10 @@ func (m *memory) serve(w http.ResponseWriter, r *http.Request) {
 		err = m.Save(r.Context(), c.Save)
 	case c.Below > 0:
 		err = m.Forget(r.Context(), c.Source, c.Below)
+	case c.Use != nil:
+		err = m.Use(r.Context(), c.Use)
 	default:
-		answer, err = m.Marks(r.Context(), c.Source)
+		answer, err = m.Open(r.Context(), c.Source, c.End)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Mark says that a channel has got everything of a source up to an offset.
@@ -15,14 +16,29 @@ type Mark struct {
 	Channel string
 	// Offset is the newest one that was published there.
 	Offset int64
+	// Epoch is the leader epoch in which the record at Offset was written; negative
+	// when that is not known.
+	Epoch int32
+}
+
+// covers tells whether the mark's channel has got a record. A log that has lost
+// its end gives offsets out again, in a higher epoch: a mark says nothing of
+// those.
+func (m Mark) covers(r *kgo.Record) bool {
+	return r.Offset <= m.Offset && (m.Epoch < 0 || r.LeaderEpoch <= m.Epoch)
 }
 
 // Progress remembers across restarts what was published, for records that must
 // not be published again.
 type Progress interface {
-	// Marks returns the newest offset published on each channel of a source.
-	Marks(ctx context.Context, source string) (map[string]int64, error)
-	// Save raises marks, all or none; a mark is never lowered.
+	// Open notes that a source is in use and returns its marks by channel. Those at
+	// its end or beyond are removed before: they are about records that the source
+	// does not have any more, and would be taken for what comes there.
+	Open(ctx context.Context, source string, end int64) (map[string]Mark, error)
+	// Use notes that sources are still in use.
+	Use(ctx context.Context, sources []string) error
+	// Save raises marks, all or none; a mark is never lowered. One of a higher
+	// epoch is the higher one, whatever its offset.
 	Save(ctx context.Context, marks []Mark) error
 	// Forget removes the marks of a source that are below an offset.
 	Forget(ctx context.Context, source string, below int64) error

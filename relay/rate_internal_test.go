@@ -108,7 +108,7 @@ func TestSuspensionsGoFirst(t *testing.T) {
 func TestCatchingUp(t *testing.T) {
 	s := newInstant(true, nil)
 	s.part.catching = true
-	s.part.marks = map[string]int64{"b": 5}
+	s.part.marks = map[string]Mark{"b": {Offset: 5}}
 	s.push(0, "a", false)
 	s.push(1, "a", true)
 	s.push(2, "a", false)

@@ -472,7 +472,7 @@ func TestMarksBeyondTheEndAreOfOtherRecords(t *testing.T) {
 	source := fmt.Sprintf("%s/%s/%s/0", meta.Cluster, odds, meta.Topics[odds].ID)
 	w.produce(record(0, "b", snapshot(0)), record(0, "b", snapshot(1)))
 	require.NoError(t, w.progress.Save(t.Context(), []relay.Mark{
-		{Source: source, Channel: "outbound:odds:a", Offset: 7}, {Source: source, Channel: "outbound:odds:b", Offset: 0},
+		{Source: source, Channel: "outbound:odds:a", Offset: 7, Epoch: 9}, {Source: source, Channel: "outbound:odds:b", Offset: 0, Epoch: -1},
 	}))
 	f := w.feed(func(cfg *relay.FeedConfig) { cfg.Routes[0].Conflate = false })
 	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })

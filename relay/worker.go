@@ -105,22 +105,15 @@ func (f *Feed) look(p *partition) error {
 	// A topic that was deleted and made anew counts from 0 again: its own id keeps
 	// the marks of the two apart.
 	source := fmt.Sprintf("%s/%s/%s/%d", meta.Cluster, p.topic, meta.Topics[p.topic].ID, p.partition)
-	var marks map[string]int64
+	var marks map[string]Mark
 	if p.route.mayKeep() {
-		if marks, err = f.cfg.Progress.Marks(ctx, source); err != nil {
+		if marks, err = f.cfg.Progress.Open(ctx, source, end); err != nil {
 			return fmt.Errorf("read progress: %w", err)
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for channel, offset := range marks {
-		if offset >= end {
-			// Brokers without topic ids, or a log that has lost its end: what comes
-			// under these offsets is new.
-			delete(marks, channel)
-		}
-	}
-	p.source, p.marks, p.end = source, marks, end
+	p.source, p.marks, p.end, p.usedAt = source, marks, end, time.Now()
 	p.cluster, p.topicID = meta.Cluster, meta.Topics[p.topic].ID
 	p.catching = p.route.Conflate && end > 0
 	return nil

@@ -88,7 +88,7 @@ func newWorldAt(t *testing.T, brokers []string, cfg ably.Config) *world {
 	require.NoError(t, err)
 	return &world{
 		t: t, brokers: brokers, cluster: meta.Cluster, ably: service, producer: producer, admin: admin,
-		progress: &memory{marks: map[string]map[string]int64{}}, http: &http.Client{Transport: transport},
+		progress: &memory{marks: map[string]map[string]relay.Mark{}}, http: &http.Client{Transport: transport},
 	}
 }
 
@@ -324,7 +324,8 @@ func (f *feed) has(text string) bool { return strings.Contains(f.log.String(), t
 // memory is a Progress that survives relays, not processes.
 type memory struct {
 	mu    sync.Mutex
-	marks map[string]map[string]int64
+	marks map[string]map[string]relay.Mark
+	used  []string // sources, each time that one was opened or used
 	fail  error
 }
 
@@ -335,10 +336,19 @@ func (m *memory) set(err error) {
 	m.fail = err
 }
 
-func (m *memory) Marks(_ context.Context, source string) (map[string]int64, error) {
+func (m *memory) Open(_ context.Context, source string, end int64) (map[string]relay.Mark, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.used = append(m.used, source)
+	maps.DeleteFunc(m.marks[source], func(_ string, mark relay.Mark) bool { return mark.Offset >= end })
 	return maps.Clone(m.marks[source]), m.fail
+}
+
+func (m *memory) Use(_ context.Context, sources []string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used = append(m.used, sources...)
+	return m.fail
 }
 
 func (m *memory) Save(_ context.Context, marks []relay.Mark) error {
@@ -349,9 +359,12 @@ func (m *memory) Save(_ context.Context, marks []relay.Mark) error {
 	}
 	for _, mark := range marks {
 		if m.marks[mark.Source] == nil {
-			m.marks[mark.Source] = map[string]int64{}
+			m.marks[mark.Source] = map[string]relay.Mark{}
 		}
-		m.marks[mark.Source][mark.Channel] = max(m.marks[mark.Source][mark.Channel], mark.Offset)
+		old, again := m.marks[mark.Source][mark.Channel]
+		if !again || mark.Epoch > old.Epoch || mark.Epoch == old.Epoch && mark.Offset > old.Offset {
+			m.marks[mark.Source][mark.Channel] = mark
+		}
 	}
 	return nil
 }
@@ -359,10 +372,6 @@ func (m *memory) Save(_ context.Context, marks []relay.Mark) error {
 func (m *memory) Forget(_ context.Context, source string, below int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for channel, offset := range m.marks[source] {
-		if offset < below {
-			delete(m.marks[source], channel)
-		}
-	}
+	maps.DeleteFunc(m.marks[source], func(_ string, mark relay.Mark) bool { return mark.Offset < below })
 	return m.fail
 }

@@ -32,9 +32,10 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, decoder relay.Decoder, metri
 		return nil, err
 	}
 	a.onStop("ably feed", publisher.Close)
+	progress := sqlrelay.NewProgress(db)
 	feed, err := relay.NewFeed(relay.FeedConfig{
 		Cluster: kafkaCluster(cfg), Group: cfg.Kafka.Group, Routes: routes,
-		Publisher: publisher, Progress: sqlrelay.NewProgress(db), Decoder: decoder,
+		Publisher: publisher, Progress: progress, Decoder: decoder,
 		ChannelRate: cfg.Ably.ChannelRate, MessageRate: cfg.Ably.MessageRate, RequestRate: cfg.Ably.RequestRate,
 		InFlight: inFlight, MaxMessageBytes: cfg.Ably.MaxMessageBytes, Log: log, Registerer: metrics,
 	})
@@ -42,6 +43,7 @@ func (a *App) feed(cfg config.Config, db *sqldb.DB, decoder relay.Decoder, metri
 		return nil, fmt.Errorf("make relay: %w", err)
 	}
 	a.beside["relay"] = feed.Run
+	a.beside["relay sweeper"] = relay.NewSweeper(progress, log).Run
 	return []api.Check{{Name: "relay", Do: feed.Check}}, nil
 }
 
