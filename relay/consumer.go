@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -54,6 +57,7 @@ func (f *Feed) options() []kgo.Opt {
 // poll reads until ctx ends.
 func (f *Feed) poll(ctx context.Context) {
 	told := ""
+	var takenUp time.Time
 	for {
 		fetches := f.client.PollRecords(ctx, maxPoll)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
@@ -61,8 +65,12 @@ func (f *Feed) poll(ctx context.Context) {
 			return
 		}
 		var failed error
+		unknown := map[string]bool{}
 		fetches.EachError(func(topic string, _ int32, err error) {
 			failed = err
+			if errors.Is(err, kerr.UnknownTopicID) {
+				unknown[topic] = true
+			}
 			if topic != "" {
 				failed = fmt.Errorf("topic %s: %w", topic, err)
 			}
@@ -70,6 +78,10 @@ func (f *Feed) poll(ctx context.Context) {
 		back := f.take(fetches) //nolint:contextcheck // what is begun outlives the poll: it has f.work
 		f.client.SetOffsets(back)
 		f.client.AllowRebalance()
+		if len(unknown) > 0 && time.Since(takenUp) > takeUpEvery {
+			f.takeUp(ctx, unknown)
+			takenUp = time.Now()
+		}
 		f.mu.Lock()
 		if failed != nil {
 			f.reading, f.readingAt = failed, time.Now()
@@ -87,9 +99,59 @@ func (f *Feed) poll(ctx context.Context) {
 	}
 }
 
+// takeUpEvery is how often topics are taken up at the most.
+const takeUpEvery = 5 * time.Second
+
+// takeUp begins with topics again whose ids the brokers do not know any more: they
+// were made anew, and the client holds on to the ids that it has (kgo, "the topic
+// fails with UNKNOWN_TOPIC_ID until it is purged and re-added"). What was committed
+// for the old topic means other records now, so the group begins at the start.
+func (f *Feed) takeUp(ctx context.Context, unknown map[string]bool) {
+	topics := slices.Sorted(maps.Keys(unknown))
+	asking, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	meta, err := f.admin.Metadata(asking, topics...)
+	if err != nil {
+		return // the error of reading is told, and this is tried again
+	}
+	topics = slices.DeleteFunc(topics, func(topic string) bool {
+		return meta.Topics[topic].Err != nil || meta.Topics[topic].ID == kadm.TopicID{} // deleted, and not made anew
+	})
+	var gone []*partition
+	f.mu.Lock()
+	for _, p := range f.parts {
+		old, fresh := p.topicID, meta.Topics[p.topic].ID
+		if slices.Contains(topics, p.topic) && old != (kadm.TopicID{}) && old != fresh {
+			p.gone = true
+			gone = append(gone, p)
+		}
+	}
+	f.mu.Unlock()
+	if len(topics) == 0 {
+		return
+	}
+	if err := f.commitStart(asking, gone, meta.Topics); err != nil {
+		f.log.Warn().Err(err).Msg("a topic was made anew, and its offsets could not be set to its beginning yet")
+		return
+	}
+	for _, topic := range topics {
+		f.log.Warn().Str("topic", topic).Msg("the topic was made anew; it is read from its beginning")
+	}
+	f.client.PurgeTopicsFromConsuming(topics...)
+	f.client.AddConsumeTopics(topics...)
+}
+
+func setOffset(in map[string]map[int32]kgo.EpochOffset, tp topicPartition, offset int64) {
+	if in[tp.topic] == nil {
+		in[tp.topic] = map[int32]kgo.EpochOffset{}
+	}
+	in[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+}
+
 // take enters what was read in its partitions. It returns from where partitions
 // must be read again.
-func (f *Feed) take(fetches kgo.Fetches) (back map[string]map[int32]kgo.EpochOffset) {
+func (f *Feed) take(fetches kgo.Fetches) map[string]map[int32]kgo.EpochOffset {
+	back := map[string]map[int32]kgo.EpochOffset{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fetches.EachPartition(func(fetched kgo.FetchTopicPartition) {
@@ -103,13 +165,7 @@ func (f *Feed) take(fetches kgo.Fetches) (back map[string]map[int32]kgo.EpochOff
 				p = f.renew(p, r.Offset)
 				if undone < r.Offset {
 					// What is before the lost end and was not done is still there.
-					if back == nil {
-						back = map[string]map[int32]kgo.EpochOffset{}
-					}
-					if back[p.topic] == nil {
-						back[p.topic] = map[int32]kgo.EpochOffset{}
-					}
-					back[p.topic][p.partition] = kgo.EpochOffset{Epoch: -1, Offset: undone}
+					setOffset(back, p.topicPartition, undone)
 					return
 				}
 				p.prefix.add(r.Offset)
@@ -329,13 +385,9 @@ func (f *Feed) commit(ctx context.Context, parts []*partition) {
 	f.mu.Lock()
 	for _, p := range parts {
 		at := p.prefix.commit()
-		if at < 0 || at <= p.committed || f.parts[p.topicPartition] != p {
-			continue
+		if at >= 0 && at > p.committed && f.parts[p.topicPartition] == p && !p.gone {
+			setOffset(offsets, p.topicPartition, at)
 		}
-		if offsets[p.topic] == nil {
-			offsets[p.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[p.topic][p.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
 	}
 	f.mu.Unlock()
 	if len(offsets) == 0 {
@@ -371,6 +423,40 @@ func (f *Feed) commit(ctx context.Context, parts []*partition) {
 			p.committed = max(p.committed, o.Offset)
 		}
 	}
+}
+
+// commitStart commits the beginning of topics that were made anew. The client itself
+// commits nothing more for these, and what it has committed by name before it knew
+// was about the topics that are gone.
+func (f *Feed) commitStart(ctx context.Context, gone []*partition, topics kadm.TopicDetails) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	f.committing.Lock()
+	defer f.committing.Unlock()
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = f.cfg.Group
+	req.MemberID, req.Generation = f.client.GroupMetadata()
+	for _, p := range gone {
+		topic := kmsg.NewOffsetCommitRequestTopic()
+		topic.Topic, topic.TopicID = p.topic, topics[p.topic].ID // by the one or the other, as the broker has it
+		part := kmsg.NewOffsetCommitRequestTopicPartition()
+		part.Partition = p.partition
+		topic.Partitions = append(topic.Partitions, part)
+		req.Topics = append(req.Topics, topic)
+	}
+	resp, err := req.RequestWith(ctx, f.client)
+	if err != nil {
+		return fmt.Errorf("commit the beginning: %w", err)
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("commit the beginning: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // forgetMarks removes marks that nobody needs: a restart begins behind them.

@@ -39,6 +39,7 @@ type partition struct {
 	paused          bool
 	flying          int // publishes and dead letters under way
 	revoked         bool
+	gone            bool          // its topic was made anew: its offsets mean nothing any more
 	idle            chan struct{} // closed when revoked and nothing flies
 	highWatermark   int64
 	committed       int64

@@ -14,7 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/bugle-push/bugle/internal/kafkatest"
 	"github.com/bugle-push/bugle/relay"
@@ -499,6 +501,61 @@ func TestATopicIsMadeAnew(t *testing.T) {
 		return len(got) == 3 && got[2].Data == snapshot(2)
 	})
 	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+}
+
+// A topic that is made anew while it is relayed is read from its beginning, without
+// a restart, whatever is committed meanwhile for the one before.
+func TestATopicIsMadeAnewWhileItIsRelayed(t *testing.T) {
+	worlds := map[string]func(*testing.T) *world{
+		"offsets by topic id": func(t *testing.T) *world { return newWorld(t, 1, ably.Config{}) },
+		"offsets by name": func(t *testing.T) *world { // before Kafka 4.1
+			return newWorldAt(t, newFake(t, 1, kfake.MaxVersions(kversion.V3_9_0())).ListenAddrs(), ably.Config{})
+		},
+	}
+	for name, world := range worlds {
+		t.Run(name, func(t *testing.T) {
+			w := world(t)
+			f, g := w.waiting()
+			w.makeAnew(snapshot(3), snapshot(4), snapshot(5), snapshot(6), snapshot(7))
+			g.set(nil) // the offset 3 will be committed, of a topic that is gone
+			w.eventually(f, "published", func() bool { return len(w.history("outbound:odds:a")) == 8 })
+			require.Equal(t, []int64{0, 1, 2, 0, 1, 2, 3, 4}, offsets(w.history("outbound:odds:a")))
+			w.eventually(f, "committed", func() bool { return w.committed(0) == 5 })
+			w.eventually(f, "ready", func() bool { return f.Check(t.Context()) == nil })
+		})
+	}
+}
+
+// Brokers without topic ids do not tell: the offsets go back, and the records' times
+// tell their messages apart.
+func TestATopicIsMadeAnewWithoutTopicIDs(t *testing.T) {
+	w := newWorldAt(t, newFake(t, 1, kfake.MaxVersions(kversion.V2_7_0())).ListenAddrs(), ably.Config{})
+	f, g := w.waiting()
+	g.set(nil)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 3 })
+	w.makeAnew(snapshot(3), snapshot(4))
+	w.eventually(f, "published", func() bool { return len(w.history("outbound:odds:a")) == 5 })
+	got := w.history("outbound:odds:a")
+	require.Equal(t, []int64{0, 1, 2, 0, 1}, offsets(got))
+	require.Regexp(t, `^cluster1/t[0-9]{13}\.0/odds/0/1$`, got[4].ID)
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+}
+
+// waiting is a relay of every record that has published one, and has two more that
+// wait for the gate.
+func (w *world) waiting() (*feed, *gate) {
+	w.t.Helper()
+	g := newGate(w.t, w.ably.Handler())
+	f := w.feed(func(cfg *relay.FeedConfig) {
+		w.through(g)(cfg)
+		cfg.Routes[0].Conflate = false
+	})
+	w.produce(record(0, "a", snapshot(0)))
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+	g.set(refusing(http.StatusTooManyRequests, 42913))
+	w.produce(record(0, "a", snapshot(1)), record(0, "a", snapshot(2)))
+	w.eventually(f, "they wait", func() bool { return f.metric("bugle_relay_records_waiting") == 2 })
+	return f, g
 }
 
 // makeAnew deletes the topic and makes it again, with these records of the key a.

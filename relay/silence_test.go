@@ -15,9 +15,9 @@ import (
 	"github.com/bugle-push/bugle/sandbox/ably"
 )
 
-func newFake(t *testing.T, partitions int32) *kfake.Cluster {
+func newFake(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))
+	k, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.ClusterID("cluster1"), kfake.SeedTopics(partitions, odds), kfake.SeedTopics(1, dead))...)
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
 	return k
