@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ const (
 	ImportActor = "import"
 	// MaxImportRows bounds the result of the query of an import.
 	MaxImportRows = 500_000
-	// DefaultMaxLifted is how many suppressions one import lifts at most.
+	// DefaultMaxLifted is how many suppressions one import lifts or lessens at most.
 	DefaultMaxLifted = 100
 
 	// importLease is for how long an import is one replica's without a sign of life.
@@ -43,8 +44,9 @@ var ErrImportLost = errors.New("the import is another replica's")
 type ImportQuery struct {
 	// Query is a pull query with the columns user_id and reason, and where wanted class, from and until.
 	Query string
-	// MaxLifted is how many suppressions one import lifts at most: when more have disappeared from
-	// the result, it lifts none. 0 lifts nobody ever.
+	// MaxLifted is how many suppressions one import takes back at most: lifts, because they have
+	// disappeared from the result, or lessens, because it says an earlier end, a later begin or a
+	// smaller class. When there are more, it takes none back. 0 takes none back ever.
 	MaxLifted int
 
 	schedule Schedule
@@ -175,6 +177,24 @@ func (s Suppression) and(o Suppression) Suppression {
 		s.Until = o.Until
 	}
 	return s
+}
+
+// holds tells whether the suppression stops, from now on, all that another for the same user and
+// reason stops. One that has ended stops nothing.
+func (s Suppression) holds(o Suppression, now time.Time) bool {
+	begins := later(o.From, now) // what is over does not count
+	switch {
+	case !o.Until.IsZero() && !o.Until.After(begins):
+		return true
+	case s.From.After(begins), !s.Until.IsZero() && (o.Until.IsZero() || s.Until.Before(o.Until)):
+		return false
+	}
+	for _, c := range []Class{Transactional, Service, Marketing} {
+		if o.Class.stops(c) && !s.Class.stops(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // ImportTurn is the right of one replica to import.
@@ -358,43 +378,43 @@ func (i *Importer) keep(s ImportState) {
 // imported is what an import has done.
 type imported struct{ rows, set, lifted int }
 
-// once reads the whole result, sets what it says, and lifts what has disappeared
-// from it: that only when the result was complete, no row of it was wrong, and
-// no more have disappeared than may.
+// once reads the whole result, sets what it says, and takes back what has
+// disappeared from it or is less than it was: that only when the result was
+// complete, no row of it was wrong, and no more is taken back than may be.
+// Otherwise whoever is on the list stays there, as strictly as before.
 func (i *Importer) once(ctx context.Context, turn ImportTurn) (done imported, err error) {
 	list, wrong, readErr := i.read(ctx, &done)
-	set := make([]Suppression, 0, len(list))
-	for _, s := range list {
-		set = append(set, s)
+	less, err := i.less(ctx, list, turn.BegunAt)
+	if err != nil {
+		return done, errors.Join(readErr, err)
+	}
+	back := less.gone + len(less.held)
+	refused := error(nil)
+	switch {
+	case readErr != nil:
+		refused = fmt.Errorf("the result is not complete, so nobody is taken off the list: %w", readErr)
+	case wrong != nil:
+		refused = fmt.Errorf("a row is wrong, so nobody is taken off the list: %w", wrong)
+	case i.query.MaxLifted > 0 && back > 0 && (done.rows == 0 || back > i.query.MaxLifted):
+		refused = fmt.Errorf("%d have disappeared from %d rows and %d are less than they were, more than max_lifted allows or all of them, so nobody is taken off the list",
+			less.gone, done.rows, len(less.held))
+	}
+	lifts := refused == nil && i.query.MaxLifted > 0
+	if !lifts {
+		maps.Copy(list, less.held)
 	}
 	// Whoever the result names is suppressed, complete or not.
-	for part := range slices.Chunk(set, importChunk) {
+	for part := range slices.Chunk(slices.Collect(maps.Values(list)), importChunk) {
 		n, err := i.ledger.SetImported(ctx, turn, importLease, part)
 		done.set += n
 		if err != nil {
-			return done, errors.Join(readErr, err)
+			return done, errors.Join(refused, err)
 		}
 	}
-	switch {
-	case readErr != nil:
-		return done, fmt.Errorf("the result is not complete, so nobody is taken off the list: %w", readErr)
-	case wrong != nil:
-		return done, fmt.Errorf("a row is wrong, so nobody is taken off the list: %w", wrong)
+	if lifts && len(less.keys) > 0 {
+		done.lifted, err = i.ledger.LiftImported(ctx, turn, importLease, less.keys)
 	}
-	if i.query.MaxLifted == 0 {
-		return done, nil
-	}
-	gone, err := i.gone(ctx, list)
-	switch {
-	case err != nil:
-		return done, err
-	case len(gone) == 0:
-		return done, nil
-	case done.rows == 0 || len(gone) > i.query.MaxLifted:
-		return done, fmt.Errorf("%d or more have disappeared from %d rows, more than max_lifted allows or all of them, so nobody is taken off the list", len(gone), done.rows)
-	}
-	done.lifted, err = i.ledger.LiftImported(ctx, turn, importLease, gone)
-	return done, err
+	return done, errors.Join(refused, err)
 }
 
 // read returns what the result says, and what is wrong with a row; of several
@@ -428,23 +448,41 @@ func (i *Importer) read(ctx context.Context, done *imported) (list map[Suppressi
 	return list, wrong, nil
 }
 
-// gone returns what is imported and not in the result, as far as it may be lifted and one more.
-func (i *Importer) gone(ctx context.Context, list map[SuppressionKey]Suppression) (gone []SuppressionKey, err error) {
+// lessened is what a result would take back of what is imported.
+type lessened struct {
+	// gone counts what the result does not have any more, and keys are the first of it: as many as
+	// may be lifted.
+	gone int
+	keys []SuppressionKey
+	// held is what the result has with other times or another class, so that it would stop less than
+	// before; each together with what stands.
+	held map[SuppressionKey]Suppression
+}
+
+// less compares what is imported with the result.
+func (i *Importer) less(ctx context.Context, list map[SuppressionKey]Suppression, now time.Time) (out lessened, err error) {
+	out.held = map[SuppressionKey]Suppression{}
 	var after *SuppressionKey
 	for {
 		page, err := i.ledger.Imported(ctx, after, importChunk)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		for _, s := range page {
-			key := SuppressionKey{User: s.User, Reason: s.Reason}
+		for _, stands := range page {
+			key := SuppressionKey{User: stands.User, Reason: stands.Reason}
 			after = &key
-			if _, ok := list[key]; !ok {
-				gone = append(gone, key)
+			said, ok := list[key]
+			switch {
+			case !ok:
+				if out.gone++; out.gone <= i.query.MaxLifted {
+					out.keys = append(out.keys, key)
+				}
+			case !said.holds(stands, now):
+				out.held[key] = said.and(stands)
 			}
 		}
-		if len(page) < importChunk || len(gone) > i.query.MaxLifted {
-			return gone, nil
+		if len(page) < importChunk {
+			return out, nil
 		}
 	}
 }

@@ -224,6 +224,113 @@ func TestRowsForTheSameUserAndReasonAllHold(t *testing.T) {
 	})
 }
 
+// What a result says of somebody who is on the list may be less than before: an earlier end, a later
+// begin, a smaller class. That is taken back like a row that has gone: by a result that was whole, and not
+// of more than may be.
+func TestAnImportThatIsNotWholeLessensNobody(t *testing.T) {
+	t.Parallel()
+	at := func(days int) string { return time.Now().AddDate(0, 0, days).UTC().Format(time.RFC3339) }
+	row := func(user, class string, from, until any) notifier.Row {
+		return notifier.Row{"user_id": user, "reason": "self_exclusion", "class": class, "from": from, "until": until}
+	}
+	all := func(of func(user string) notifier.Row) (out []notifier.Row) {
+		for n := range 6 {
+			out = append(out, of(fmt.Sprintf("u%d", n)))
+		}
+		return out
+	}
+	lessened := map[string]func(user string) notifier.Row{
+		"ended":        func(u string) notifier.Row { return row(u, "all", at(-20), at(-1)) },
+		"ends earlier": func(u string) notifier.Row { return row(u, "all", at(-20), at(3)) },
+		"begins later": func(u string) notifier.Row { return row(u, "all", at(2), at(30)) },
+		"less of it":   func(u string) notifier.Row { return row(u, "service", at(-20), at(30)) },
+	}
+	for name, less := range lessened {
+		for how, c := range map[string]struct {
+			maxLifted int
+			err       error
+			more      []notifier.Row
+			lessens   bool
+		}{
+			"whole":       {maxLifted: 6, lessens: true},
+			"too many":    {maxLifted: 5},
+			"never any":   {maxLifted: 0},
+			"cut":         {maxLifted: 6, err: errors.New("connection reset")},
+			"a wrong row": {maxLifted: 6, more: []notifier.Row{{"user_id": nil, "reason": "cool_off"}}},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				importing(t, c.maxLifted, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
+					strict := func(u string) notifier.Row { return row(u, "all", at(-10), at(20)) }
+					stops := func(in time.Duration) (n int) {
+						list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 100})
+						require.NoError(t, err)
+						for _, s := range list {
+							if s.Stops(notifier.Transactional, time.Now().Add(in)) {
+								n++
+							}
+						}
+						return n
+					}
+					e.say(all(strict), nil)
+					next()
+					require.Equal(t, 6, stops(0))
+					require.Equal(t, 6, stops(15*24*time.Hour))
+					e.say(append(all(less), c.more...), c.err)
+					next()
+					if c.lessens {
+						require.NotEqual(t, 12, stops(0)+stops(15*24*time.Hour))
+						require.NoError(t, i.Check(t.Context()))
+						return
+					}
+					require.Equal(t, 6, stops(0), "as strict as before")
+					require.Equal(t, 6, stops(15*24*time.Hour))
+					time.Sleep(20 * time.Minute)
+					require.Equal(t, 6, stops(0))
+					if c.maxLifted == 0 { // it is no failure
+						require.NoError(t, i.Check(t.Context()))
+						return
+					}
+					require.ErrorContains(t, i.Check(t.Context()), "nobody is taken off the list")
+				})
+			})
+		}
+	}
+}
+
+// What lasts longer, begins earlier or stops more is set whatever is wrong with the result, and so is a new
+// time for what is over: that takes nothing back.
+func TestWhatIsNotLessIsSetByEveryImport(t *testing.T) {
+	t.Parallel()
+	importing(t, 1, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
+		began := time.Now()
+		at := func(days int) string { return began.AddDate(0, 0, days).UTC().Truncate(time.Second).Format(time.RFC3339) }
+		row := func(user, class string, from, until any) notifier.Row {
+			return notifier.Row{"user_id": user, "reason": "cool_off", "class": class, "from": from, "until": until}
+		}
+		e.say([]notifier.Row{
+			row("longer", "service", at(-3), at(3)), row("earlier", "service", at(2), nil), row("more", "service", nil, nil), row("again", "all", at(-9), at(-1)),
+		}, nil)
+		next()
+		want := []notifier.Row{
+			row("longer", "service", at(-3), at(9)), row("earlier", "service", at(-1), nil), row("more", "all", nil, nil), row("again", "service", at(5), at(9)),
+		}
+		e.say(want, errors.New("connection reset"))
+		next()
+		list, err := l.Suppressions(t.Context(), notifier.SuppressionQuery{Limit: 10})
+		require.NoError(t, err)
+		got := map[string]string{}
+		for _, s := range list {
+			got[string(s.User)] = fmt.Sprintf("%s %s %s", s.Class, s.From.Format(time.RFC3339), s.Until.Format(time.RFC3339))
+		}
+		zero := time.Time{}.Format(time.RFC3339)
+		require.Equal(t, map[string]string{
+			"longer": "service " + at(-3) + " " + at(9), "earlier": "service " + at(-1) + " " + zero, "more": "all " + zero + " " + zero,
+			"again": "service " + at(5) + " " + at(9),
+		}, got)
+	})
+}
+
 func TestAnImportIsCompiled(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ schedule, query, want string }{

@@ -249,7 +249,7 @@ type Suppressions struct {
 type SuppressionImport struct {
 	Schedule  string `yaml:"schedule,omitempty" example:"\"@every 5m\"" doc:"when the query is read: \"@every 5m\", or a cron spec as in a rule"`
 	Query     string `yaml:"query,omitempty" example:"SELECT user_id, reason FROM exclusions;" doc:"pull query for all of the list, with the columns user_id and reason, and where wanted class, from and until; without it nothing is imported. See operations.md"`
-	MaxLifted int    `yaml:"max_lifted" doc:"most suppressions that one import takes off the list because they are not in the result any more; when there are more, it takes none and fails. 0 takes none ever"`
+	MaxLifted int    `yaml:"max_lifted" doc:"most suppressions that one import takes off the list because they are not in the result any more, or lets stop less because it has an earlier end, a later begin or a smaller class; when there are more, it does so with none and fails. 0 does it with none ever"`
 }
 
 // Enabled tells whether there is an import.
