@@ -202,7 +202,11 @@ func (d *Dispatcher) tidyOnce(ctx context.Context, limit int, reclaim bool) (rec
 	if reclaim {
 		reclaimed, err = d.queue.Reclaim(ctx, limit)
 	}
-	expired, expErr := d.queue.Expire(ctx, limit)
+	ended, expErr := d.queue.Expire(ctx, limit)
+	for reason, n := range ended {
+		d.metrics.deliveries.WithLabelValues("", string(Expired), string(reason)).Add(float64(n))
+		expired += n
+	}
 	return reclaimed, expired, errors.Join(err, expErr)
 }
 
@@ -226,9 +230,6 @@ func (d *Dispatcher) tidy(ctx context.Context) {
 			d.metrics.reclaimed.Add(float64(reclaimed))
 			d.log.Warn().Int("count", reclaimed).Msg("lapsed leases reclaimed; their outcome is unknown")
 			d.Wake()
-		}
-		if expired > 0 {
-			d.metrics.deliveries.WithLabelValues("", string(Expired), string(ReasonTTL)).Add(float64(expired))
 		}
 		if reclaimed == limit || expired == limit {
 			continue

@@ -53,6 +53,40 @@ func TestWhatMayHaveBeenToldIsNotSaidToBeNotTold(t *testing.T) {
 	})
 }
 
+// What an operator's stop, or the wait for the first import, held until it expired names that, and not a
+// turn that never came. A stop that came later has nothing to do with it.
+func TestWhatWasHeldUpUntilItExpiredSaysByWhat(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("phone", "ann")
+		w.stop("", true)
+		w.runWhile(5*time.Minute, func() {
+			time.Sleep(3 * time.Second)
+			w.race("e1", 4*time.Minute)
+			time.Sleep(4 * time.Minute)
+		})
+		require.Equal(t, map[string]int{"expired/stopped": 1}, w.states())
+		story := func() string { return w.explain(1).Deliveries[0].Explanation }
+		require.Regexp(t, `^Not told: it expired at .*, while sending was stopped: `+operator.Name+` stopped all sending at .* \("test"\)\.$`, story())
+		w.stop("", false)
+		require.Regexp(t, `while sending was stopped: it has been started again since\.$`, story())
+		time.Sleep(time.Minute)
+		w.stop("", true)
+		require.Regexp(t, `while sending was stopped: it has been started again since\.$`, story())
+		w.stop("", false)
+
+		w.configure = func(c *notifier.Config) { c.AwaitImport = true }
+		w.runWhile(5*time.Minute, func() {
+			time.Sleep(3 * time.Second)
+			w.race("e2", 4*time.Minute)
+			time.Sleep(4 * time.Minute)
+		})
+		require.Equal(t, map[string]int{"expired/stopped": 1, "expired/not_imported": 1}, w.states())
+		require.Regexp(t, `^Not told: it expired at .*, before it was known who must not be sent to: no import of suppressions had succeeded by then\.$`,
+			w.explain(2).Deliveries[0].Explanation)
+	})
+}
+
 // The notification of a user who was erased says so, and nothing about a device.
 func TestWhatIsLeftOfAnErasedUserSaysSo(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,8 @@ func (x *Explainer) detail(s scene, e *ExplainedDelivery, v View, known bool, re
 	switch gateOf(reason) {
 	case gateStop:
 		for _, stop := range s.stops {
-			if stop.Rule == "" || stop.Rule == e.Rule {
+			later := !e.FinishedAt.IsZero() && stop.At.After(e.FinishedAt) // it is another one
+			if (stop.Rule == "" || stop.Rule == e.Rule) && !later {
 				what := "all sending"
 				if stop.Rule != "" {
 					what = "the rule " + stop.Rule
@@ -38,6 +39,9 @@ func (x *Explainer) detail(s scene, e *ExplainedDelivery, v View, known bool, re
 	case gateNewest:
 		return "" // the sentence names it
 	case gateSuppressions:
+		if reason == ReasonNotImported && !e.FinishedAt.IsZero() {
+			return "no import of suppressions had succeeded by then"
+		}
 		return suppressionDetail(v, reason, stopped)
 	case gateMuted:
 		if known && !slices.Contains(v.Preferences.Muted, n.Category) {
@@ -225,6 +229,10 @@ func expiry(e *ExplainedDelivery, reason Reason, tail string, last *AttemptRecor
 		return fmt.Sprintf("it expired at %s, before the quiet hours end%s.", at, tail)
 	case reason == ReasonFrequencyCap:
 		return fmt.Sprintf("it expired at %s, before there is room again%s.", at, tail)
+	case reason == ReasonStopped:
+		return fmt.Sprintf("it expired at %s, while sending was stopped%s.", at, tail)
+	case reason == ReasonNotImported:
+		return fmt.Sprintf("it expired at %s, before it was known who must not be sent to%s.", at, tail)
 	case last != nil && reason == ReasonBackoff:
 		return fmt.Sprintf("%s did not take it (%s)%s, and the next attempt would have come after it expired at %s.", e.Provider, answer(last), tries(e.Attempts), at)
 	case last != nil:

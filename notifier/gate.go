@@ -19,7 +19,8 @@ const (
 	ReasonBackoff Reason = "backoff"
 	// ReasonRuleRemoved: its rule is not in the rules any more.
 	ReasonRuleRemoved Reason = "rule_removed"
-	// ReasonStopped: an operator has stopped the rule, or all sending; what is queued waits.
+	// ReasonStopped: an operator has stopped the rule, or all sending; what is queued waits. With
+	// Expired, until it was worth nothing any more.
 	ReasonStopped Reason = "stopped"
 	// ReasonDeviceInactive: the device was deactivated or its target retired.
 	ReasonDeviceInactive Reason = "device_inactive"
@@ -52,7 +53,7 @@ const (
 	// ReasonSuppressed: a suppression stops it whose reason this binary does not know.
 	ReasonSuppressed Reason = "suppressed"
 	// ReasonNotImported: nobody knows yet who must not be sent to, because no import of suppressions
-	// has ever succeeded; what is queued waits.
+	// has ever succeeded; what is queued waits. With Expired, until it was worth nothing any more.
 	ReasonNotImported Reason = "not_imported"
 	// ReasonShadow: the rule does everything but the send.
 	ReasonShadow Reason = "shadow"
@@ -121,7 +122,7 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 	case rule == nil:
 		return Decision{State: Cancelled, Reason: ReasonRuleRemoved}
 	case !now.Before(v.ExpiresAt):
-		return ended(v, ReasonTTL)
+		return ended(v, g.late(v))
 	case v.Stopped:
 		return Decision{Until: now.Add(stopRetry), Reason: ReasonStopped}
 	case v.Device.ID == "" || v.Device.State != devices.Active:
@@ -173,6 +174,18 @@ func (g Gates) Decide(v View, rule *Rule, now time.Time) Decision {
 		return Decision{Until: f.Until, Reason: ReasonFrequencyCap}
 	}
 	return d
+}
+
+// late is why a delivery was not sent before it expired: what still holds everything
+// up, where that is known. Ledger.Expire says the same of what no lane came to.
+func (g Gates) late(v View) Reason {
+	switch {
+	case v.Stopped:
+		return ReasonStopped
+	case g.AwaitImport && !v.Imported:
+		return ReasonNotImported
+	}
+	return ReasonTTL
 }
 
 // quiet tells whether the user wants to hear nothing now, and until when.

@@ -78,9 +78,9 @@ func (l awayLedger) Reclaim(ctx context.Context, limit int) (int, error) {
 	return l.Ledger.Reclaim(ctx, limit)
 }
 
-func (l awayLedger) Expire(ctx context.Context, limit int) (int, error) {
+func (l awayLedger) Expire(ctx context.Context, limit int) (map[notifier.Reason]int, error) {
 	if err := l.err(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	return l.Ledger.Expire(ctx, limit)
 }

@@ -157,8 +157,9 @@ type Queue interface {
 	// Unreleased tells what waits to be released, by rule.
 	Unreleased(ctx context.Context) (map[string]Unreleased, error)
 	// Expire ends queued deliveries that are worth nothing any more, whether or not a lane would
-	// still come to them.
-	Expire(ctx context.Context, limit int) (int, error)
+	// still come to them: at most limit of them, counted by the reason. That is ReasonStopped or
+	// ReasonNotImported where it still holds them up, else ReasonTTL.
+	Expire(ctx context.Context, limit int) (map[Reason]int, error)
 }
 
 // Retirer takes a dead target out of use.

@@ -68,8 +68,8 @@ func TestAStopHoldsForAllReplicasWithinASecond(t *testing.T) {
 		require.NoError(t, <-one)
 		require.NoError(t, <-two)
 		left := w.states()
-		require.Equal(t, 1502, left["sent"]+left["expired/ttl"], "what waits too long expires: %v", left)
-		require.NotZero(t, left["expired/ttl"])
+		require.Equal(t, 1502, left["sent"]+left["expired/stopped"], "what waits too long expires: %v", left)
+		require.NotZero(t, left["expired/stopped"])
 	})
 }
 

@@ -532,9 +532,53 @@ func TestExpireEndsWhatIsQueued(t *testing.T) {
 		}))
 		n, err := b.ledger.Expire(t.Context(), 10)
 		require.NoError(t, err)
-		require.Equal(t, 2, n)
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonTTL: 2}, n)
 		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM deliveries WHERE state = 'expired' AND reason = 'ttl'`))
 		require.Equal(t, 1, b.count(`SELECT COUNT(*) FROM deliveries WHERE state = 'unconfirmed'`))
+	})
+}
+
+// What held it up to the end is why it was not sent.
+func TestExpireSaysWhatHeldItUp(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 1)
+		bets := 0
+		another := func() notifier.Draft {
+			bets++
+			return b.bet(fmt.Sprint("b", bets), "ann", "WON", 1)
+		}
+		end := func() map[notifier.Reason]int {
+			b.release("settled", another())
+			b.fanOut()
+			b.set(`UPDATE deliveries SET expires_at = 1 WHERE state = 'queued'`)
+			n, err := b.ledger.Expire(t.Context(), 10)
+			require.NoError(t, err)
+			return n
+		}
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonTTL: 1}, end())
+		by := notifier.Actor{Name: "alice"}
+		require.NoError(t, b.ledger.SetStopped(t.Context(), by, "soon", true, ""))
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonTTL: 1}, end(), "another rule's stop")
+		require.NoError(t, b.ledger.SetStopped(t.Context(), by, "settled", true, ""))
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonStopped: 1}, end())
+		require.NoError(t, b.ledger.SetStopped(t.Context(), by, "settled", false, ""))
+		require.NoError(t, b.ledger.SetStopped(t.Context(), by, "", true, ""))
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonStopped: 1}, end())
+		require.NoError(t, b.ledger.SetStopped(t.Context(), by, "", false, ""))
+
+		waits := func() map[notifier.Reason]int {
+			b.release("settled", another())
+			b.fanOut()
+			c := b.claim("settled", "r1", 1, time.Minute)
+			b.record("r1", notifier.Result{Claim: c[0], State: notifier.Queued, Reason: string(notifier.ReasonNotImported), DueAt: time.Now()})
+			return end()
+		}
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonNotImported: 1, notifier.ReasonTTL: 1}, waits())
+		turn, ok, err := b.ledger.BeginImport(t.Context(), "r1", time.Minute, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, b.ledger.EndImport(t.Context(), turn, true, 0))
+		require.Equal(t, map[notifier.Reason]int{notifier.ReasonTTL: 2}, waits(), "it would have gone since")
 	})
 }
 

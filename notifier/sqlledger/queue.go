@@ -388,24 +388,32 @@ func (l *Ledger) Disown(ctx context.Context, owner string, lane notifier.LaneID,
 }
 
 func (l *Ledger) expireQuery() string {
-	return `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END, reason = $3, finished_at = $1
-		WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at > 0 AND expires_at <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)`
+	return `UPDATE deliveries SET state = CASE WHEN unknowns > 0 THEN 'unconfirmed' ELSE 'expired' END, finished_at = $1,
+		reason = CASE WHEN EXISTS (SELECT 1 FROM stops s WHERE s.rule_id IN ('', deliveries.rule_id)) THEN $3
+			WHEN reason = $4 AND NOT EXISTS (SELECT 1 FROM suppression_imports i WHERE i.succeeded_at > 0) THEN $4 ELSE $5 END
+		WHERE id IN (SELECT id FROM deliveries WHERE state = 'queued' AND expires_at > 0 AND expires_at <= $1 LIMIT $2` + l.db.Dialect().SkipLocked + `)
+		RETURNING reason`
 }
 
 // Expire implements notifier.Queue.
-func (l *Ledger) Expire(ctx context.Context, limit int) (n int, err error) {
+func (l *Ledger) Expire(ctx context.Context, limit int) (ended map[notifier.Reason]int, err error) {
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		ended = map[notifier.Reason]int{}
 		now, err := l.now(ctx, tx)
 		if err != nil {
 			return err
 		}
-		n, err = sqldb.Exec(ctx, tx, l.expireQuery(), now, limit, notifier.ReasonTTL)
+		rows, err := tx.QueryContext(ctx, l.expireQuery(), now, limit, notifier.ReasonStopped, notifier.ReasonNotImported, notifier.ReasonTTL)
+		found, err := sqldb.Collect(rows, err, func(r *sql.Rows) (s notifier.Reason, err error) { return s, r.Scan(&s) })
+		for _, reason := range found {
+			ended[reason]++
+		}
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("expire deliveries: %w", err)
+		return nil, fmt.Errorf("expire deliveries: %w", err)
 	}
-	return n, nil
+	return ended, nil
 }
 
 // CancelQueued ends what is queued for a device, within the transaction that
