@@ -244,6 +244,9 @@ func (x *Explainer) Explain(ctx context.Context, req ExplainRequest) (Explanatio
 	}
 	out.Texts = x.texts(rules, n, texts)
 	out.Summary = x.summary(out)
+	if len(found) == 0 && req.After == "" {
+		out.Summary += x.nothingFor(n, req, time.Now())
+	}
 	return out, nil
 }
 

@@ -23,11 +23,16 @@ func (nobody) Preferences(context.Context, devices.UserID) (devices.Preferences,
 // explain tells the story of the world's notifications, by their ids.
 func (w *world) explain(id notifier.NotificationID) notifier.Explanation {
 	w.t.Helper()
+	return w.explained(notifier.ExplainRequest{ID: id})
+}
+
+func (w *world) explained(req notifier.ExplainRequest) notifier.Explanation {
+	w.t.Helper()
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
 	require.NoError(w.t, err)
 	x, err := notifier.NewExplainer(notifier.ExplainerConfig{Ledger: w.ledger, Directory: nobody{}, Rules: func() *notifier.RuleSet { return rules }})
 	require.NoError(w.t, err)
-	e, err := x.Explain(w.t.Context(), notifier.ExplainRequest{ID: id})
+	e, err := x.Explain(w.t.Context(), req)
 	require.NoError(w.t, err)
 	return e
 }
@@ -84,6 +89,40 @@ func TestWhatWasHeldUpUntilItExpiredSaysByWhat(t *testing.T) {
 		require.Equal(t, map[string]int{"expired/stopped": 1, "expired/not_imported": 1}, w.states())
 		require.Regexp(t, `^Not told: it expired at .*, before it was known who must not be sent to: no import of suppressions had succeeded by then\.$`,
 			w.explain(2).Deliveries[0].Explanation)
+	})
+}
+
+// Who asks why a user was not told of what others were told is answered about that user.
+func TestWhoHasNoDeliveryIsToldWhy(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("phone", "ann")
+		w.runWhile(20*time.Second, func() {
+			time.Sleep(3 * time.Second)
+			w.race("e1", 4*time.Minute)
+			w.settle("b1", "ann", "WON")
+			time.Sleep(10 * time.Second)
+			w.device("late", "bob")
+			time.Sleep(3 * time.Second)
+			w.change("e1", "ABANDONED")
+		})
+		about := map[string]notifier.NotificationID{}
+		for id := range notifier.NotificationID(3) {
+			about[w.explain(id+1).Notification.Rule] = id + 1
+		}
+		require.Len(t, about, 3)
+		ask := func(rule string, req notifier.ExplainRequest) string {
+			req.ID = about[rule]
+			e := w.explained(req)
+			require.Empty(t, e.Deliveries)
+			return e.Summary
+		}
+		require.Regexp(t, `deliveries: 1 sent\..* None of them is to bob\. It went to devices that were active from .*, when it was made, until its deliveries were made, `+
+			`and no device of bob was, unless bob has been erased since\.$`, ask("soon", notifier.ExplainRequest{User: "bob"}))
+		require.Regexp(t, ` None of them is to the device late\. It went .*, and this one was not\.$`, ask("soon", notifier.ExplainRequest{Device: "late"}))
+		require.Regexp(t, ` None of them is to bob\. It went to devices that had been told what it follows and that were active`, ask("changed", notifier.ExplainRequest{User: "bob"}))
+		require.Regexp(t, `deliveries: 1 sent\. It is not for bob\.$`, ask("settled", notifier.ExplainRequest{User: "bob"}))
+		require.NotContains(t, w.explained(notifier.ExplainRequest{ID: about["soon"], User: "ann"}).Summary, "None")
 	})
 }
 

@@ -313,6 +313,34 @@ func (x *Explainer) summary(e Explanation) string {
 	return text
 }
 
+// nothingFor says why a user or a device that was asked about has no delivery of a
+// notification of which there are others; empty when nobody in particular was asked about.
+func (x *Explainer) nothingFor(n NotificationRecord, req ExplainRequest, now time.Time) string {
+	whom, none := string(req.User), fmt.Sprintf("no device of %s was, unless %s has been erased since", req.User, req.User)
+	if req.Device != "" {
+		whom, none = "the device "+string(req.Device), "this one was not"
+	}
+	made := n.CreatedAt
+	if !n.HeldUntil.IsZero() {
+		made = n.ReleasedAt // it was provisional, and is for those who are there when it is sure
+	}
+	switch {
+	case whom == "" || len(n.Deliveries) == 0:
+		return ""
+	case n.Audience == AudienceUser && req.User != "" && n.User != req.User:
+		return fmt.Sprintf(" It is not for %s.", whom)
+	case n.ReleasedAt.Before(now.Add(-x.retention.Deliveries)):
+		return fmt.Sprintf(" What became of it for %s is not kept any more.", whom)
+	case n.FannedOut.IsZero():
+		return fmt.Sprintf(" None of them is to %s so far.", whom)
+	}
+	who := "It went to devices"
+	if n.Audience == AudienceFollows {
+		who = "It went to devices that had been told what it follows and"
+	}
+	return fmt.Sprintf(" None of them is to %s. %s that were active from %s, when it was made, until its deliveries were made, and %s.", whom, who, utc(made), none)
+}
+
 // sureBy says what ended the hold of a notification that was provisional.
 func sureBy(n NotificationRecord) string {
 	switch {
