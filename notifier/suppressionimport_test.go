@@ -304,7 +304,9 @@ func TestWhatIsNotLessIsSetByEveryImport(t *testing.T) {
 	t.Parallel()
 	importing(t, 1, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, _ *notifier.Importer, next func()) {
 		began := time.Now()
-		at := func(days int) string { return began.AddDate(0, 0, days).UTC().Truncate(time.Second).Format(time.RFC3339) }
+		at := func(days int) string {
+			return began.AddDate(0, 0, days).UTC().Truncate(time.Second).Format(time.RFC3339)
+		}
 		row := func(user, class string, from, until any) notifier.Row {
 			return notifier.Row{"user_id": user, "reason": "cool_off", "class": class, "from": from, "until": until}
 		}

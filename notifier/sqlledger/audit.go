@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -140,7 +141,11 @@ func orNull(m json.RawMessage) json.RawMessage {
 
 // Audit returns a page of the audit.
 func (l *Ledger) Audit(ctx context.Context, q notifier.AuditQuery) ([]notifier.AuditEntry, error) {
-	out, err := list(ctx, l, auditStatement(q), scanAudit)
+	ids, err := l.auditIDs(ctx, q.AuditFilter)
+	if err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	out, err := list(ctx, l, auditStatement(q, ids), scanAudit)
 	if err != nil {
 		return nil, fmt.Errorf("list audit: %w", err)
 	}
@@ -151,9 +156,36 @@ func (l *Ledger) Audit(ctx context.Context, q notifier.AuditQuery) ([]notifier.A
 // clock of a database is set now and then.
 const clockSteps = time.Hour
 
+// auditIDs are the ids among which the entries of a time are, both included.
+type auditIDs struct{ first, last int64 }
+
+func allAuditIDs() auditIDs { return auditIDs{last: math.MaxInt64} }
+
+// auditIDs finds the ids of a filter's time: the list goes along the ids, and of two bounds on one
+// side of it (these, and where the page before ended) SQLite would use one alone, and read from it
+// again for every page.
+func (l *Ledger) auditIDs(ctx context.Context, f notifier.AuditFilter) (auditIDs, error) {
+	out := allAuditIDs()
+	if !f.Since.IsZero() {
+		err := l.db.SQL().QueryRowContext(ctx, `SELECT COALESCE((SELECT id FROM audit WHERE at >= $1 ORDER BY at, id LIMIT 1), 9223372036854775807)`,
+			sqldb.Micros(f.Since.Add(-clockSteps))).Scan(&out.first)
+		if err != nil {
+			return out, fmt.Errorf("find begin: %w", err)
+		}
+	}
+	if !f.Until.IsZero() {
+		err := l.db.SQL().QueryRowContext(ctx, `SELECT COALESCE((SELECT id FROM audit WHERE at < $1 ORDER BY at DESC, id DESC LIMIT 1), 0)`,
+			sqldb.Micros(f.Until.Add(clockSteps))).Scan(&out.last)
+		if err != nil {
+			return out, fmt.Errorf("find end: %w", err)
+		}
+	}
+	return out, nil
+}
+
 // auditStatement leads the query along the index of the subject, the actor or the action, and else
-// along the ids, which are bounded by those of the times.
-func auditStatement(q notifier.AuditQuery) *statement {
+// along the ids, with at most one bound on each side.
+func auditStatement(q notifier.AuditQuery, ids auditIDs) *statement {
 	var s statement
 	s.text(`SELECT id, at, actor, action, subject, before_state, after_state, request_id FROM audit WHERE TRUE`)
 	led := false
@@ -173,22 +205,24 @@ func auditStatement(q notifier.AuditQuery) *statement {
 	lead("action", string(q.Action))
 	if !q.Since.IsZero() {
 		s.and(`at + 0 >= ?`, sqldb.Micros(q.Since))
-		s.and(`id >= COALESCE((SELECT a.id FROM audit a WHERE a.at >= ? ORDER BY a.at, a.id LIMIT 1), 9223372036854775807)`,
-			sqldb.Micros(q.Since.Add(-clockSteps)))
 	}
 	if !q.Until.IsZero() {
 		s.and(`at + 0 < ?`, sqldb.Micros(q.Until))
-		s.and(`id <= COALESCE((SELECT a.id FROM audit a WHERE a.at < ? ORDER BY a.at DESC, a.id DESC LIMIT 1), 0)`,
-			sqldb.Micros(q.Until.Add(clockSteps)))
 	}
-	switch {
-	case q.Forward:
-		s.and(`id > ?`, q.After)
+	if q.Forward {
+		ids.first = max(ids.first, q.After+1)
+	} else if q.Before > 0 {
+		ids.last = min(ids.last, q.Before-1)
+	}
+	if ids.first > 0 {
+		s.and(`id >= ?`, ids.first)
+	}
+	if ids.last < math.MaxInt64 {
+		s.and(`id <= ?`, ids.last)
+	}
+	if q.Forward {
 		s.text(` ORDER BY id`)
-	default:
-		if q.Before > 0 {
-			s.and(`id < ?`, q.Before)
-		}
+	} else {
 		s.text(` ORDER BY id DESC`)
 	}
 	return s.limit(q.Limit)

@@ -86,6 +86,30 @@ func TestNoListOfDeliveriesScansOrSorts(t *testing.T) {
 	}
 }
 
+// Whatever the filter, a page begins where the one before ended: with two bounds on that side, SQLite seeks
+// by the first and reads what lies between for every page.
+func TestAPageOfTheAuditBeginsWhereTheOneBeforeEnded(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, q := range []notifier.AuditQuery{
+		{Forward: true, After: 1000, Limit: 5}, {Before: 1000, Limit: 5},
+		{Forward: true, After: 10, Limit: 5}, {Before: 5000, Limit: 5},
+	} {
+		q.Since, q.Until, q.Actor = now, now, "alice"
+		s := auditStatement(q, auditIDs{first: 500, last: 2000})
+		require.Equal(t, 1, strings.Count(s.sql.String(), "id >"), s.sql.String())
+		require.Equal(t, 1, strings.Count(s.sql.String(), "id <"), s.sql.String())
+		want := []any{int64(500), int64(2000)}
+		switch {
+		case q.After == 1000:
+			want[0] = int64(1001)
+		case q.Before == 1000:
+			want[1] = int64(999)
+		}
+		require.Equal(t, want, s.args[3:5])
+	}
+}
+
 func TestNoOtherListScansOrSorts(t *testing.T) {
 	t.Parallel()
 	l := New(sqldbtest.SQLite(t))
@@ -103,15 +127,15 @@ func TestNoOtherListScansOrSorts(t *testing.T) {
 		"bad rows of a rule":      {badRowsStatement(notifier.BadRowQuery{Rule: "r", Limit: 5}), "INDEX bad_rows_rule_seen (rule_id=?)"},
 		"bad rows of a rule, on":  {badRowsStatement(notifier.BadRowQuery{Rule: "r", After: &notifier.BadRowCursor{FirstSeen: time.Now()}, Limit: 5}), "INDEX bad_rows_rule_seen (rule_id=? AND (first_seen,row_hash)<(?,?))"},
 		"bad rows, on":            {badRowsStatement(notifier.BadRowQuery{After: &notifier.BadRowCursor{FirstSeen: time.Now()}, Limit: 5}), "INDEX bad_rows_seen ((first_seen,rule_id,row_hash)<(?,?,?))"},
-		"audit, forward":          {auditStatement(notifier.AuditQuery{Forward: true, After: 3, Limit: 5}), "PRIMARY KEY (rowid>?)"},
-		"audit of a subject":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Subject: "run/1", Actor: "a", Action: "run"}, Limit: 5}), "INDEX audit_subject (subject=?)"},
-		"audit of an actor":       {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Actor: "a", Action: "run"}, Before: 9, Limit: 5}), "INDEX audit_actor (actor=? AND id<?)"},
-		"audit of an action":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Action: "run"}, Forward: true, Limit: 5}), "INDEX audit_action (action=? AND id>?)"},
-		"audit of a time":         {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Since: time.Now(), Until: time.Now()}, Limit: 5}), "INDEX audit_at (at"},
+		"audit, forward":          {auditStatement(notifier.AuditQuery{Forward: true, After: 3, Limit: 5}, allAuditIDs()), "PRIMARY KEY (rowid>?)"},
+		"audit of a subject":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Subject: "run/1", Actor: "a", Action: "run"}, Limit: 5}, allAuditIDs()), "INDEX audit_subject (subject=?)"},
+		"audit of an actor":       {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Actor: "a", Action: "run"}, Before: 9, Limit: 5}, allAuditIDs()), "INDEX audit_actor (actor=? AND id<?)"},
+		"audit of an action":      {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Action: "run"}, Forward: true, Limit: 5}, allAuditIDs()), "INDEX audit_action (action=? AND id>?)"},
+		"audit of a time":         {auditStatement(notifier.AuditQuery{AuditFilter: notifier.AuditFilter{Since: time.Now(), Until: time.Now()}, Limit: 5}, auditIDs{3, 9}), "PRIMARY KEY (rowid>? AND rowid<?)"},
 		"undelivered of a user":   {undeliveredStatement("ann", 9, 3, 5), "INDEX notifications_user (user_id=? AND id>? AND id<?)"},
 		"a thread":                {threadStatement("th", 5), "INDEX notifications_thread (thread=?)"},
 		"notifications of a run":  {runNotificationsStatement(notifier.RunNotificationQuery{Run: 3, After: 9, Limit: 5}), "INDEX notifications_run (run_id=? AND rowid>?)"},
-		"audit, backward":         {auditStatement(notifier.AuditQuery{Before: 3, Limit: 5}), "PRIMARY KEY (rowid<?)"},
+		"audit, backward":         {auditStatement(notifier.AuditQuery{Before: 3, Limit: 5}, allAuditIDs()), "PRIMARY KEY (rowid<?)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,7 +147,7 @@ func TestNoOtherListScansOrSorts(t *testing.T) {
 	}
 	// The newest of all have nothing to search for: they walk an index that has the order.
 	for _, s := range []*statement{
-		runsStatement(notifier.RunQuery{Limit: 5}), badRowsStatement(notifier.BadRowQuery{Limit: 5}), auditStatement(notifier.AuditQuery{Limit: 5}),
+		runsStatement(notifier.RunQuery{Limit: 5}), badRowsStatement(notifier.BadRowQuery{Limit: 5}), auditStatement(notifier.AuditQuery{Limit: 5}, allAuditIDs()),
 	} {
 		require.NotContains(t, planOf(t, l, s), "TEMP B-TREE")
 	}
