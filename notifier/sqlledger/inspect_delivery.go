@@ -89,7 +89,11 @@ func deliveriesStatement(q notifier.DeliveryQuery) *statement {
 		s.and(`created_at >= ?`, sqldb.Micros(q.Since))
 	}
 	if !q.Until.IsZero() {
-		s.and(`created_at < ?`, sqldb.Micros(q.Until))
+		column := `created_at`
+		if q.After != nil && !q.ByDevice() {
+			column += ` + 0` // the index is for where the page before ended: of two upper bounds it takes one
+		}
+		s.and(column+` < ?`, sqldb.Micros(q.Until))
 	}
 	if q.ByDevice() {
 		if q.After != nil {

@@ -75,6 +75,9 @@ func TestNoListOfDeliveriesScansOrSorts(t *testing.T) {
 			got := planOf(t, l, s)
 			name := fmt.Sprintf("%+v\n%s\n%s", q, s.sql.String(), got)
 			require.Contains(t, got, want, name)
+			if q.Notification == 0 && q.After != nil {
+				require.NotContains(t, s.sql.String(), "AND created_at <", name) // a second upper bound
+			}
 			if q.Notification == 0 || q.ByDevice() { // one device's or user's share of a notification is a handful
 				require.NotContains(t, got, "TEMP B-TREE", name)
 			}
