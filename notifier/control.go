@@ -73,14 +73,16 @@ type ControlLedger interface {
 	Standings(ctx context.Context, rules []string) (map[string]RuleStanding, error)
 	// SetPaused writes an operator's word on a rule down. Saying the same again changes nothing.
 	SetPaused(ctx context.Context, by Actor, rule string, paused bool, reason string) error
-	// EndHeld releases or discards what a held run holds. It returns ErrUnknownRun and ErrRunNotHeld.
-	EndHeld(ctx context.Context, by Actor, id RunID, state RunState) error
+	// EndHeld releases or discards what a held run holds, and returns the run as it stands then,
+	// without counts. It returns ErrUnknownRun and ErrRunNotHeld.
+	EndHeld(ctx context.Context, by Actor, id RunID, state RunState) (RunRecord, error)
 	// Held returns the first notifications that a run holds.
 	Held(ctx context.Context, id RunID, limit int) ([]NotificationRecord, error)
 	// Run returns a run with its counts, or ErrUnknownRun.
 	Run(ctx context.Context, id RunID) (RunRecord, error)
 	// Requeue makes a delivery that has ended try again. It returns ErrUnknownDelivery and, when
-	// that cannot be, a Conflict fault that says why.
+	// that cannot be, a Conflict fault that says why. Where the attempts cannot be read after it was
+	// done, it returns the delivery without them.
 	Requeue(ctx context.Context, by Actor, id DeliveryID) (DeliveryRecord, error)
 	// RequeueAll requeues what a filter names, or counts it, in one transaction.
 	RequeueAll(ctx context.Context, by Actor, f RequeueFilter) (Requeued, error)
@@ -224,7 +226,8 @@ func (c *Control) RunNow(ctx context.Context, by Actor, id string) (RunRecord, e
 	return c.ledger.Run(ctx, run.ID)
 }
 
-// Release lets what a held run holds go out. It returns ErrUnknownRun and ErrRunNotHeld.
+// Release lets what a held run holds go out. It returns ErrUnknownRun and
+// ErrRunNotHeld; where what has become of it cannot be counted, the run has no counts.
 func (c *Control) Release(ctx context.Context, by Actor, id RunID) (RunRecord, error) {
 	r, err := c.endHeld(ctx, by, id, RunReleased)
 	if err == nil {
@@ -234,18 +237,25 @@ func (c *Control) Release(ctx context.Context, by Actor, id RunID) (RunRecord, e
 }
 
 // Discard drops what a held run holds, for good: the same versions are never
-// announced. It returns ErrUnknownRun and ErrRunNotHeld.
+// announced. Otherwise it is as Release.
 func (c *Control) Discard(ctx context.Context, by Actor, id RunID) (RunRecord, error) {
 	return c.endHeld(ctx, by, id, RunDiscarded)
 }
 
 func (c *Control) endHeld(ctx context.Context, by Actor, id RunID, state RunState) (RunRecord, error) {
-	if err := c.ledger.EndHeld(ctx, by, id, state); err != nil {
+	ended, err := c.ledger.EndHeld(ctx, by, id, state)
+	if err != nil {
 		return RunRecord{}, err
 	}
 	c.log.Info().Int64("run_id", int64(id)).Str("state", string(state)).Str("actor", by.Name).
 		Str("request_id", by.RequestID).Msg("held run ended by operator")
-	return c.ledger.Run(ctx, id)
+	counted, err := c.ledger.Run(ctx, id)
+	if err != nil {
+		// It is done. Whoever was told of an error would do it again, and hear that the run is not held.
+		c.log.Warn().Err(err).Int64("run_id", int64(id)).Str("request_id", by.RequestID).Msg("ended run could not be counted")
+		return ended, nil
+	}
+	return counted, nil
 }
 
 // Sample shows the first of what a held run holds, as it would be shown, and

@@ -194,6 +194,62 @@ func TestAReleasedRunGoesOutAtOnceAndADiscardedOneNever(t *testing.T) {
 	})
 }
 
+// blindLedger cannot read a run.
+type blindLedger struct{ *sqlledger.Ledger }
+
+var errBlind = errors.New("the database does not answer")
+
+func (blindLedger) Run(context.Context, notifier.RunID) (notifier.RunRecord, error) {
+	return notifier.RunRecord{}, errBlind
+}
+
+// What is committed is done, whether it can be looked at afterwards or not.
+func TestARunThatWasEndedIsNoErrorWhenItCannotBeRead(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		w.device("a1", "ann")
+		limited := strings.Replace(rulesYAML, "audience: {user: user_id}", "audience: {user: user_id}\n    max_deliveries: 1", 1)
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(limited)})
+		require.NoError(t, err)
+		n, err := notifier.New(notifier.Config{
+			Rules: rules, Source: w, Ledger: w.ledger, Retirer: w, Owner: "replica-1", Log: zerolog.Nop(),
+			Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: {Sender: w, RatePerSecond: 1000, InFlight: 32}},
+		})
+		require.NoError(t, err)
+		control, err := notifier.NewControl(notifier.ControlConfig{Notifier: n, Ledger: blindLedger{w.ledger}, Log: zerolog.Nop()})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- n.Run(ctx) }()
+		for _, bets := range [][]string{{"a", "b"}, {"c", "d"}} {
+			time.Sleep(2500 * time.Millisecond)
+			for _, bet := range bets {
+				w.settle(bet, "ann", "WON")
+			}
+		}
+		time.Sleep(2500 * time.Millisecond)
+		held, err := w.ledger.Runs(t.Context(), notifier.RunQuery{State: notifier.RunHeld, Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, held, 2)
+		want := held[1]
+		want.State = notifier.RunReleased
+		got, err := control.Release(t.Context(), operator, want.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		time.Sleep(time.Second) // less than the fan-out's own look
+		require.Equal(t, []string{"won a→tok-a1", "won b→tok-a1"}, w.accepted(), "and it goes out at once")
+		want = held[0]
+		want.State = notifier.RunDiscarded
+		got, err = control.Discard(t.Context(), operator, want.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		_, err = control.Release(t.Context(), operator, want.ID)
+		require.ErrorIs(t, err, notifier.ErrRunNotHeld, "what was not done is an error")
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
 func TestARequeuedDeliveryGoesThroughTheGatesAgain(t *testing.T) {
 	t.Parallel()
 	inWorld(t, func(t *testing.T, w *world) {

@@ -72,12 +72,12 @@ func (l *Ledger) SetPaused(ctx context.Context, by notifier.Actor, rule string, 
 }
 
 // EndHeld implements notifier.ControlLedger.
-func (l *Ledger) EndHeld(ctx context.Context, by notifier.Actor, id notifier.RunID, state notifier.RunState) error {
+func (l *Ledger) EndHeld(ctx context.Context, by notifier.Actor, id notifier.RunID, state notifier.RunState) (run notifier.RunRecord, err error) {
 	action := notifier.ActionRelease
 	if state == notifier.RunDiscarded {
 		action = notifier.ActionDiscard
 	}
-	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		n, err := l.endHeld(ctx, tx, id, state)
 		if errors.Is(err, notifier.ErrRunLost) {
 			err = l.whyNotHeld(ctx, tx, id)
@@ -85,12 +85,18 @@ func (l *Ledger) EndHeld(ctx context.Context, by notifier.Actor, id notifier.Run
 		if err != nil {
 			return err
 		}
+		var s statement
+		s.text(selectRun)
+		s.and(`id = ?`, id)
+		if run, err = one(ctx, tx, &s, scanRun); err != nil {
+			return fmt.Errorf("read run: %w", err)
+		}
 		return l.note(ctx, tx, by, action, notifier.SubjectRun(id), runState{State: notifier.RunHeld}, runState{State: state, Notifications: n})
 	})
 	if err != nil {
-		return fmt.Errorf("end held run %d: %w", id, err)
+		return notifier.RunRecord{}, fmt.Errorf("end held run %d: %w", id, err)
 	}
-	return nil
+	return run, nil
 }
 
 func (l *Ledger) whyNotHeld(ctx context.Context, tx *sql.Tx, id notifier.RunID) error {
@@ -152,8 +158,8 @@ func (l *Ledger) DiscardHeld(ctx context.Context, id notifier.RunID) error {
 }
 
 // Requeue implements notifier.ControlLedger.
-func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.DeliveryID) (notifier.DeliveryRecord, error) {
-	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.DeliveryID) (queued notifier.DeliveryRecord, err error) {
+	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var before deliveryState
 		var expires int64
 		err := tx.QueryRowContext(ctx, `SELECT state, reason, expires_at FROM deliveries WHERE id = $1`+l.db.Dialect().ForUpdate, id).
@@ -181,10 +187,19 @@ func (l *Ledger) Requeue(ctx context.Context, by notifier.Actor, id notifier.Del
 		if err != nil {
 			return fmt.Errorf("update delivery: %w", err)
 		}
+		var s statement
+		s.text(selectDelivery)
+		s.and(`id = ?`, id)
+		if queued, err = one(ctx, tx, &s, scanDelivery); err != nil {
+			return fmt.Errorf("read delivery: %w", err)
+		}
 		return l.note(ctx, tx, by, notifier.ActionRequeue, notifier.SubjectDelivery(id), before, deliveryState{State: notifier.Queued})
 	})
 	if err != nil {
 		return notifier.DeliveryRecord{}, fmt.Errorf("requeue delivery %d: %w", id, err)
 	}
-	return l.Delivery(ctx, id)
+	if whole, err := l.Delivery(ctx, id); err == nil {
+		return whole, nil
+	}
+	return queued, nil // it is done, whether its attempts can be read or not
 }

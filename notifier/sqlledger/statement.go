@@ -54,6 +54,19 @@ func (s *statement) limit(n int) *statement {
 	return s
 }
 
+// one runs a statement that finds one row within a transaction; sql.ErrNoRows when it finds none.
+func one[T any](ctx context.Context, tx *sql.Tx, s *statement, scan func(*sql.Rows) (T, error)) (found T, err error) {
+	rows, err := tx.QueryContext(ctx, s.sql.String(), s.args...)
+	all, err := sqldb.Collect(rows, err, scan)
+	if err != nil {
+		return found, err
+	}
+	if len(all) == 0 {
+		return found, sql.ErrNoRows
+	}
+	return all[0], nil
+}
+
 // list runs a statement outside of any transaction.
 func list[T any](ctx context.Context, l *Ledger, s *statement, scan func(*sql.Rows) (T, error)) ([]T, error) {
 	rows, err := l.db.SQL().QueryContext(ctx, s.sql.String(), s.args...)
