@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -48,19 +49,22 @@ type Attempt struct {
 type AdminRequeue struct {
 	Rule     string     `json:"rule,omitempty" maxLength:"64" example:"bet-settled"`
 	Provider string     `json:"provider,omitempty" enum:"fcm,ably"`
-	State    string     `json:"state,omitempty" enum:"gone,rejected,expired,unconfirmed,cancelled" doc:"Without it, any of these."`
+	State    string     `json:"state,omitempty" enum:"gone,rejected,expired,unconfirmed,cancelled" doc:"Without it, any of these but unconfirmed: those may have been shown already."`
 	Reason   string     `json:"reason,omitempty" maxLength:"128" example:"INVALID_ARGUMENT"`
 	Since    *time.Time `json:"since,omitempty" nullable:"true" doc:"Only those made at or after this time."`
 	Until    *time.Time `json:"until,omitempty" nullable:"true" doc:"Only those made before this time."`
+	After    string     `json:"after,omitempty" maxLength:"512" doc:"The next of the time before: go on behind what that has requeued."`
 	Limit    int        `json:"limit,omitempty" minimum:"1" maximum:"10000" default:"1000" doc:"The most to requeue, from the oldest on."`
 	DryRun   bool       `json:"dry_run,omitempty" doc:"Count only; nothing is changed."`
 }
 
 // AdminRequeued says what became of that.
 type AdminRequeued struct {
-	Matching int `json:"matching" doc:"What the filter names and has not expired, counted up to 100000."`
-	Expired  int `json:"expired" doc:"What it names and is worth nothing any more: it stays as it is. Counted up to 100000."`
-	Requeued int `json:"requeued" doc:"How many are tried again."`
+	Matching    int     `json:"matching" doc:"What the filter names and has not expired, counted up to 100000."`
+	Expired     int     `json:"expired" doc:"What it names and is worth nothing any more: it stays as it is. Counted up to 100000."`
+	Unconfirmed int     `json:"unconfirmed" doc:"What it would name with state: unconfirmed, and leaves out without a state, because it may have been shown already. Counted up to 100000."`
+	Requeued    int     `json:"requeued" doc:"How many are tried again."`
+	Next        *string `json:"next" doc:"Ask again with after= this for those behind the limit; null when fewer were left. What is refused anew meanwhile is not among them."`
 }
 
 // AdminDeliveryList is a page of deliveries.
@@ -109,8 +113,9 @@ func (a *adminServer) registerDeliveries(api huma.API) {
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "requeue-deliveries", Method: http.MethodPost, Path: "/admin/v1/deliveries/requeue", Tags: tags,
 		Summary: "Try all deliveries again that a filter names",
-		Description: "Those that are gone, rejected, expired, unconfirmed or cancelled and have not reached their expiry. The gates decide again, and attempts are kept. " +
-			"Name at least a rule, a provider, a state, a reason or since, and look at what a dry_run says first. When more match than the limit, ask again. " +
+		Description: "Those that are gone, rejected, expired or cancelled and have not reached their expiry; those that are unconfirmed only with that state, because they may have been shown already. " +
+			"The gates decide again, and attempts are kept. " +
+			"Name at least a rule, a provider, a state, a reason or since, and look at what a dry_run says first. When more match than the limit, ask again with after, until next is null. " +
 			"It is one entry of the audit, with the filter.",
 	}, requeueTimeout), a.requeueDeliveries)
 }
@@ -158,11 +163,22 @@ func (a *adminServer) requeueDeliveries(ctx context.Context, in *requeueInput) (
 	if b.Until != nil {
 		f.Until = *b.Until
 	}
+	if b.After != "" {
+		var c deliveryCursor
+		if err := c.decode(b.After); err != nil {
+			return nil, fault.InvalidFields("the request is not valid", fault.Field{Path: "body.after", Message: "wants the next of the time before"})
+		}
+		f.After = &notifier.RequeueCursor{CreatedAt: time.UnixMicro(c.CreatedAt).UTC(), ID: notifier.DeliveryID(c.ID)}
+	}
 	r, err := a.Requeue.RequeueAll(ctx, actorOf(ctx), f)
 	if err != nil {
 		return nil, within("body", err)
 	}
-	return &requeueOutput{Body: AdminRequeued{Matching: r.Matching, Expired: r.Expired, Requeued: r.Requeued}}, nil
+	out := &requeueOutput{Body: AdminRequeued{Matching: r.Matching, Expired: r.Expired, Unconfirmed: r.Unconfirmed, Requeued: r.Requeued}}
+	if r.Next != nil {
+		out.Body.Next = new(deliveryCursor{CreatedAt: r.Next.CreatedAt.UnixMicro(), ID: int64(r.Next.ID)}.encode())
+	}
+	return out, nil
 }
 
 func (a *adminServer) requeueDelivery(ctx context.Context, in *deliveryInput) (*deliveryOutput, error) {

@@ -204,6 +204,29 @@ func TestAnOperatorFindsOutWhatBecameOfADelivery(t *testing.T) {
 	require.Nil(t, rest.Next)
 }
 
+func TestARequeueGoesOnBehindWhatItHasTried(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	a.exec(t, `UPDATE deliveries SET state = 'rejected', reason = 'QUOTA'`)
+	ask := func(body string) api.AdminRequeued {
+		t.Helper()
+		rec := a.as(t, "POST", "/admin/v1/deliveries/requeue", body)
+		require.Equal(t, 200, rec.Code, rec.Body.String())
+		a.exec(t, `UPDATE deliveries SET state = 'rejected', reason = 'QUOTA' WHERE state = 'queued'`) // anew
+		return decode[api.AdminRequeued](t, rec)
+	}
+	first := ask(`{"reason":"QUOTA","limit":1}`)
+	require.Equal(t, []int{2, 1}, []int{first.Matching, first.Requeued})
+	require.NotNil(t, first.Next)
+	second := ask(`{"reason":"QUOTA","limit":2,"after":"` + *first.Next + `"}`)
+	require.Equal(t, []int{1, 1}, []int{second.Matching, second.Requeued})
+	require.Nil(t, second.Next)
+	a.exec(t, `UPDATE deliveries SET state = 'unconfirmed' WHERE id = 8`)
+	require.Equal(t, 1, ask(`{"reason":"QUOTA","dry_run":true}`).Unconfirmed)
+	p := requireProblem(t, a.as(t, "POST", "/admin/v1/deliveries/requeue", `{"reason":"QUOTA","after":"!"}`), 400)
+	require.Equal(t, "body.after", p.Errors[0].Path)
+}
+
 func TestAnOperatorTestsADevice(t *testing.T) {
 	t.Parallel()
 	a := newAdminWorld(t)

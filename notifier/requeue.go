@@ -27,6 +27,12 @@ func RequeueableStates() []DeliveryState {
 	return []DeliveryState{Gone, Rejected, Expired, Unconfirmed, Cancelled}
 }
 
+// UntoldStates are those of RequeueableStates that a filter without a state names:
+// what is unconfirmed may have been shown already.
+func UntoldStates() []DeliveryState {
+	return []DeliveryState{Gone, Rejected, Expired, Cancelled}
+}
+
 // RequeueFilter says which deliveries are to be tried again. What has reached its
 // expiry is not, whatever the filter says.
 type RequeueFilter struct {
@@ -34,15 +40,24 @@ type RequeueFilter struct {
 	Rule     string
 	Provider devices.Provider
 	Reason   string
-	// State is one of RequeueableStates; empty for any of them.
+	// State is one of RequeueableStates; empty for any of UntoldStates.
 	State DeliveryState
 	// Since and Until bound the time at which the delivery was made, Since included and Until
 	// not; zero for no bound.
 	Since, Until time.Time
+	// After goes on behind the Next of the time before; nil begins at the oldest. What a filter has
+	// requeued may be refused anew while it goes on, and would come again.
+	After *RequeueCursor
 	// Limit is the most that are requeued, from the oldest on; 0 means DefaultRequeued.
 	Limit int
 	// DryRun counts only.
 	DryRun bool
+}
+
+// RequeueCursor is how far requeueing by a filter has come.
+type RequeueCursor struct {
+	CreatedAt time.Time
+	ID        DeliveryID
 }
 
 // Requeued is what requeueing by a filter came to.
@@ -51,8 +66,13 @@ type Requeued struct {
 	Matching int
 	// Expired counts what it names and is worth nothing any more, up to RequeueCounted.
 	Expired int
+	// Unconfirmed counts what it leaves out because its State is empty: what is unconfirmed and has
+	// not expired, up to RequeueCounted.
+	Unconfirmed int
 	// Requeued is how many are tried again; 0 for a dry run.
 	Requeued int
+	// Next is where to go on; nil when fewer than the limit were left.
+	Next *RequeueCursor
 }
 
 // normalize fills in the defaults. It returns an Invalid fault for a filter that

@@ -157,6 +157,8 @@ type requeueView struct {
 	More bool
 	// Counted says that there are even more than were counted.
 	Counted bool
+	// LeftOut is where to look at the unconfirmed ones that the filter does not name; empty when there are none.
+	LeftOut string
 	// Shown are the newest of what the filter names, expired ones included.
 	Shown []notifier.DeliveryRecord
 }
@@ -178,6 +180,11 @@ func (c *Console) requeuePage(v *visit) error {
 	}
 	view.More = view.Matching > view.Most
 	view.Counted = view.Matching >= notifier.RequeueCounted
+	if view.Unconfirmed > 0 {
+		unconfirmed := f
+		unconfirmed.State = string(notifier.Unconfirmed)
+		view.LeftOut = unconfirmed.Path("/deliveries/requeue")
+	}
 	q := f.query()
 	q.Limit = requeueShown
 	if q.State != "" {

@@ -165,6 +165,27 @@ func TestRequeueing(t *testing.T) {
 	res, body := b.post(t, "/deliveries/requeue", url.Values{"most": {"3"}})
 	require.Equal(t, http.StatusBadRequest, res.StatusCode, "everything is no filter")
 	require.Contains(t, text(body), "name at least a rule")
+
+	// What may have been shown already is left out, and named by its state.
+	w.exec(t, `INSERT INTO deliveries (id, notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason, due_at, expires_at, created_at, finished_at)
+		VALUES (1020, 1020, 'd', 'bob', 'race-soon', 'fcm', 'high', FALSE, 'unconfirmed', 'QUOTA', 1, $1, $2, 1),
+		       (1021, 1021, 'd', 'bob', 'race-soon', 'fcm', 'high', FALSE, 'gone', 'QUOTA', 1, $1, $2, 1)`, now.Add(time.Hour).UnixMicro(), now.UnixMicro())
+	all := url.Values{"rule": {"race-soon"}, "reason": {"QUOTA"}, "most": {"10"}}
+	preview = page(t, b, "/deliveries/requeue?"+all.Encode())
+	require.Contains(t, text(preview), "1 unconfirmed: left out")
+	require.Contains(t, text(preview), "Try 1 delivery again")
+	require.NotContains(t, text(preview), "may be shown twice")
+	require.Contains(t, preview, `href="/deliveries/requeue?reason=QUOTA&amp;rule=race-soon&amp;state=unconfirmed"`)
+	res, _ = b.post(t, "/deliveries/requeue", all)
+	require.Contains(t, text(page(t, b, res.Header.Get("Location"))), "Done. 1 delivery waits")
+	all.Set("state", "unconfirmed")
+	named := text(page(t, b, "/deliveries/requeue?"+all.Encode()))
+	require.Contains(t, named, "Try 1 delivery again")
+	require.Contains(t, named, "may be shown twice")
+	require.NotContains(t, named, "left out")
+	var state string
+	w.scan(t, &state, `SELECT state FROM deliveries WHERE id = 1020`)
+	require.Equal(t, "unconfirmed", state)
 }
 
 func TestBadRowsAreShown(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -90,19 +92,30 @@ func (w *theatre) state(query string) (state string) {
 // bugle runs a command with a token in the home folder.
 func (w *theatre) bugle(std stdio, args ...string) int {
 	w.t.Helper()
+	return w.bugleOver(w, std, args...)
+}
+
+func (w *theatre) bugleOver(transport http.RoundTripper, std stdio, args ...string) int {
+	w.t.Helper()
 	home := w.t.TempDir()
 	token, err := os.ReadFile(w.token)
 	require.NoError(w.t, err)
 	require.NoError(w.t, os.WriteFile(filepath.Join(home, tokenFileName), token, 0o600))
-	c := &cli{environ: []string{"HOME=" + home}, stdin: std.in, stdout: std.out, stderr: std.err, transport: w}
+	c := &cli{environ: []string{"HOME=" + home}, stdin: std.in, stdout: std.out, stderr: std.err, transport: transport}
 	return c.execute(w.t.Context(), args)
 }
 
 // prints runs a command without a terminal, which must end well.
 func (w *theatre) prints(args ...string) string {
 	w.t.Helper()
+	return w.through(w, args...)
+}
+
+// through is prints with what answers for the service.
+func (w *theatre) through(transport http.RoundTripper, args ...string) string {
+	w.t.Helper()
 	var stdout, stderr bytes.Buffer
-	require.Equal(w.t, exitOK, w.bugle(stdio{in: strings.NewReader(""), out: &stdout, err: &stderr}, args...), stderr.String())
+	require.Equal(w.t, exitOK, w.bugleOver(transport, stdio{in: strings.NewReader(""), out: &stdout, err: &stderr}, args...), stderr.String())
 	require.Empty(w.t, stderr.String(), "nothing is told beside the data")
 	return stdout.String()
 }
@@ -213,6 +226,39 @@ func TestWhatCannotBeTakenBackIsAskedFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// refuser answers for the theatre, and refuses anew at once what a requeue has queued.
+type refuser struct{ w *theatre }
+
+func (r refuser) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.w.RoundTrip(req)
+	r.w.exec(`INSERT INTO tried SELECT id FROM deliveries WHERE state = 'queued'`)
+	r.w.exec(`UPDATE deliveries SET state = 'rejected', reason = 'QUOTA' WHERE state = 'queued'`)
+	return resp, err
+}
+
+// A requeue of many goes on behind what it has tried, or what is refused anew would be tried again
+// in the place of the others.
+func TestARequeueOfManyTriesEachOnce(t *testing.T) {
+	t.Parallel()
+	inOffice(t, func(w *theatre) {
+		const many = 2*requeueStep + 7
+		w.exec(`CREATE TABLE tried (id BIGINT NOT NULL)`)
+		w.exec(`DELETE FROM deliveries`)
+		w.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+			INSERT INTO deliveries (id, notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason, due_at, expires_at, created_at, finished_at)
+			SELECT i, 41, 'd' || i, 'ann', 'bet-settled', 'fcm', 'high', FALSE, CASE WHEN i <= 3 THEN 'unconfirmed' ELSE 'rejected' END, 'QUOTA', 1, $2, $3 - i % 100, 1 FROM n`,
+			many+3, time.Now().Add(time.Hour).UnixMicro(), time.Now().UnixMicro())
+		text := w.through(refuser{w}, "requeue", "--reason", "QUOTA", "--yes", "--output", "json")
+		require.JSONEq(t, fmt.Sprintf(`{"matching":%d,"expired":0,"unconfirmed":3,"requeued":%d,"next":null}`, many, many), text)
+		require.Equal(t, fmt.Sprint(many), w.state(`SELECT CAST(COUNT(*) AS TEXT) FROM tried`))
+		require.Equal(t, fmt.Sprint(many), w.state(`SELECT CAST(COUNT(DISTINCT id) AS TEXT) FROM tried`))
+
+		screen := typed("no\n")
+		require.Equal(t, exitFailure, w.bugle(stdio{in: screen, out: screen, err: screen}, "requeue", "--reason", "QUOTA"))
+		require.Contains(t, screen.String(), "3 unconfirmed ones may have been shown already and left out (--state unconfirmed names them).")
+	})
 }
 
 func TestAnErasureThatWaitsSaysSo(t *testing.T) {

@@ -32,12 +32,14 @@ func (c *cli) requeue() *cobra.Command {
 		Use:   "requeue [DELIVERY]",
 		Short: "Try deliveries again that were not sent",
 		Long: strings.TrimSpace(`
-Tries one delivery again, or all that a filter names: those that are gone, rejected, expired,
-unconfirmed or cancelled, and whose notification has not reached its expiry. The gates decide
-again as for any other. One that is unconfirmed may be shown twice; it replaces itself.
+Tries one delivery again, or all that a filter names: those that are gone, rejected, expired or
+cancelled, and whose notification has not reached its expiry. The gates decide again as for any
+other. Those that are unconfirmed may have been shown already: a filter leaves them out unless
+it says --state unconfirmed. One that is shown twice replaces itself.
 
-With a filter it first counts and asks. What has expired stays as it is. From a script, look
-with --dry-run and go on with --yes.`),
+With a filter it first counts and asks. What has expired stays as it is. It goes from the oldest
+on and tries each at most once, so that what is refused anew meanwhile does not come again. From
+a script, look with --dry-run and go on with --yes.`),
 		Example: `  bugle requeue 7
   bugle requeue --rule bet-settled --state rejected --dry-run
   bugle requeue --provider fcm --since 2h
@@ -56,7 +58,7 @@ with --dry-run and go on with --yes.`),
 	f := cmd.Flags()
 	f.StringVar(&o.rule, "rule", "", "only this rule's")
 	f.StringVar(&o.provider, "provider", "", "only this provider's: fcm or ably")
-	f.StringVar(&o.state, "state", "", "only those that are gone, rejected, expired, unconfirmed or cancelled")
+	f.StringVar(&o.state, "state", "", "only those that are gone, rejected, expired, unconfirmed or cancelled (default all of these but unconfirmed)")
 	f.StringVar(&o.reason, "reason", "", "only those that ended for this reason, such as INVALID_ARGUMENT")
 	f.Var(&o.since, "since", "only those made since then: 2h ago, or a time such as 2026-09-01T12:00:00Z")
 	f.Var(&o.until, "until", "only those made before then")
@@ -120,12 +122,13 @@ func (c *cli) requeueOne(ctx context.Context, client *adminClient, text string, 
 }
 
 func (c *cli) requeueAll(ctx context.Context, client *adminClient, o requeueOptions) error {
-	ask := func(limit int, dry bool) (r api.AdminRequeued, err error) {
-		return r, client.post(ctx, "/admin/v1/deliveries/requeue", api.AdminRequeue{
-			Rule: o.rule, Provider: o.provider, State: o.state, Reason: o.reason, Since: o.since.orNil(), Until: o.until.orNil(), Limit: limit, DryRun: dry,
-		}, &r)
+	filter := api.AdminRequeue{
+		Rule: o.rule, Provider: o.provider, State: o.state, Reason: o.reason, Since: o.since.orNil(), Until: o.until.orNil(), Limit: 1, DryRun: true,
 	}
-	seen, err := ask(1, true)
+	ask := func(f api.AdminRequeue) (r api.AdminRequeued, err error) {
+		return r, client.post(ctx, "/admin/v1/deliveries/requeue", f, &r)
+	}
+	seen, err := ask(filter)
 	if err != nil {
 		return err
 	}
@@ -134,37 +137,55 @@ func (c *cli) requeueAll(ctx context.Context, client *adminClient, o requeueOpti
 		todo = min(todo, o.limit)
 	}
 	if todo > 0 && !o.dryRun {
-		question := fmt.Sprintf("%s can be tried again; %d more have expired and stay as they are. %d will be requeued now.",
-			plural(seen.Matching, "delivery", "deliveries"), seen.Expired, todo)
+		question := fmt.Sprintf("%s can be tried again; %d more have expired and stay as they are.%s %d will be requeued now.",
+			plural(seen.Matching, "delivery", "deliveries"), seen.Expired, aboutUnconfirmed(seen, o.state), todo)
 		if err := c.confirm(ctx, o.yes, question, "yes"); err != nil {
 			return err
 		}
-		if err := c.requeueSteps(todo, &seen, func(limit int) (api.AdminRequeued, error) { return ask(limit, false) }); err != nil {
+		err := c.requeueSteps(todo, &seen, func(limit int, after string) (api.AdminRequeued, error) {
+			f := filter
+			f.Limit, f.After, f.DryRun = limit, after, false
+			return ask(f)
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return c.print(o.form, seen, func(s *terminal.Screen) error {
-		t := terminal.NewTable(s, "MATCHING", "EXPIRED", "REQUEUED")
-		t.Row(strconv.Itoa(seen.Matching), strconv.Itoa(seen.Expired), strconv.Itoa(seen.Requeued))
+		t := terminal.NewTable(s, "MATCHING", "EXPIRED", "UNCONFIRMED", "REQUEUED")
+		t.Row(strconv.Itoa(seen.Matching), strconv.Itoa(seen.Expired), strconv.Itoa(seen.Unconfirmed), strconv.Itoa(seen.Requeued))
 		return t.Write()
 	})
 }
 
-// requeueSteps requeues as many as were counted and no more: what is refused anew meanwhile matches
-// again, and must not be tried for ever.
-func (c *cli) requeueSteps(todo int, sum *api.AdminRequeued, step func(limit int) (api.AdminRequeued, error)) error {
+// aboutUnconfirmed says what becomes of deliveries that may have been shown already.
+func aboutUnconfirmed(seen api.AdminRequeued, state string) string {
+	switch {
+	case state == "unconfirmed":
+		return " They may have been shown already, and may be shown twice."
+	case seen.Unconfirmed > 0:
+		return fmt.Sprintf(" %s may have been shown already and left out (--state unconfirmed names them).",
+			plural(seen.Unconfirmed, "unconfirmed one", "unconfirmed ones"))
+	}
+	return ""
+}
+
+// requeueSteps requeues as many as were counted and no more, each step behind the one before: what is
+// refused anew meanwhile matches again, and must not be tried for ever in the place of the others.
+func (c *cli) requeueSteps(todo int, sum *api.AdminRequeued, step func(limit int, after string) (api.AdminRequeued, error)) error {
 	bar := terminal.NewProgress(terminal.ProgressConfig{Screen: c.errs(), Title: "requeueing", Total: int64(todo), Noun: "deliveries"})
 	defer bar.End()
-	for sum.Requeued < todo {
-		did, err := step(min(todo-sum.Requeued, requeueStep))
+	for after := ""; sum.Requeued < todo; {
+		did, err := step(min(todo-sum.Requeued, requeueStep), after)
 		if err != nil {
 			return fmt.Errorf("after %d of %d: %w", sum.Requeued, todo, err)
 		}
 		sum.Requeued += did.Requeued
 		bar.Add(int64(did.Requeued))
-		if did.Requeued == 0 {
+		if did.Next == nil {
 			return nil // others have been quicker, or they have expired
 		}
+		after = *did.Next
 	}
 	return nil
 }

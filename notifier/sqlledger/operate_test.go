@@ -405,6 +405,8 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 				{"b", "gone", "X", now + 1e9},
 				{"a", "sent", "", now + 1e9},
 				{"a", "suppressed", "muted", now + 1e9},
+				{"a", "unconfirmed", "X", now + 1e9},
+				{"a", "unconfirmed", "X", now - 1e9},
 			} {
 				require.NoError(t, db.Tx(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
 					_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (notification_id, device_id, user_id, rule_id, provider, urgency, follow_up, state, reason,
@@ -416,20 +418,22 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 			f := notifier.RequeueFilter{Rule: "a", Reason: "X", Limit: 10, DryRun: true}
 			got, err := l.RequeueAll(t.Context(), by, f)
 			require.NoError(t, err)
-			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1}, got)
+			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1, Unconfirmed: 1}, got)
 			entries, err := l.Audit(t.Context(), notifier.AuditQuery{Limit: 5})
 			require.NoError(t, err)
 			require.Empty(t, entries, "a look changes nothing")
 			f.DryRun = false
 			got, err = l.RequeueAll(t.Context(), by, f)
 			require.NoError(t, err)
-			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1, Requeued: 1}, got)
+			require.Equal(t, notifier.Requeued{Matching: 1, Expired: 1, Unconfirmed: 1, Requeued: 1}, got)
 			queued, err := l.Deliveries(t.Context(), notifier.DeliveryQuery{State: notifier.Queued, Limit: 5})
 			require.NoError(t, err)
 			require.Len(t, queued, 1)
 			got, err = l.RequeueAll(t.Context(), by, notifier.RequeueFilter{Since: time.UnixMicro(now - 2000), Limit: 1})
 			require.NoError(t, err)
-			require.Equal(t, notifier.Requeued{Matching: 2, Expired: 1, Requeued: 1}, got)
+			require.NotNil(t, got.Next)
+			got.Next = nil
+			require.Equal(t, notifier.Requeued{Matching: 2, Expired: 1, Unconfirmed: 1, Requeued: 1}, got)
 			for _, q := range []notifier.AuditFilter{
 				{Actor: "alice"},
 				{Action: notifier.ActionRequeueAll},
@@ -440,7 +444,7 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, entries, 2, "%+v", q)
 			}
-			require.JSONEq(t, `{"rule":"a","reason":"X","matching":1}`, string(entries[1].Before))
+			require.JSONEq(t, `{"rule":"a","reason":"X","matching":1,"unconfirmed":1}`, string(entries[1].Before))
 			for _, q := range []notifier.AuditFilter{{Actor: "bob"}, {Action: notifier.ActionPause}, {Subject: "run/1"}, {Since: time.Now().Add(time.Hour)}, {Until: time.Now().Add(-time.Hour)}} {
 				entries, err = l.Audit(t.Context(), notifier.AuditQuery{AuditFilter: q, Limit: 5})
 				require.NoError(t, err)
@@ -448,4 +452,54 @@ func TestDeliveriesAreRequeuedByAFilter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What may have been shown already is tried again only by its name.
+func TestUnconfirmedDeliveriesAreRequeuedOnlyByName(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 2)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		require.NoError(t, b.exec(`UPDATE deliveries SET state = 'unconfirmed', reason = 'ttl', finished_at = 1 WHERE id = (SELECT MIN(id) FROM deliveries)`))
+		require.NoError(t, b.exec(`UPDATE deliveries SET state = 'expired', reason = 'ttl', finished_at = 1 WHERE id = (SELECT MAX(id) FROM deliveries)`))
+		unconfirmed := func() int { return b.count(`SELECT COUNT(*) FROM deliveries WHERE state = 'unconfirmed'`) }
+
+		got, err := b.ledger.RequeueAll(t.Context(), alice, notifier.RequeueFilter{Reason: "ttl", Limit: 10})
+		require.NoError(t, err)
+		require.Equal(t, notifier.Requeued{Matching: 1, Unconfirmed: 1, Requeued: 1}, got)
+		require.Equal(t, 1, unconfirmed())
+		for _, state := range notifier.UntoldStates() {
+			_, err := b.ledger.RequeueAll(t.Context(), alice, notifier.RequeueFilter{State: state, Limit: 10})
+			require.NoError(t, err)
+			require.Equal(t, 1, unconfirmed())
+		}
+		got, err = b.ledger.RequeueAll(t.Context(), alice, notifier.RequeueFilter{State: notifier.Unconfirmed, Limit: 10})
+		require.NoError(t, err)
+		require.Equal(t, notifier.Requeued{Matching: 1, Requeued: 1}, got, "what is named is not left out")
+		require.Zero(t, unconfirmed())
+	})
+}
+
+// Whatever becomes of them meanwhile, a requeue that goes on takes each delivery once.
+func TestARequeueThatGoesOnTakesEachDeliveryOnce(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.devices("ann", 7)
+		b.release("settled", b.bet("b1", "ann", "WON", 1))
+		b.fanOut()
+		refuse := func() { require.NoError(t, b.exec(`UPDATE deliveries SET state = 'rejected', finished_at = 1`)) }
+		refuse()
+		var after *notifier.RequeueCursor
+		for _, want := range []notifier.Requeued{{Matching: 7, Requeued: 3}, {Matching: 4, Requeued: 3}, {Matching: 1, Requeued: 1}} {
+			got, err := b.ledger.RequeueAll(t.Context(), alice, notifier.RequeueFilter{State: notifier.Rejected, After: after, Limit: 3})
+			require.NoError(t, err)
+			after, got.Next = got.Next, nil
+			require.Equal(t, want, got)
+			refuse()
+		}
+		require.Nil(t, after, "fewer than the limit were left")
+		entries := b.audit()
+		require.Len(t, entries, 3)
+		require.JSONEq(t, `{"state":"rejected","matching":7}`, string(entries[0].Before))
+		require.Contains(t, string(entries[1].Before), `"after":`)
+	})
 }

@@ -76,6 +76,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 
 	skip := l.db.Dialect().SkipLocked
 	requeued := notifier.RequeueFilter{Rule: "r", State: notifier.Rejected, Limit: 500}
+	further := notifier.RequeueFilter{Rule: "r", After: &notifier.RequeueCursor{CreatedAt: sqldb.Time(2), ID: 7}, Limit: 500}
 	bound := func(s *statement) string { return s.sql.String() }
 	cases := map[string]planCase{
 		"claim":             {l.claimQuery(), []any{"me", 1, "fcm", "high", "r", 5000, 250}, []string{"using deliveries_queue", "using deliveries_pkey"}},
@@ -97,6 +98,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"rules queued":      {rulesQuery, []any{"fcm", "high"}, []string{"deliveries_queue"}},
 		"undelivered":       {bound(undeliveredStatement("u7", 9, 0, 50)), undeliveredStatement("u7", 9, 0, 50).args, []string{"notifications_user", "deliveries_notification_id_device_id_key"}},
 		"requeue":           {bound(l.requeueUpdate(requeued, 5)), l.requeueUpdate(requeued, 5).args, []string{"deliveries_unsent"}},
+		"requeue further":   {bound(l.requeueUpdate(further, 5)), l.requeueUpdate(further, 5).args, []string{"deliveries_unsent"}},
 		"requeue counted":   {bound(requeueCount(requeued, 5, true)), requeueCount(requeued, 5, true).args, []string{"deliveries_unsent"}},
 		"cancel of a user":  {cancelOfUser(), []any{cancelErased, 1, "u7"}, []string{"deliveries_user"}},
 		"ended of a user":   {endedOfUser + skip, []any{"u7", 500}, []string{"deliveries_user"}},

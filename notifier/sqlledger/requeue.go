@@ -1,9 +1,11 @@
 package sqlledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bugle-push/bugle/devices"
@@ -19,7 +21,11 @@ type requeueState struct {
 	Reason   string                 `json:"reason,omitempty"`
 	Since    *time.Time             `json:"since,omitempty"`
 	Until    *time.Time             `json:"until,omitempty"`
-	Matching int                    `json:"matching"`
+	// After is the delivery behind which it went on; 0 when it began.
+	After    notifier.DeliveryID `json:"after,omitempty"`
+	Matching int                 `json:"matching"`
+	// Unconfirmed counts what was left out.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
 }
 
 // requeuedState is what has become of them.
@@ -36,11 +42,18 @@ func (l *Ledger) RequeueAll(ctx context.Context, by notifier.Actor, f notifier.R
 		if err != nil {
 			return err
 		}
-		for _, c := range []struct {
+		unconfirmed := f
+		unconfirmed.State = notifier.Unconfirmed
+		counts := []struct {
+			of   notifier.RequeueFilter
 			live bool
 			n    *int
-		}{{true, &out.Matching}, {false, &out.Expired}} {
-			s := requeueCount(f, now, c.live)
+		}{{f, true, &out.Matching}, {f, false, &out.Expired}, {unconfirmed, true, &out.Unconfirmed}}
+		if f.State != "" {
+			counts = counts[:2] // nothing is left out
+		}
+		for _, c := range counts {
+			s := requeueCount(c.of, now, c.live)
 			if err := tx.QueryRowContext(ctx, s.sql.String(), s.args...).Scan(c.n); err != nil {
 				return fmt.Errorf("count deliveries: %w", err)
 			}
@@ -50,12 +63,25 @@ func (l *Ledger) RequeueAll(ctx context.Context, by notifier.Actor, f notifier.R
 		}
 		s := l.requeueUpdate(f, now)
 		// Attempts and unknowns stay: they happened, and a correction may depend on them.
-		if out.Requeued, err = sqldb.Exec(ctx, tx, s.sql.String(), s.args...); err != nil {
+		rows, err := tx.QueryContext(ctx, s.sql.String(), s.args...)
+		done, err := sqldb.Collect(rows, err, scanRequeued)
+		if err != nil {
 			return fmt.Errorf("update deliveries: %w", err)
 		}
-		return l.note(ctx, tx, by, notifier.ActionRequeueAll, notifier.SubjectDeliveries, requeueState{
-			State: f.State, Rule: f.Rule, Provider: f.Provider, Reason: f.Reason, Since: orNil(f.Since), Until: orNil(f.Until), Matching: out.Matching,
-		}, requeuedState{State: notifier.Queued, Deliveries: out.Requeued})
+		if out.Requeued = len(done); len(done) == f.Limit {
+			last := slices.MaxFunc(done, func(a, b notifier.RequeueCursor) int {
+				return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+			})
+			out.Next = &last
+		}
+		before := requeueState{
+			State: f.State, Rule: f.Rule, Provider: f.Provider, Reason: f.Reason, Since: orNil(f.Since), Until: orNil(f.Until),
+			Matching: out.Matching, Unconfirmed: out.Unconfirmed,
+		}
+		if f.After != nil {
+			before.After = f.After.ID
+		}
+		return l.note(ctx, tx, by, notifier.ActionRequeueAll, notifier.SubjectDeliveries, before, requeuedState{State: notifier.Queued, Deliveries: out.Requeued})
 	})
 	if err != nil {
 		return notifier.Requeued{}, fmt.Errorf("requeue deliveries: %w", err)
@@ -78,8 +104,15 @@ func (l *Ledger) requeueUpdate(f notifier.RequeueFilter, now int64) *statement {
 	requeueFrom(&s, f, now, true)
 	s.text(` ORDER BY created_at, id`)
 	s.limit(f.Limit)
-	s.text(l.db.Dialect().SkipLocked + `)`)
+	s.text(l.db.Dialect().SkipLocked + `) RETURNING created_at, id`)
 	return &s
+}
+
+func scanRequeued(r *sql.Rows) (c notifier.RequeueCursor, err error) {
+	var created int64
+	err = r.Scan(&created, &c.ID)
+	c.CreatedAt = sqldb.Time(created)
+	return c, err
 }
 
 // requeueFrom picks deliveries along the index of what went wrong, one state after the other.
@@ -88,7 +121,7 @@ func requeueFrom(s *statement, f notifier.RequeueFilter, now int64, live bool) {
 	if f.State != "" {
 		s.and(`state = ?`, f.State)
 	} else {
-		s.text(` AND state IN ('gone', 'rejected', 'expired', 'unconfirmed', 'cancelled')`)
+		s.text(` AND state IN ('gone', 'rejected', 'expired', 'cancelled')`) // notifier.UntoldStates
 	}
 	if f.Rule != "" {
 		s.and(besideLead("rule_id"), f.Rule)
@@ -104,6 +137,9 @@ func requeueFrom(s *statement, f notifier.RequeueFilter, now int64, live bool) {
 	}
 	if !f.Until.IsZero() {
 		s.and(`created_at < ?`, sqldb.Micros(f.Until))
+	}
+	if f.After != nil {
+		s.and(`(created_at, id) > (?, ?)`, sqldb.Micros(f.After.CreatedAt), f.After.ID)
 	}
 	if live {
 		s.and(`expires_at > ?`, now)
