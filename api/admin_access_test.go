@@ -43,6 +43,7 @@ func adminRoutes() []adminRoute {
 		{method: "GET", pattern: v1 + "/replicas", admin: 200},
 		{method: "GET", pattern: v1 + "/devices", path: v1 + "/devices?user=ann", admin: 200},
 		{method: "GET", pattern: v1 + "/devices/{id}", path: v1 + "/devices/phone-1", admin: 200},
+		{method: "POST", pattern: v1 + "/devices/{id}/deactivate", path: v1 + "/devices/phone-1/deactivate", body: `{}`, admin: 200},
 		{method: "POST", pattern: v1 + "/devices/{id}/test", path: v1 + "/devices/phone-1/test", body: `{"title":"a","body":"b"}`, admin: 200},
 		{method: "POST", pattern: v1 + "/rules/{id}/stop", path: v1 + "/rules/bet-settled/stop", body: `{"reason":"test"}`, admin: 200},
 		{method: "POST", pattern: v1 + "/rules/{id}/start", path: v1 + "/rules/bet-settled/start", body: `{}`, admin: 200},

@@ -18,7 +18,7 @@ type AdminAuditEntry struct {
 	ID        int64           `json:"id"`
 	At        time.Time       `json:"at"`
 	Actor     string          `json:"actor" example:"alice" doc:"Empty where Bugle itself did it: stopped, a delivery that a suppression held back."`
-	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,requeue_all,test_send,suppress,unsuppress,stop,start,erase,export,stopped"`
+	Action    string          `json:"action" enum:"pause,resume,run,release,discard,requeue,requeue_all,test_send,deactivate,suppress,unsuppress,stop,start,erase,export,stopped"`
 	Subject   string          `json:"subject" example:"rule/bet-settled"`
 	Before    json.RawMessage `json:"before" doc:"What was; null where there was nothing."`
 	After     json.RawMessage `json:"after" doc:"What is since."`
@@ -35,7 +35,7 @@ type (
 	// AuditFilter is which entries of the audit are asked for; zero is all of them.
 	AuditFilter struct {
 		Actor   string    `query:"actor" maxLength:"64" doc:"Only what this operator did, by the name of their token."`
-		Action  string    `query:"action" enum:"pause,resume,run,release,discard,requeue,requeue_all,test_send,suppress,unsuppress,stop,start,erase,export,stopped" doc:"Only such entries."`
+		Action  string    `query:"action" enum:"pause,resume,run,release,discard,requeue,requeue_all,test_send,deactivate,suppress,unsuppress,stop,start,erase,export,stopped" doc:"Only such entries."`
 		Subject string    `query:"subject" maxLength:"512" doc:"Only what was done to this: rule/bet-settled, run/12, delivery/7, device/phone-1, suppression/cool_off/ann, user/ann."`
 		Since   time.Time `query:"since" doc:"Only entries of this time or later."`
 		Until   time.Time `query:"until" doc:"Only entries before this time."`

@@ -38,6 +38,11 @@ type AdminTestResult struct {
 	TookMillis int64  `json:"took_ms"`
 }
 
+// AdminDeactivate says why a device is deactivated.
+type AdminDeactivate struct {
+	Reason string `json:"reason,omitempty" maxLength:"500" doc:"For the audit, where it stays: the number of a request, not a text about the user." example:"request 4711"`
+}
+
 type (
 	adminDeviceInput struct {
 		ID string `path:"id" maxLength:"128" doc:"The device's id."`
@@ -48,6 +53,10 @@ type (
 	testInput struct {
 		ID   string `path:"id" maxLength:"128" doc:"The device's id."`
 		Body AdminTest
+	}
+	deactivateInput struct {
+		ID   string `path:"id" maxLength:"128" doc:"The device's id."`
+		Body AdminDeactivate
 	}
 	adminDeviceOutput  struct{ Body AdminDevice }
 	adminDevicesOutput struct{ Body AdminDeviceList }
@@ -64,6 +73,13 @@ func (a *adminServer) registerAdminDevices(api huma.API) {
 		OperationID: "get-any-device", Method: http.MethodGet, Path: "/admin/v1/devices/{id}", Tags: tags,
 		Summary: "Get a device",
 	}, a.getAnyDevice)
+	handle(a.server, api, huma.Operation{
+		OperationID: "deactivate-any-device", Method: http.MethodPost, Path: "/admin/v1/devices/{id}/deactivate", Tags: tags,
+		Summary: "Take a device out of use until its app activates it again",
+		Description: "As its user would: nothing more is sent to it, and what is queued for it is cancelled; what is being sent is not called back. " +
+			"The next activation by its app makes it active again, which an app in use may do at its next start: to keep a user from being told, suppress the user. " +
+			"A device that is not active stays as it is, and that is not in the audit.",
+	}, a.deactivateAnyDevice)
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "test-device", Method: http.MethodPost, Path: "/admin/v1/devices/{id}/test", Tags: tags,
 		Summary:     "Send a test push to one device",
@@ -89,6 +105,18 @@ func (a *adminServer) getAnyDevice(ctx context.Context, in *adminDeviceInput) (*
 		return nil, err
 	}
 	d, err := a.Devices.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &adminDeviceOutput{Body: adminDeviceOf(d)}, nil
+}
+
+func (a *adminServer) deactivateAnyDevice(ctx context.Context, in *deactivateInput) (*adminDeviceOutput, error) {
+	id, err := deviceID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.DeviceControl.DeactivateBy(ctx, devices.Operator(actorOf(ctx)), id, in.Body.Reason)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/notifier"
 )
 
@@ -137,6 +138,8 @@ func adminExamples() map[string][]adminExample {
 	released, discarded := runExample(12, notifier.RunReleased), runExample(13, notifier.RunDiscarded)
 	requeued := deliveryExample(notifier.Queued)
 	requeued.FinishedAt, requeued.Reason = nil, ""
+	inactive := adminDeviceExample()
+	inactive.State = string(devices.Inactive)
 	suppression := suppressionExample()
 	return map[string][]adminExample{
 		"list-rules":  {tells("rules", "One rule", nil, AdminRuleList{Rules: []AdminRule{ruleExample()}})},
@@ -208,6 +211,13 @@ func adminExamples() map[string][]adminExample {
 		})},
 		"list-user-devices": {tells("devices", "One device", map[string]any{"user": user}, AdminDeviceList{Devices: []AdminDevice{adminDeviceExample()}})},
 		"get-any-device":    {tells("device", "A device", withID(device), adminDeviceExample())},
+		"deactivate-any-device": {
+			sending("deactivated", "Nothing is sent to it any more", withID(device), AdminDeactivate{Reason: "request 4711"}, inactive),
+			{example: example{
+				name: "unknown_device", summary: "There is none", params: withID("phone-9"), body: AdminDeactivate{},
+				status: http.StatusNotFound, answer: problemExample(http.StatusNotFound, devices.ErrUnknownDevice.Error()),
+			}},
+		},
 		"test-device": {sending("tested", "The provider took it", withID(device), AdminTest{Title: "Test", Body: "Can you see this?"}, AdminTestResult{
 			Device: device, Provider: "fcm", Generation: 1, Verdict: "sent", Status: 200, ProviderID: "projects/p/messages/1", TookMillis: 84,
 		})},

@@ -103,7 +103,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 	a := &adminWorld{stage: &stage{}, log: &logtest.Buffer{}, tokens: filepath.Join(t.TempDir(), "tokens")}
 	a.db = sqldbtest.SQLite(t)
 	a.ledger = sqlledger.New(a.db)
-	registry := sqldevices.New(a.db, sqldevices.Config{Canceller: a.ledger})
+	registry := sqldevices.New(a.db, sqldevices.Config{Canceller: a.ledger, Auditor: a.ledger})
 	log := zerolog.New(a.log)
 	a.apps = newWorld(t)
 
@@ -129,7 +129,7 @@ func newAdminWorld(t testing.TB, change ...func(*api.Operations)) *adminWorld {
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: a.ledger, RunControl: control, Deliveries: a.ledger,
 		Requeue: control, BadRows: a.ledger, Explain: explainer,
 		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{a.ledger, registry, sqlrelay.NewBets(a.db)}, Audit: a.ledger},
-		Devices: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
+		Devices: registry, DeviceControl: registry, TestSend: tester, Audit: a.ledger, Replicas: a.ledger,
 		Suppressions: a.ledger, Sending: control,
 		Presence: sqlrelay.NewBets(a.db),
 	}

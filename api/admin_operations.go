@@ -74,6 +74,12 @@ type DeviceReader interface {
 	Find(ctx context.Context, id devices.ID) (devices.Device, error)
 }
 
+// DeviceOperator takes devices out of use. It is audited.
+type DeviceOperator interface {
+	// DeactivateBy deactivates a device until its app activates it again, and returns it as it stands then.
+	DeactivateBy(ctx context.Context, by devices.Operator, id devices.ID, reason string) (devices.Device, error)
+}
+
 // TestSender sends one test push to one device now. It is audited.
 type TestSender interface {
 	TestSend(ctx context.Context, by notifier.Actor, id devices.ID, title, body string) (notifier.TestResult, error)
@@ -95,21 +101,22 @@ type ReplicaReader interface {
 // *notifier.Tester serve them.
 type Operations struct {
 	// Tokens say who may come in.
-	Tokens      *AdminTokens
-	Rules       RuleReader
-	RuleControl RuleOperator
-	Runs        RunReader
-	RunControl  RunOperator
-	Deliveries  DeliveryReader
-	Requeue     Requeuer
-	BadRows     BadRowReader
-	Explain     Explainer
-	Users       UserOperator
-	Devices     DeviceReader
-	TestSend    TestSender
-	Audit       AuditReader
-	Replicas    ReplicaReader
-	Sending     SendingOperator
+	Tokens        *AdminTokens
+	Rules         RuleReader
+	RuleControl   RuleOperator
+	Runs          RunReader
+	RunControl    RunOperator
+	Deliveries    DeliveryReader
+	Requeue       Requeuer
+	BadRows       BadRowReader
+	Explain       Explainer
+	Users         UserOperator
+	Devices       DeviceReader
+	DeviceControl DeviceOperator
+	TestSend      TestSender
+	Audit         AuditReader
+	Replicas      ReplicaReader
+	Sending       SendingOperator
 	// Suppressions are who must not be sent to; changes of them are audited.
 	Suppressions notifier.Suppressions
 	// Presence is who is in the app; nil leaves its route out.
@@ -118,5 +125,5 @@ type Operations struct {
 
 func (o *Operations) complete() bool {
 	return o.Tokens != nil && o.Rules != nil && o.RuleControl != nil && o.Runs != nil && o.RunControl != nil && o.Deliveries != nil &&
-		o.Requeue != nil && o.BadRows != nil && o.Explain != nil && o.Users != nil && o.Devices != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
+		o.Requeue != nil && o.BadRows != nil && o.Explain != nil && o.Users != nil && o.Devices != nil && o.DeviceControl != nil && o.TestSend != nil && o.Audit != nil && o.Replicas != nil && o.Suppressions != nil && o.Sending != nil
 }

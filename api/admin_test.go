@@ -204,6 +204,29 @@ func TestAnOperatorFindsOutWhatBecameOfADelivery(t *testing.T) {
 	require.Nil(t, rest.Next)
 }
 
+func TestAnOperatorDeactivatesADevice(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	a.exec(t, `UPDATE deliveries SET state = 'queued' WHERE id = 7`)
+	rec := a.as(t, "POST", "/admin/v1/devices/phone-1/deactivate", `{"reason":"request 4711"}`)
+	require.Equal(t, 200, rec.Code, rec.Body.String())
+	d := decode[api.AdminDevice](t, rec)
+	require.Equal(t, []string{"phone-1", "ann", "inactive"}, []string{d.ID, d.User, d.State})
+	require.NotContains(t, rec.Body.String(), deadTarget)
+	delivery := decode[api.AdminDelivery](t, a.as(t, "GET", "/admin/v1/deliveries/7", ""))
+	require.Equal(t, []string{"cancelled", "deactivated"}, []string{delivery.State, delivery.Reason})
+	requireProblem(t, a.as(t, "POST", "/admin/v1/devices/phone-1/test", `{"title":"a","body":"b"}`), 409)
+
+	require.Equal(t, 200, a.as(t, "POST", "/admin/v1/devices/phone-1/deactivate", `{}`).Code, "doing it again changes nothing")
+	requireProblem(t, a.as(t, "POST", "/admin/v1/devices/phone-9/deactivate", `{}`), 404)
+	requireProblem(t, a.as(t, "POST", "/admin/v1/devices/phone-2/deactivate", `{"reason":"`+strings.Repeat("x", 501)+`"}`), 400)
+	entries := a.audit(t)
+	require.Len(t, entries, 1)
+	require.Equal(t, []string{"alice", "deactivate", "device/phone-1"}, []string{entries[0].Actor, entries[0].Action, entries[0].Subject})
+	require.JSONEq(t, `{"state":"active","user":"ann"}`, string(entries[0].Before))
+	require.JSONEq(t, `{"state":"inactive","reason":"request 4711"}`, string(entries[0].After))
+}
+
 func TestARequeueGoesOnBehindWhatItHasTried(t *testing.T) {
 	t.Parallel()
 	a := newAdminWorld(t)

@@ -63,7 +63,7 @@ type CancelReason string
 
 // The reasons for which a registry cancels what is queued.
 const (
-	// CancelDeactivated: the user deactivated the device.
+	// CancelDeactivated: the user deactivated the device, or an operator did.
 	CancelDeactivated CancelReason = "deactivated"
 	// CancelUserChanged: another user took the device over.
 	CancelUserChanged CancelReason = "user_changed"

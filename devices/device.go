@@ -25,7 +25,8 @@ type State string
 const (
 	// Active devices receive notifications.
 	Active State = "active"
-	// Inactive devices were deactivated by their user, or lost their target to another device.
+	// Inactive devices were deactivated by their user or an operator, or lost their target to another
+	// device; a new activation revives them.
 	Inactive State = "inactive"
 	// Retired devices had a target that its provider declared dead; a new activation revives them.
 	Retired State = "retired"

@@ -38,6 +38,8 @@ const (
 	ActionRequeueAll Action = "requeue_all"
 	// ActionTestSend: one push went to one device outside of the ledger.
 	ActionTestSend Action = "test_send"
+	// ActionDeactivate: a device was taken out of use until its app activates it again.
+	ActionDeactivate Action = "deactivate"
 	// ActionSuppress: a user must not be sent to.
 	ActionSuppress Action = "suppress"
 	// ActionUnsuppress: a suppression was taken back.
@@ -54,7 +56,7 @@ const (
 // Actions lists what the audit can tell.
 func Actions() []Action {
 	return []Action{
-		ActionPause, ActionResume, ActionRun, ActionRelease, ActionDiscard, ActionRequeue, ActionRequeueAll, ActionTestSend, ActionSuppress,
+		ActionPause, ActionResume, ActionRun, ActionRelease, ActionDiscard, ActionRequeue, ActionRequeueAll, ActionTestSend, ActionDeactivate, ActionSuppress,
 		ActionUnsuppress, ActionStop, ActionStart, ActionErase, ActionExport, ActionStopped,
 	}
 }

@@ -84,7 +84,7 @@ func deviceDetail(e *ExplainedDelivery) string {
 	case e.Device.State == devices.Retired:
 		return fmt.Sprintf("its target was dead (%s)", e.Device.RetiredReason)
 	case e.Device.State == devices.Inactive:
-		return "its user has deactivated it, or its target has moved to another device"
+		return "its user or an operator has deactivated it, or its target has moved to another device"
 	}
 	return "it was not active then, and is now"
 }

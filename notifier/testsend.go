@@ -24,7 +24,7 @@ const (
 )
 
 // ErrDeviceNotActive says that nothing may be sent to a device, not even a test.
-var ErrDeviceNotActive error = fault.New(fault.Conflict, "the device is not active: its user deactivated it, or its target is dead")
+var ErrDeviceNotActive error = fault.New(fault.Conflict, "the device is not active: its user or an operator deactivated it, or its target is dead")
 
 // ErrSuppressed says that the device's user must not be sent to, not even a test.
 var ErrSuppressed error = fault.New(fault.Conflict, "the device's user is suppressed: nothing is sent to them, not even a test")

@@ -124,6 +124,7 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 		c.get(r, "/users", pageTimeout, c.users)
 		c.post(r, "/users/export", exportTimeout, c.exportUser)
 		c.post(r, "/users/erase", exportTimeout, c.eraseUser)
+		c.post(r, "/users/deactivate", pageTimeout, c.deactivate)
 		c.post(r, "/users/suppress", pageTimeout, c.suppress)
 		c.post(r, "/users/unsuppress", pageTimeout, c.unsuppress)
 		c.get(r, "/suppressions", pageTimeout, c.suppressions)

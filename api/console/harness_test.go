@@ -158,7 +158,7 @@ func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
 	w.broken.Store(true)
 	w.db = db
 	ledger := sqlledger.New(w.db)
-	registry := sqldevices.New(w.db, sqldevices.Config{Canceller: ledger})
+	registry := sqldevices.New(w.db, sqldevices.Config{Canceller: ledger, Auditor: ledger})
 	log := zerolog.New(w.log)
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
 	require.NoError(t, err)
 	ops := &api.Operations{
 		Tokens: tokens, Rules: control, RuleControl: control, Runs: ledger, RunControl: control, Deliveries: ledger,
-		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
+		Requeue: control, BadRows: ledger, Explain: explainer, Devices: registry, DeviceControl: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control, Presence: sqlrelay.NewBets(w.db),
 		Users: notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
 	}

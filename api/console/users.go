@@ -158,6 +158,20 @@ func (c *Console) eraseUser(v *visit) error {
 	return c.done(v, back, told, nil)
 }
 
+// deactivate takes a device out of use. Its page is its user's.
+func (c *Console) deactivate(v *visit) error {
+	id := devices.ID(v.r.PostForm.Get("device"))
+	back := "/users"
+	if user := devices.UserID(v.r.PostForm.Get("user")); user.Validate() == nil {
+		back = userPath(string(user))
+	}
+	reason, err := reasonOf(v)
+	if err == nil {
+		_, err = c.DeviceControl.DeactivateBy(v.ctx(), devices.Operator(v.by), id, reason)
+	}
+	return c.done(v, back, fmt.Sprintf("%s is deactivated until its app activates it again.", id), err)
+}
+
 func (c *Console) suppress(v *visit) error {
 	form := v.r.PostForm
 	s := notifier.Suppression{

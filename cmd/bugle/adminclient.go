@@ -147,9 +147,14 @@ func (a *adminClient) get(ctx context.Context, path string, query url.Values, in
 
 // post sends JSON and reads the JSON answer. A nil body is none.
 func (a *adminClient) post(ctx context.Context, path string, body, into any) error {
+	return a.send(ctx, http.MethodPost, path, body, into)
+}
+
+// send is post with another method.
+func (a *adminClient) send(ctx context.Context, method, path string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
-	call := adminCall{method: http.MethodPost, path: path}
+	call := adminCall{method: method, path: path}
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {

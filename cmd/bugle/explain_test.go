@@ -193,7 +193,7 @@ func newTheatre(t *testing.T, rulesText string) (*theatre, *notifier.Notifier) {
 	t.Helper()
 	db := sqldbtest.SQLite(t)
 	w := &theatre{t: t, db: db, ledger: sqlledger.New(db), rows: map[string][]notifier.Row{}, answer: map[string]notifier.Outcome{}, log: &bytes.Buffer{}}
-	w.registry = sqldevices.New(db, sqldevices.Config{Canceller: w.ledger})
+	w.registry = sqldevices.New(db, sqldevices.Config{Canceller: w.ledger, Auditor: w.ledger})
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesText)})
 	require.NoError(t, err)
 	sender := notifier.SenderConfig{Sender: w, RatePerSecond: 1000, InFlight: 32}
@@ -231,7 +231,7 @@ func (w *theatre) serve(n *notifier.Notifier) {
 		Tokens: admit, Rules: control, RuleControl: control, Runs: w.ledger, RunControl: control, Deliveries: w.ledger, Requeue: control,
 		BadRows: w.ledger, Explain: explainer,
 		Users:   notifier.UserData{Devices: w.registry, Stores: []notifier.UserStore{w.ledger, w.registry, sqlrelay.NewBets(w.db)}, Audit: w.ledger},
-		Devices: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
+		Devices: w.registry, DeviceControl: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
 	}})
 	require.NoError(w.t, err)
 }

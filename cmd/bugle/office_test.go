@@ -137,23 +137,26 @@ func goldenOutput(t *testing.T, name, got string) {
 func TestWhatIsPrintedForPeopleAndForPrograms(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"rules_list":        {"rules", "list"},
-		"rules_pause":       {"rules", "pause", "bet-settled", "--reason", "wrong text"},
-		"rules_stop":        {"rules", "stop", "bet-settled", "--reason", "wrong text"},
-		"rules_run":         {"rules", "run", "race-soon"},
-		"runs_list":         {"runs", "list"},
-		"runs_held":         {"runs", "list", "--state", "held", "--rule", "bet-settled"},
-		"runs_show":         {"runs", "show", "12"},
-		"runs_sample":       {"runs", "sample", "12"},
-		"runs_release":      {"runs", "release", "12", "--yes"},
-		"runs_discard":      {"runs", "discard", "12", "--yes"},
-		"sending_status":    {"sending", "status"},
-		"sending_stop":      {"sending", "stop", "--reason", "wrong texts"},
-		"suppressions_list": {"suppressions", "list"},
-		"requeue_preview":   {"requeue", "--rule", "bet-settled", "--dry-run"},
-		"requeue_one":       {"requeue", "7"},
-		"requeue_all":       {"requeue", "--state", "rejected", "--yes"},
-		"user_erase":        {"user", "erase", "ann", "--reason", "request 4711", "--yes"},
+		"rules_list":         {"rules", "list"},
+		"rules_pause":        {"rules", "pause", "bet-settled", "--reason", "wrong text"},
+		"rules_stop":         {"rules", "stop", "bet-settled", "--reason", "wrong text"},
+		"rules_run":          {"rules", "run", "race-soon"},
+		"runs_list":          {"runs", "list"},
+		"runs_held":          {"runs", "list", "--state", "held", "--rule", "bet-settled"},
+		"runs_show":          {"runs", "show", "12"},
+		"runs_sample":        {"runs", "sample", "12"},
+		"runs_release":       {"runs", "release", "12", "--yes"},
+		"runs_discard":       {"runs", "discard", "12", "--yes"},
+		"sending_status":     {"sending", "status"},
+		"sending_stop":       {"sending", "stop", "--reason", "wrong texts"},
+		"suppressions_list":  {"suppressions", "list"},
+		"requeue_preview":    {"requeue", "--rule", "bet-settled", "--dry-run"},
+		"requeue_one":        {"requeue", "7"},
+		"requeue_all":        {"requeue", "--state", "rejected", "--yes"},
+		"devices_list":       {"devices", "list", "ann"},
+		"devices_show":       {"devices", "show", "ann-phone"},
+		"devices_deactivate": {"devices", "deactivate", "ann-phone", "--reason", "request 4711", "--yes"},
+		"user_erase":         {"user", "erase", "ann", "--reason", "request 4711", "--yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,6 +205,7 @@ func TestWhatCannotBeTakenBackIsAskedFirst(t *testing.T) {
 		"release": {[]string{"runs", "release", "12"}, "yes", `SELECT state FROM runs WHERE id = 12`, "held", "released"},
 		"discard": {[]string{"runs", "discard", "12"}, "yes", `SELECT state FROM runs WHERE id = 12`, "held", "discarded"},
 		"requeue": {[]string{"requeue", "--state", "rejected"}, "yes", `SELECT state FROM deliveries WHERE id = 7`, "rejected", "queued"},
+		"device":  {[]string{"devices", "deactivate", "ann-phone"}, "yes", `SELECT state FROM devices WHERE id = 'ann-phone'`, "active", "inactive"},
 		"erase":   {[]string{"user", "erase", "ann", "--reason", "r"}, "ann", `SELECT user_id FROM notifications WHERE id = 41`, "ann", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,11 +18,20 @@ type Canceller interface {
 	CancelQueued(ctx context.Context, tx *sql.Tx, device devices.ID, reason string) error
 }
 
+// Auditor writes down what operators do to devices.
+type Auditor interface {
+	// NoteDeactivation writes within tx that an operator has deactivated a device, and why they say
+	// they did. Nothing is written after it in the transaction.
+	NoteDeactivation(ctx context.Context, tx *sql.Tx, by devices.Operator, reason string, before, after devices.Device) error
+}
+
 // Config is what a Registry needs beside its database.
 type Config struct {
 	// Canceller is told when a device loses its user or its target; nil when
 	// nothing is ever queued.
 	Canceller Canceller
+	// Auditor is told when an operator deactivates a device; without one DeactivateBy fails.
+	Auditor Auditor
 	// Now is the clock; nil means the database's, which all replicas agree on: whether a
 	// device was there when a notification was made is told by that one.
 	Now func() time.Time
@@ -32,12 +41,13 @@ type Config struct {
 type Registry struct {
 	db        *sqldb.DB
 	canceller Canceller
+	auditor   Auditor
 	now       func() time.Time
 }
 
 // New returns a registry over a migrated database.
 func New(db *sqldb.DB, cfg Config) *Registry {
-	r := &Registry{db: db, canceller: cfg.Canceller, now: cfg.Now}
+	r := &Registry{db: db, canceller: cfg.Canceller, auditor: cfg.Auditor, now: cfg.Now}
 	if r.canceller == nil {
 		r.canceller = nothingQueued{}
 	}
@@ -141,6 +151,46 @@ func (r *Registry) Deactivate(ctx context.Context, user devices.UserID, id devic
 		return fmt.Errorf("deactivate device %q: %w", id, err)
 	}
 	return nil
+}
+
+// DeactivateBy deactivates a device whosever it is, as its user would, and returns
+// it as it stands then. It is in the audit, in the same transaction, with the
+// reason, which may be empty. A device that is not active stays as it is, and
+// nothing is audited. The device is active again when its app activates it the
+// next time: nothing is remembered that would refuse that. It returns Invalid
+// faults and devices.ErrUnknownDevice.
+func (r *Registry) DeactivateBy(ctx context.Context, by devices.Operator, id devices.ID, reason string) (now devices.Device, err error) {
+	if err := id.Validate(); err != nil {
+		return devices.Device{}, err
+	}
+	if r.auditor == nil {
+		return devices.Device{}, fmt.Errorf("deactivate device %q: there is no audit to write to", id)
+	}
+	err = r.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		before, err := r.lock(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		at, err := r.stamp(ctx, tx)
+		if err != nil {
+			return err
+		}
+		change, err := devices.Deactivate(at, before.User, before)
+		if now = change.Device; err != nil || !change.Write {
+			return err
+		}
+		if err := update(ctx, tx, change.Device); err != nil {
+			return err
+		}
+		if err := r.cancel(ctx, tx, id, change.Cancel); err != nil {
+			return err
+		}
+		return r.auditor.NoteDeactivation(ctx, tx, by, reason, before, change.Device)
+	})
+	if err != nil {
+		return devices.Device{}, fmt.Errorf("deactivate device %q: %w", id, err)
+	}
+	return now, nil
 }
 
 // Retire marks the device retired because its provider declared its target

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -393,5 +394,68 @@ func TestALateReportDoesNotRetireAnAblyDeviceThatItsAppHasRenewedSince(t *testin
 		retired, err = b.RetireTarget(t.Context(), target, b.clock, "ably_token_invalid")
 		require.NoError(t, err)
 		require.True(t, retired)
+	})
+}
+
+// audit writes what it is told through the transaction that it is given.
+type audit struct{ fail error }
+
+func (a *audit) NoteDeactivation(ctx context.Context, tx *sql.Tx, by devices.Operator, reason string, before, after devices.Device) error {
+	if a.fail != nil {
+		return a.fail
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO cancelled (device_id, reason) VALUES ($1, $2)`, string(before.ID),
+		fmt.Sprintf("%s by %s (%s): %s>%s", reason, by.Name, by.RequestID, before.State, after.State))
+	return err
+}
+
+func TestAnOperatorDeactivatesADeviceUntilItsAppActivatesIt(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bench) {
+		alice, books := devices.Operator{Name: "alice", RequestID: "r1"}, &audit{}
+		_, err := b.DeactivateBy(t.Context(), alice, "d1", "lost")
+		require.ErrorContains(t, err, "no audit", "nobody may do it unseen")
+		office := sqldevices.New(b.db, sqldevices.Config{Canceller: b.queue, Auditor: books, Now: func() time.Time { return b.clock }})
+		_, err = office.DeactivateBy(t.Context(), alice, "d1", "lost")
+		require.ErrorIs(t, err, devices.ErrUnknownDevice)
+		_, err = office.DeactivateBy(t.Context(), alice, "no id", "lost")
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+
+		first := b.activate(t, "ada", "d1", fcm("t1"))
+		other := b.activate(t, "ada", "d2", fcm("t2"))
+		b.clock = b.clock.Add(time.Hour)
+		full := errors.New("the disk is full")
+		books.fail = full
+		_, err = office.DeactivateBy(t.Context(), alice, "d1", "lost")
+		require.ErrorIs(t, err, full)
+		require.Empty(t, b.cancelled(t))
+		stored, err := b.Device(t.Context(), "ada", "d1")
+		require.NoError(t, err)
+		require.Equal(t, first, stored, "no change without its audit")
+
+		books.fail = nil
+		got, err := office.DeactivateBy(t.Context(), alice, "d1", "lost")
+		require.NoError(t, err)
+		want := first
+		want.State, want.UpdatedAt = devices.Inactive, b.clock.Truncate(time.Microsecond)
+		require.Equal(t, want, got)
+		require.ElementsMatch(t, []string{"d1 deactivated", "d1 lost by alice (r1): active>inactive"}, b.cancelled(t))
+		stored, err = b.Device(t.Context(), "ada", "d2")
+		require.NoError(t, err)
+		require.Equal(t, other, stored, "the user's other devices are not concerned")
+
+		again, err := office.DeactivateBy(t.Context(), alice, "d1", "lost")
+		require.NoError(t, err)
+		require.Equal(t, want, again)
+		_, err = b.Retire(t.Context(), "d2", 1, "unregistered")
+		require.NoError(t, err)
+		retired, err := office.DeactivateBy(t.Context(), alice, "d2", "")
+		require.NoError(t, err)
+		require.Equal(t, devices.Retired, retired.State, "what is dead is not made inactive")
+		require.Empty(t, b.cancelled(t))
+
+		revived := b.activate(t, "ada", "d1", fcm("t1"))
+		require.Equal(t, devices.Active, revived.State)
+		require.Equal(t, first.Generation+1, revived.Generation)
 	})
 }

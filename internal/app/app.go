@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg config.Config, log zerolog.Logger) (_ *App, er
 	}
 	metrics.MustRegister(newDatabaseMetrics(db))
 	ledger := sqlledger.New(db)
-	registry := sqldevices.New(db, sqldevices.Config{Canceller: ledger})
+	registry := sqldevices.New(db, sqldevices.Config{Canceller: ledger, Auditor: ledger})
 
 	ksql, err := NewKSQLClient(cfg)
 	if err != nil {

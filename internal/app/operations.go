@@ -47,7 +47,7 @@ func (a *App) operations(
 		Requeue: control, BadRows: ledger, Explain: explainer,
 		// What stands in the books of bets is there whether or not bets are still taken.
 		Users:   notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry, sqlrelay.NewBets(db)}, Audit: ledger},
-		Devices: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
+		Devices: registry, DeviceControl: registry, TestSend: tester, Audit: ledger, Replicas: ledger,
 		Suppressions: ledger, Sending: control,
 	}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bugle-push/bugle/devices"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/notifier"
 )
@@ -35,6 +36,11 @@ type (
 	deliveryState struct {
 		State  notifier.DeliveryState `json:"state"`
 		Reason string                 `json:"reason,omitempty"`
+	}
+	deactivatedState struct {
+		State  devices.State  `json:"state"`
+		User   devices.UserID `json:"user,omitempty"`
+		Reason string         `json:"reason,omitempty"`
 	}
 	stoppedState struct {
 		State notifier.DeliveryState `json:"state"`
@@ -123,6 +129,12 @@ func (l *Ledger) noteStopped(ctx context.Context, tx *sql.Tx, results []notifier
 		return nil
 	}
 	return l.noteAll(ctx, tx, notifier.Actor{}, notes)
+}
+
+// NoteDeactivation writes down that an operator has deactivated a device, in the transaction that does.
+func (l *Ledger) NoteDeactivation(ctx context.Context, tx *sql.Tx, by devices.Operator, reason string, before, after devices.Device) error {
+	return l.note(ctx, tx, notifier.Actor(by), notifier.ActionDeactivate, notifier.SubjectDevice(before.ID),
+		deactivatedState{State: before.State, User: before.User}, deactivatedState{State: after.State, Reason: reason})
 }
 
 // Note implements notifier.Auditor.
