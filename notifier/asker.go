@@ -26,6 +26,7 @@ type asker struct {
 	provider devices.Provider
 	pacer    *Pacer
 	quotas   Quotas
+	meter    *quotaMeter
 	told     <-chan struct{}
 	wake     func()
 	metrics  *Metrics
@@ -35,11 +36,17 @@ type asker struct {
 func (a *asker) run(ctx context.Context) {
 	failing := false
 	var again <-chan time.Time
+	look := time.NewTicker(quotaLook)
+	defer look.Stop()
+	a.look(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.told:
+		case <-look.C:
+			a.look(ctx)
+			continue
 		case <-again: // what is to be told is told in the end, whether or not anything is due here
 		}
 		again = nil
@@ -59,6 +66,21 @@ func (a *asker) run(ctx context.Context) {
 	}
 }
 
+// look reads how the quota stands, unless an answer has just told that.
+func (a *asker) look(ctx context.Context) {
+	if !a.meter.due(time.Now()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, now, err := a.quotas.QuotaNow(ctx, a.provider)
+	if err != nil {
+		a.meter.lost() // who claims and records finds the database away as well, and says so
+		return
+	}
+	a.meter.read(time.Now(), s.Stands(now))
+}
+
 // once asks what the pacer has to ask, if anything.
 func (a *asker) once(ctx context.Context) error {
 	ask, ok := a.pacer.Next(time.Now())
@@ -67,18 +89,24 @@ func (a *asker) once(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	var g Grant
+	var (
+		g     Grant
+		stand Standing
+	)
 	err := a.quotas.Quota(ctx, a.provider, func(s QuotaState, now time.Time) QuotaState {
 		s, g = s.Answer(now, ask)
+		stand = s.Stands(now)
 		return s
 	})
 	outcome := outcomeGranted
 	switch {
 	case err != nil:
 		a.pacer.Failed(time.Now(), ask)
+		a.meter.lost()
 		outcome = outcomeFailed
 	default:
 		a.pacer.Granted(time.Now(), ask, g)
+		a.meter.read(time.Now(), stand)
 		a.metrics.rate.WithLabelValues(string(a.provider)).Set(g.Rate)
 		if g.Tokens == 0 {
 			outcome = outcomeEmpty

@@ -121,7 +121,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 		p.highFree = func() int { return cap(high) - len(high) }
 		p.wake = func() { wake(lanes) }
 		d.askers = append(d.askers, &asker{
-			provider: name, pacer: p.pacer, quotas: c.Quotas, told: p.ask, wake: p.wake, metrics: c.Metrics, log: p.log,
+			provider: name, pacer: p.pacer, quotas: c.Quotas, meter: newQuotaMeter(name, s.RatePerSecond, c.Metrics.quota), told: p.ask, wake: p.wake, metrics: c.Metrics, log: p.log,
 		})
 	}
 	return d, nil

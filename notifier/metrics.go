@@ -37,6 +37,7 @@ type Metrics struct {
 	runsHeld      *prometheus.GaugeVec
 	provisional   *prometheus.GaugeVec
 	holds         *prometheus.CounterVec
+	quota         *quotaMetrics
 }
 
 // NewMetrics registers the notifier's metrics; reg may be nil in tests.
@@ -130,7 +131,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.holds = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "bugle_holds_ended_total", Help: "Holds of provisional notifications that were released, by why: confirmed (by a row), elapsed (nothing has confirmed it in time).",
 	}, []string{"rule", "outcome"})
+	m.quota = newQuotaMetrics()
 	if reg != nil {
+		reg.MustRegister(m.quota.collectors()...)
 		reg.MustRegister(m.runsHeld, m.provisional, m.holds)
 		reg.MustRegister(m.runs, m.runSeconds, m.sweepsFailed, m.rows, m.notifications, m.badRows, m.deliveries, m.postponed, m.attempts, m.sendSeconds,
 			m.latency, m.retired, m.leasesLost, m.reclaimed, m.inFlight, m.rate, m.grants, m.paused, m.rulePaused, m.stopped, m.outdated, m.clockSkew,

@@ -92,6 +92,13 @@ func (l awayLedger) Quota(ctx context.Context, p devices.Provider, change func(n
 	return l.Ledger.Quota(ctx, p, change)
 }
 
+func (l awayLedger) QuotaNow(ctx context.Context, p devices.Provider) (notifier.QuotaState, time.Time, error) {
+	if err := l.err(); err != nil {
+		return notifier.QuotaState{}, time.Time{}, err
+	}
+	return l.Ledger.QuotaNow(ctx, p)
+}
+
 func (l awayLedger) Beat(ctx context.Context, r notifier.Replica) (string, time.Time, error) {
 	if err := l.err(); err != nil {
 		return "", time.Time{}, err

@@ -32,12 +32,22 @@ const (
 	clockStep = 5 * time.Second
 )
 
+const (
+	// QuotaFirst is the share of the rate that is granted at once after an idle time.
+	QuotaFirst = rampFloor
+	// QuotaClimb is the longest that a share climbs to the whole rate.
+	QuotaClimb = rampSeconds * time.Second
+)
+
 // Quotas keeps the state of each provider's quota where all replicas see it.
 type Quotas interface {
 	// Quota replaces the state of a provider's quota by what change makes of it, in one
 	// transaction that excludes every other replica. The time is that of the database's clock.
 	// Change may be called again, and what it has granted is void when Quota returns an error.
 	Quota(ctx context.Context, provider devices.Provider, change func(QuotaState, time.Time) QuotaState) error
+	// QuotaNow returns the state of a provider's quota, the zero value when there is none yet, and
+	// the time of the database's clock. It locks nothing.
+	QuotaNow(ctx context.Context, provider devices.Provider) (QuotaState, time.Time, error)
 }
 
 // QuotaState is what is written down about a provider's quota. The zero value
@@ -61,6 +71,9 @@ type QuotaState struct {
 	PausedUntil time.Time
 	// ChangedAt is when the state was last changed.
 	ChangedAt time.Time
+	// Granted is how many tokens have been granted in all, to all replicas. It only grows. What
+	// nobody has used in time is part of it: a grant is not given back.
+	Granted int64
 }
 
 // Ask is what a replica wants of a quota, and what it has to tell.
@@ -126,6 +139,7 @@ func (s QuotaState) Grant(now time.Time, perSecond float64, want int) (QuotaStat
 	// Rounded up to what is stored, so that nothing is gained in the rounding.
 	took := time.Duration(math.Ceil(float64(g.Tokens)/g.Rate*1e6)) * time.Microsecond
 	s.Next, s.GrantedAt, g.In = from.Add(took), now, max(0, ahead)
+	s.Granted += int64(g.Tokens)
 	return s, g
 }
 
@@ -141,6 +155,29 @@ func (s QuotaState) Slow(now time.Time, after time.Duration) QuotaState {
 		s.PausedUntil = until
 	}
 	return s
+}
+
+// Standing is how a quota stands at one moment, for all replicas together.
+type Standing struct {
+	// Share is the part of the full rate, up to 1, at which somebody who asked now would be granted
+	// something; 0 in a pause.
+	Share float64
+	// PausedUntil is when the provider may be asked again; zero when it may be asked now.
+	PausedUntil time.Time
+	// SlowedAt is when the rate was last halved; zero when that was never.
+	SlowedAt time.Time
+	// Granted is how many tokens have been granted in all.
+	Granted int64
+}
+
+// Stands tells how the quota stands. Nothing is changed by looking.
+func (s QuotaState) Stands(now time.Time) Standing {
+	s = s.touch(now).climb(now)
+	out := Standing{Share: s.Share, SlowedAt: s.SlowedAt, Granted: s.Granted}
+	if s.PausedUntil.After(now) {
+		out.Share, out.PausedUntil = 0, s.PausedUntil
+	}
+	return out
 }
 
 // climb raises the share by what the time since it last moved is worth. The time

@@ -22,6 +22,7 @@ func TestNoIntervalIsGrantedMoreThanItsWorth(t *testing.T) {
 		perSecond := rapid.Float64Range(0.1, 5000).Draw(t, "rate")
 		s, now := notifier.QuotaState{}, time.Unix(1_700_000_000, 0)
 		var all []granted
+		var inAll int64
 		lastEnd := time.Time{}
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
@@ -42,7 +43,14 @@ func TestNoIntervalIsGrantedMoreThanItsWorth(t *testing.T) {
 				for range rapid.IntRange(1, 5).Draw(t, "replicas") {
 					want := rapid.IntRange(0, 3000).Draw(t, "want")
 					var g notifier.Grant
+					stands := s.Stands(now)
 					s, g = s.Grant(now, perSecond, want)
+					inAll += int64(g.Tokens)
+					require.Equal(t, inAll, s.Granted)
+					require.Equal(t, now.Before(s.PausedUntil), stands.Share == 0, "only a pause leaves nothing")
+					if stands.Share > 0 {
+						require.InDelta(t, g.Rate, stands.Share*perSecond, 1e-9*perSecond, "what is shown is what is granted")
+					}
 					require.LessOrEqual(t, g.Tokens, want)
 					require.LessOrEqual(t, g.Rate, perSecond)
 					require.GreaterOrEqual(t, g.Rate, 0.02*perSecond*0.999)
@@ -93,6 +101,21 @@ func TestTheRampIsTheFleets(t *testing.T) {
 	require.InDelta(t, 1000, g.Rate, 1e-6)
 	_, g = s.Grant(now.Add(time.Minute+120*time.Second), 1000, 1)
 	require.InDelta(t, 100, g.Rate, 1e-6, "after an idle time it begins again")
+}
+
+func TestAQuotaStandsAsItWouldBeGranted(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	require.Equal(t, notifier.Standing{Share: 0.1}, notifier.QuotaState{}.Stands(now), "nobody has sent yet")
+	s := notifier.QuotaState{Share: 1, MovedAt: now, GrantedAt: now, ChangedAt: now, Granted: 5}
+	require.Equal(t, notifier.Standing{Share: 1, Granted: 5}, s.Stands(now.Add(time.Minute)))
+	require.InDelta(t, 0.1, s.Stands(now.Add(2*time.Minute)).Share, 1e-9, "after an idle time it begins again")
+	s = s.Slow(now, 20*time.Second)
+	require.Equal(t, notifier.Standing{PausedUntil: now.Add(20 * time.Second), SlowedAt: now, Granted: 5}, s.Stands(now.Add(19*time.Second)))
+	got := s.Stands(now.Add(26 * time.Second))
+	require.InDelta(t, 0.6, got.Share, 1e-9, "six seconds after the pause")
+	require.Zero(t, got.PausedUntil)
+	require.Equal(t, now, got.SlowedAt)
 }
 
 func TestASlowDownHalvesOnceASecond(t *testing.T) {

@@ -203,10 +203,14 @@ func (w *world) startSender(ctx context.Context, owner string, s notifier.Sender
 	rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(strings.TrimSpace(rulesYAML))})
 	require.NoError(w.t, err)
 	c := notifier.SenderConfig{Sender: s, RatePerSecond: 1000, InFlight: 32}
-	n, err := notifier.New(notifier.Config{
+	cfg := notifier.Config{
 		Rules: rules, Source: w, Ledger: ledger, Retirer: w, Owner: owner, Log: zerolog.Nop(),
 		Senders: map[devices.Provider]notifier.SenderConfig{devices.FCM: c, devices.Ably: c},
-	})
+	}
+	if w.configure != nil {
+		w.configure(&cfg)
+	}
+	n, err := notifier.New(cfg)
 	require.NoError(w.t, err)
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()

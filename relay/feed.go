@@ -180,6 +180,7 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of the relay: %w", err)
 	}
+	metrics.limit(cfg.MessageRate, cfg.RequestRate)
 	f := &Feed{
 		cfg: cfg, log: cfg.Log.With().Str("component", "relay").Logger(), metrics: metrics,
 		routes: map[string]*Route{}, parts: map[topicPartition]*partition{}, kick: make(chan struct{}, 1),
@@ -353,6 +354,7 @@ func (f *Feed) publish(it *item) {
 	}
 	kept := true
 	if answer.Verdict == Accepted {
+		f.metrics.chargeable.Inc()
 		f.metrics.delay.WithLabelValues(it.from.topic).Observe(time.Since(it.record.Timestamp).Seconds())
 		if it.from.route.keeps(it.suspended) {
 			kept = f.keeper.keep(it.from.send, Mark{it.from.source, it.message.Channel, it.offset(), it.record.LeaderEpoch}) == nil

@@ -20,6 +20,10 @@ type feedMetrics struct {
 	channels    prometheus.Gauge
 	held        *prometheus.GaugeVec
 	commits     *prometheus.CounterVec
+	limits      *prometheus.GaugeVec
+	holds       *prometheus.CounterVec
+	chargeable  prometheus.Counter
+	holding     string // the cause that is shown
 }
 
 func newFeedMetrics(reg prometheus.Registerer) (*feedMetrics, error) {
@@ -60,18 +64,32 @@ func newFeedMetrics(reg prometheus.Registerer) (*feedMetrics, error) {
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bugle_relay_commits_total", Help: "Commits of offsets by outcome.",
 		}, []string{"outcome"}),
+		limits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "bugle_relay_rate_limit", Help: "What this replica may publish to Ably a second, by what is counted: messages, requests. Each message is a request, so bugle_relay_attempts_total is the use of both. Missing where no limit is configured.",
+		}, []string{"limit"}),
+		holds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_relay_holds_total", Help: "Times that nothing was published but probes, by cause.",
+		}, []string{"cause"}),
+		// Ably charges one inbound message for each publish, and one outbound for each
+		// subscriber that receives it, in steps of 5 KiB (Ably, "Message counting"). A
+		// repeat of a message counts here only once, as what was accepted.
+		chargeable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bugle_relay_chargeable_messages_total", Help: "Messages that Ably accepted and charges as inbound ones; what subscribers receive of them it charges as well, and only Ably knows how many these are.",
+		}),
 	}
 	for _, v := range Verdicts() {
 		m.attempts.WithLabelValues(string(v))
 	}
 	for _, cause := range []string{holdCredentials, holdAccount, holdTrouble} {
 		m.held.WithLabelValues(cause)
+		m.holds.WithLabelValues(cause)
 	}
 	if reg == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
 		m.records, m.deadLetters, m.attempts, m.seconds, m.delay, m.lag, m.waiting, m.paused, m.channels, m.held, m.commits,
+		m.limits, m.holds, m.chargeable,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -80,7 +98,21 @@ func newFeedMetrics(reg prometheus.Registerer) (*feedMetrics, error) {
 	return m, nil
 }
 
+// limit shows how much may be published a second; 0 is no limit, and not shown.
+func (m *feedMetrics) limit(messages, requests float64) {
+	for name, rate := range map[string]float64{"messages": messages, "requests": requests} {
+		if rate > 0 {
+			m.limits.WithLabelValues(name).Set(rate)
+		}
+	}
+}
+
+// hold shows a hold. One whose reason alone has changed is the same.
 func (m *feedMetrics) hold(h hold) {
+	if h.cause != "" && h.cause != m.holding {
+		m.holds.WithLabelValues(h.cause).Inc()
+	}
+	m.holding = h.cause
 	for _, cause := range []string{holdCredentials, holdAccount, holdTrouble} {
 		value := 0.0
 		if cause == h.cause {

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"net"
 	"net/http"
@@ -124,6 +125,7 @@ func TestTheOverviewInABrowser(t *testing.T) {
 		"the overview renews itself":     overviewRenews,
 		"the overview is lost and found": lostAndFound,
 		"others stop and start":          othersStopAndStart,
+		"a quota is paused and goes on":  quotaPaused,
 		"nobody looks":                   nobodyLooks,
 		"the session of an open page":    sessionOfOpenPage,
 		"more pages than streams":        morePagesThanStreams,
@@ -543,6 +545,38 @@ func morePagesThanStreams(t *testing.T, b *tab) {
 	b.broken.Store(false)
 	b.see(t, "#live .tile", "Ready")
 	require.Equal(t, "true", b.Ask(t, `String(document.getElementById("lost").hidden)`))
+}
+
+// quotaPaused watches a quota being paused, and going on: in words, on ground that
+// is shaded, and nothing on the page moves.
+func quotaPaused(t *testing.T, b *tab) {
+	q := b.work.quota
+	q.share.WithLabelValues("fcm").Set(1)
+	b.signIn(t)
+	const state = "#live-chart-quota-fcm .state"
+	b.see(t, state, "within its limit")
+	b.see(t, "#live-chart-quota-fcm .legend", "100\u202f%")
+	b.becomes(t, `String(document.querySelectorAll("#live-chart-quota-fcm path.limit").length)`, "2") // and in the legend
+	tops := func() (out []float64) {
+		require.NoError(t, json.Unmarshal([]byte(b.Ask(t, `JSON.stringify(Array.from(document.querySelectorAll("#live > section, #live .plot")).map(function (e) { return e.getBoundingClientRect().top; }))`)), &out))
+		return out
+	}
+	before := tops()
+	require.Greater(t, len(before), 10)
+	q.share.WithLabelValues("fcm").Set(0)
+	q.until.WithLabelValues("fcm").Set(float64(time.Now().Add(10 * time.Minute).Unix()))
+	b.see(t, state, "paused, goes on in 10 min")
+	b.becomes(t, `String(document.querySelectorAll("#live-chart-quota-fcm .plot .band").length)`, "1")
+	require.InDeltaSlice(t, before, tops(), 0.5, "nothing moves")
+	q.share.Reset()
+	q.until.Reset()
+	b.see(t, state, "not known")
+	require.InDeltaSlice(t, before, tops(), 0.5, "nothing moves")
+	q.share.WithLabelValues("fcm").Set(.3)
+	q.slowed.WithLabelValues("fcm").Set(float64(time.Now().Unix()))
+	b.see(t, state, "slowed to 30")
+	require.InDeltaSlice(t, before, tops(), 0.5, "nothing moves")
+	b.Quiet(t)
 }
 
 func smallLoad(t *testing.T, b *tab) {

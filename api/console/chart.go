@@ -29,7 +29,9 @@ type chart struct {
 	// Head is the number that matters, and HeadOf what it is.
 	Head   float64
 	HeadOf string
-	Lines  []line
+	// State is how it stands in a word; none where that is empty.
+	State quotaState
+	Lines []line
 	// Bands are the times in which what BandsAre says was the case.
 	Bands    []band
 	BandsAre string

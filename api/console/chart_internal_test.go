@@ -29,11 +29,14 @@ func TestAnAxisHoldsItsValues(t *testing.T) {
 		{duration, 95, 120},
 		{duration, 7000, 7200},
 		{perSecond, math.NaN(), 1},
+		{percent, 0, 100},
+		{percent, 3, 100},
+		{percent, 130, 200},
 	} {
 		require.InDelta(t, tt.want, tt.u.top(tt.v), 1e-9, "%q %v", tt.u, tt.v)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		u := rapid.SampledFrom([]unit{perSecond, amount, duration}).Draw(t, "unit")
+		u := rapid.SampledFrom([]unit{perSecond, amount, duration, percent}).Draw(t, "unit")
 		v := rapid.Float64Range(0, 1e9).Draw(t, "value")
 		top := u.top(v)
 		if top < v*(1-1e-9) || v > 200 && u != duration && top > 2.5*v {
@@ -65,6 +68,10 @@ func TestNumbersAreShort(t *testing.T) {
 		{duration, 119, "119 s"},
 		{duration, 120, "2 min"},
 		{duration, 7200, "2 h"},
+		{percent, 0, "0\u202f%"},
+		{percent, .4, "<1\u202f%"},
+		{percent, 99.6, "100\u202f%"},
+		{percent, math.NaN(), "–"},
 	} {
 		require.Equal(t, tt.want, tt.u.text(tt.v), "%q %v", tt.u, tt.v)
 	}

@@ -23,6 +23,7 @@ func (h history) charts() []chart {
 		}
 		return false
 	}
+	out = append(out, h.quotas()...)
 	if has(metricRelayRecords) || has(metricRelayLag) {
 		out = append(out, h.relayed(), h.behind())
 	}
@@ -133,11 +134,16 @@ func (h history) bets() chart {
 
 // bands are the stretches in which a gauge of a metric was not 0.
 func (h history) bands(metric string) []band {
+	return h.bandsOf(func(s series, v float64) bool { return s.metric == metric && v > 0 })
+}
+
+// bandsOf are the stretches in which is was true of any series.
+func (h history) bandsOf(is func(series, float64) bool) []band {
 	var out []band
 	for _, s := range h.samples {
 		on := false
 		for key, value := range s.values {
-			on = on || key.metric == metric && value > 0
+			on = on || is(key, value)
 		}
 		if !on {
 			continue

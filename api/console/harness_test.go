@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -135,9 +137,9 @@ type world struct {
 	broken atomic.Bool // whether the check "ksqldb" fails
 	work   *workload
 	// What busy says.
-	pending, oldest, lag *prometheus.GaugeVec
-	pages                *console.Console
-	stop                 func() // ends what the console does by itself
+	pending, oldest, lag, held *prometheus.GaugeVec
+	pages                      *console.Console
+	stop                       func() // ends what the console does by itself
 }
 
 func newWorld(t testing.TB) *world {
@@ -186,7 +188,7 @@ func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
 		Suppressions: ledger, Sending: control, Presence: sqlrelay.NewBets(w.db),
 		Users: notifier.UserData{Devices: registry, Stores: []notifier.UserStore{ledger, registry}, Audit: ledger},
 	}
-	w.pages, err = console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{metrics, w.busy(), w.work.registry}, Log: log, Version: "1.2.3", Every: every})
+	w.pages, err = console.New(console.Config{Operations: ops, Gatherer: prometheus.Gatherers{without(metrics, "bugle_quota_"), w.busy(), w.work.registry}, Log: log, Version: "1.2.3", Every: every})
 	require.NoError(t, err)
 	w.routes, err = api.NewAdmin(api.AdminConfig{
 		Gatherer: metrics, Registerer: metrics, Log: log, Operations: ops, Console: w.pages,
@@ -216,6 +218,14 @@ func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
 	return w
 }
 
+// without leaves out the metrics that another registry has.
+func without(there prometheus.Gatherer, prefix string) prometheus.GathererFunc {
+	return func() ([]*dto.MetricFamily, error) {
+		families, err := there.Gather()
+		return slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return strings.HasPrefix(f.GetName(), prefix) }), err
+	}
+}
+
 // busy are the numbers of a service at work, which this notifier, at rest, has not.
 func (w *world) busy() prometheus.Gatherer {
 	reg := prometheus.NewRegistry()
@@ -231,7 +241,8 @@ func (w *world) busy() prometheus.Gatherer {
 	w.lag = gauge("bugle_relay_lag_records", "topic", "partition")
 	w.lag.WithLabelValues("odds", "0").Set(30)
 	w.lag.WithLabelValues("odds", "1").Set(47)
-	gauge("bugle_relay_held", "cause").WithLabelValues("credentials").Set(1)
+	w.held = gauge("bugle_relay_held", "cause")
+	w.held.WithLabelValues("credentials").Set(1)
 	return reg
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,6 +39,34 @@ func TestTheOverviewTellsTheNumbers(t *testing.T) {
 	} {
 		require.Contains(t, got, want)
 	}
+}
+
+// What all may send and whether they must wait is told from the first moment on,
+// and as it is now, not as this replica was granted last.
+func TestTheOverviewTellsOfQuotas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.signedIn(t)
+	q := w.work.quota
+	w.work.rate.WithLabelValues("fcm").Set(100)
+	q.share.WithLabelValues("fcm").Set(.25)
+	got := text(page(t, b, "/live"))
+	require.Contains(t, got, "all replicas: 25 a second at most")
+	require.NotContains(t, got, "Relay's quota", "it has no limit")
+	q.budget.WithLabelValues("requests").Set(40)
+	q.published.WithLabelValues("accepted").Add(0)
+	q.until.WithLabelValues("fcm").Set(float64(time.Now().Add(20 * time.Minute).Unix()))
+	q.share.WithLabelValues("fcm").Set(0)
+	for range 2 {
+		require.NoError(t, w.pages.Remember(time.Now()))
+	}
+	got = text(page(t, b, "/live"))
+	require.Contains(t, got, "Quota of fcm – of what is allowed all: 100 a second paused, goes on in 20 min")
+	require.Contains(t, got, "fcm throttled", "who asks all to wait is not taking pushes, whether or not this replica has heard it")
+	require.NotContains(t, got, "taking pushes")
+	require.Contains(t, got, "all replicas: nothing now")
+	require.Contains(t, got, "Relay's quota 0 % of the nearer limit by this replica held: credentials")
+	require.Contains(t, got, "requests 0 % of 40 a second")
 }
 
 // An outage of the database hides nothing that is known without it.

@@ -51,6 +51,16 @@ func labelsFollowed() map[string][2]string {
 		metricRelayLag:      {},
 		metricBetsAccepted:  {},
 		metricBetsRefused:   {},
+
+		metricQuotaRate:        {"provider"},
+		metricQuotaShare:       {"provider"},
+		metricQuotaPausedUntil: {"provider"},
+		metricQuotaSlowed:      {"provider"},
+		metricQuotaGranted:     {"provider"},
+		metricRelayAttempts:    {},
+		metricRelayLimit:       {"limit"},
+		metricRelayHeld:        {"cause"},
+		metricRelayHolds:       {"cause"},
 	}
 }
 
@@ -66,6 +76,16 @@ const (
 	metricRelayLag      = "bugle_relay_lag_records"
 	metricBetsAccepted  = "bugle_bets_accepted_total"
 	metricBetsRefused   = "bugle_bets_refused_total"
+
+	metricQuotaRate        = "bugle_quota_rate"
+	metricQuotaShare       = "bugle_quota_share"
+	metricQuotaPausedUntil = "bugle_quota_paused_until_timestamp_seconds"
+	metricQuotaSlowed      = "bugle_quota_slowed_timestamp_seconds"
+	metricQuotaGranted     = "bugle_quota_granted_total"
+	metricRelayAttempts    = "bugle_relay_attempts_total"
+	metricRelayLimit       = "bugle_relay_rate_limit"
+	metricRelayHeld        = "bugle_relay_held"
+	metricRelayHolds       = "bugle_relay_holds_total"
 )
 
 // sampleOf takes a sample. What has not changed since the one before is shared

@@ -13,6 +13,7 @@ const (
 	perMinute unit = "a minute"
 	amount    unit = "" // what is counted stands in the title
 	duration  unit = "s"
+	percent   unit = "%"
 )
 
 // text writes a value for people: three digits or so.
@@ -20,8 +21,14 @@ func (u unit) text(v float64) string {
 	if math.IsNaN(v) {
 		return "–"
 	}
-	if u == duration {
+	switch u {
+	case duration:
 		return seconds(v)
+	case percent:
+		if v > 0 && v < 1 {
+			return "<1\u202f%"
+		}
+		return amount.text(v) + "\u202f%"
 	}
 	if r := math.Round(v*10) / 10; u != amount && r < 10 {
 		if r == 0 && v > 0 {
@@ -60,8 +67,11 @@ func (u unit) top(v float64) float64 {
 		}
 	}
 	least := 1.0
-	if u == amount {
+	switch u {
+	case amount:
 		least = 2 // there is no half of a thing
+	case percent:
+		least = 100
 	}
 	if !(v > least) {
 		return least

@@ -36,8 +36,10 @@ type laneVitals struct {
 // providerVitals is how it goes with a provider.
 type providerVitals struct {
 	Name string
-	// Rate is the limit, in sends a second of all replicas together.
-	Rate float64
+	// Rate is the limit, in sends a second of all replicas together, where there is one: 0 is that
+	// all must wait.
+	Rate    float64
+	Limited bool
 	// Sending is how many calls a second this replica makes now, where that is Known.
 	Sending float64
 	Known   bool
@@ -49,6 +51,9 @@ type providerVitals struct {
 
 // Quota tells how much of its limit a provider is sent to.
 func (p providerVitals) Quota() string {
+	if p.Rate == 0 {
+		return "all replicas: nothing now"
+	}
 	if !p.Known || math.IsNaN(p.Sending) {
 		return "all replicas: " + perSecond.text(p.Rate) + " a second at most"
 	}
@@ -91,6 +96,8 @@ func vitalsOf(families []*dto.MetricFamily) vitals {
 		verdicts  = map[string]map[string]float64{}
 		relay     relayVitals
 		relayed   bool
+		share     = map[string]float64{}
+		full      = map[string]float64{}
 	)
 	lane := func(m *dto.Metric) *laneVitals {
 		name := label(m, "lane")
@@ -117,7 +124,12 @@ func vitalsOf(families []*dto.MetricFamily) vitals {
 			case "bugle_deliveries_in_flight":
 				lane(m).InFlight = value
 			case "bugle_send_rate_limit":
-				provider(m).Rate = value
+				p := provider(m)
+				p.Rate, p.Limited = value, value > 0
+			case metricQuotaRate:
+				full[provider(m).Name] = value
+			case metricQuotaShare:
+				share[provider(m).Name] = value
 			case "bugle_provider_paused":
 				if p := provider(m); value > 0 {
 					p.Paused = append(p.Paused, label(m, "cause"))
@@ -142,6 +154,19 @@ func vitalsOf(families []*dto.MetricFamily) vitals {
 					relay.Held = append(relay.Held, label(m, "cause"))
 				}
 			}
+		}
+	}
+	for name, p := range providers {
+		part, known := share[name]
+		if !known { // then it is at most all of it
+			if !p.Limited {
+				p.Rate, p.Limited = full[name], full[name] > 0
+			}
+			continue
+		}
+		// What is granted now, and not what this replica was granted last, perhaps long ago.
+		if p.Rate, p.Limited = part*full[name], true; part == 0 && !slices.Contains(p.Paused, "throttled") {
+			p.Paused = append(p.Paused, "throttled") // one that sends nothing has not heard of it
 		}
 	}
 	for name, counts := range verdicts {

@@ -16,6 +16,7 @@ type workload struct {
 	attempts, news, relayed, bets, refused *prometheus.CounterVec
 	latency                                *prometheus.HistogramVec
 	paused, rate                           *prometheus.GaugeVec
+	quota                                  quotaload
 }
 
 // newWorkload lends its metrics the words of those that there are: what two
@@ -52,6 +53,10 @@ func newWorkload(t testing.TB, there prometheus.Gatherer) *workload {
 		rate:   gauge("bugle_send_rate_limit", "provider"),
 	}
 	w.registry.MustRegister(w.attempts, w.news, w.relayed, w.bets, w.refused, w.latency, w.paused, w.rate)
+	w.quota = newQuotaload(counter, gauge)
+	w.registry.MustRegister(w.quota.rate, w.quota.share, w.quota.until, w.quota.slowed, w.quota.granted, w.quota.published, w.quota.budget, w.quota.holds)
+	w.quota.rate.WithLabelValues("fcm").Set(100)
+	w.quota.granted.WithLabelValues("fcm").Add(0)
 	return w
 }
 
@@ -81,6 +86,7 @@ func (w *world) pastQuarter(t testing.TB) {
 		if i > 215 && i < 235 {
 			w.work.attempts.WithLabelValues("fcm", "retry", "QUOTA_EXCEEDED").Add(90)
 		}
+		w.quotaAt(now, i, sent, sent/9, down)
 		w.work.news.WithLabelValues("bet-settled", "new").Add(sent / 3)
 		if i%20 == 0 {
 			w.work.news.WithLabelValues("race-soon", "new").Add(900)
@@ -103,4 +109,54 @@ func (w *world) pastQuarter(t testing.TB) {
 		w.lag.WithLabelValues("odds", "0").Set(30 + wave(i, 112, 12, 2600))
 		require.NoError(t, w.pages.Remember(now.Add(time.Duration(i-300)*every)))
 	}
+}
+
+// quotaload are the metrics of quotas: the providers', of all replicas, and the relay's.
+type quotaload struct {
+	rate, share, until, slowed, budget *prometheus.GaugeVec
+	granted, published, holds          *prometheus.CounterVec
+}
+
+func newQuotaload(counter func(string, ...string) *prometheus.CounterVec, gauge func(string, ...string) *prometheus.GaugeVec) quotaload {
+	return quotaload{
+		rate: gauge("bugle_quota_rate", "provider"), share: gauge("bugle_quota_share", "provider"),
+		until: gauge("bugle_quota_paused_until_timestamp_seconds", "provider"), slowed: gauge("bugle_quota_slowed_timestamp_seconds", "provider"),
+		granted: counter("bugle_quota_granted_total", "provider"), budget: gauge("bugle_relay_rate_limit", "limit"),
+		published: counter("bugle_relay_attempts_total", "verdict"), holds: counter("bugle_relay_holds_total", "cause"),
+	}
+}
+
+// quotaAt is the i-th of the last 300 samples of quotas: FCM finds us too fast and
+// asks all to wait, twice as much is sent by the others as by this replica, and
+// the relay comes near its limit.
+func (w *world) quotaAt(now time.Time, i int, fcm, ably float64, down bool) {
+	q := w.work.quota
+	share, until := 1.0, 0.0
+	slowed := now.Add(-85 * 3 * time.Second)
+	switch {
+	case i >= 215 && i < 225:
+		share, until = 0, float64(now.Add(-75*3*time.Second).Unix())
+	case i >= 225 && i < 235:
+		share = 0.5 + float64(i-225)/20
+	}
+	q.rate.WithLabelValues("fcm").Set(1000)
+	q.share.WithLabelValues("fcm").Set(share)
+	q.until.WithLabelValues("fcm").Set(until)
+	if i >= 215 {
+		q.slowed.WithLabelValues("fcm").Set(float64(slowed.Unix()))
+	}
+	if share > 0 {
+		q.granted.WithLabelValues("fcm").Add(min(2.2*fcm, 3000*share))
+	}
+	q.rate.WithLabelValues("ably").Set(50)
+	q.share.WithLabelValues("ably").Set(1)
+	q.until.WithLabelValues("ably").Set(0)
+	q.slowed.WithLabelValues("ably").Set(0)
+	if !down {
+		q.granted.WithLabelValues("ably").Add(min(6*ably, 147))
+	}
+	q.budget.WithLabelValues("requests").Set(300)
+	q.budget.WithLabelValues("messages").Set(2000)
+	q.published.WithLabelValues("accepted").Add(420 + math.Round(90*math.Sin(float64(i)/15)) + min(400, math.Round(300*math.Exp(-float64((i-110)*(i-110))/200))))
+	q.holds.WithLabelValues("account").Add(map[bool]float64{true: 1}[i == 112])
 }

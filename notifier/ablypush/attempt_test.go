@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,7 +263,43 @@ func TestCutBodiesAreCounted(t *testing.T) {
 		# HELP bugle_ably_bodies_cut_total Pushes whose body was shortened to fit what FCM, APNs and Web Push take.
 		# TYPE bugle_ably_bodies_cut_total counter
 		bugle_ably_bodies_cut_total 1
-	`)))
+	`), "bugle_ably_bodies_cut_total"))
 	_, err := ablypush.New(t.Context(), ablypush.Config{Key: testKey, Registerer: reg})
 	require.ErrorContains(t, err, "register metrics")
+}
+
+// What Ably has refused, or has perhaps not taken, is not counted as chargeable.
+func TestWhatAblyChargesIsCounted(t *testing.T) {
+	t.Parallel()
+	reg := prometheus.NewPedanticRegistry()
+	var refuse atomic.Bool
+	g := newService(t, func(w http.ResponseWriter, r *http.Request) {
+		if refuse.Load() {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = w.Write([]byte(`{"error":{"message":"too fast","code":42926,"statusCode":429}}`))
+			return
+		}
+		accept(w, r)
+	})
+	s := newSender(t, g.URL, func(c *ablypush.Config) { c.Registerer = reg })
+	p := push()
+	require.Equal(t, devices.AblyDevice, p.Target.Kind)
+	require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict)
+	p.Target.Kind = devices.AblyClient
+	require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict)
+	require.Equal(t, notifier.VerdictSent, s.Send(t.Context(), p).Verdict)
+	refuse.Store(true)
+	require.Equal(t, notifier.VerdictRetry, s.Send(t.Context(), p).Verdict)
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	got := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "bugle_ably_push_chargeable_messages_total" {
+			for _, m := range f.GetMetric() {
+				got[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	require.Equal(t, map[string]float64{"ably_device": 1, "ably_client": 2}, got)
 }

@@ -5,16 +5,33 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bugle-push/bugle/devices"
 )
 
-// newBodiesCut makes a Sender's only metric; attempts and verdicts are counted
-// by the dispatcher.
-func newBodiesCut(reg prometheus.Registerer) (prometheus.Counter, error) {
-	c := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "bugle_ably_bodies_cut_total",
-		Help: "Pushes whose body was shortened to fit what FCM, APNs and Web Push take.",
-	})
-	return c, register(reg, c)
+// senderMetrics are a Sender's; attempts and verdicts are counted by the
+// dispatcher.
+type senderMetrics struct {
+	bodiesCut  prometheus.Counter
+	chargeable *prometheus.CounterVec
+}
+
+func newSenderMetrics(reg prometheus.Registerer) (senderMetrics, error) {
+	m := senderMetrics{
+		bodiesCut: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bugle_ably_bodies_cut_total",
+			Help: "Pushes whose body was shortened to fit what FCM, APNs and Web Push take.",
+		}),
+		// Ably charges one outbound message for each notification that it delivers (Ably,
+		// "Message counting").
+		chargeable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bugle_ably_push_chargeable_messages_total", Help: "Pushes that Ably accepted, by kind of target: it charges one outbound message for each notification that it delivers. A push to ably_device is one or, when it fails later, none; one to ably_client is as many as the client has devices, and only Ably knows how many these are.",
+		}, []string{"target"}),
+	}
+	for _, kind := range []devices.TargetKind{devices.AblyDevice, devices.AblyClient} {
+		m.chargeable.WithLabelValues(string(kind))
+	}
+	return m, register(reg, m.bodiesCut, m.chargeable)
 }
 
 // watcherMetrics are what a Watcher knows.

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/bugle-push/bugle/notifier"
@@ -25,12 +24,12 @@ const vouchedFor = time.Minute
 
 // Sender sends pushes through Ably. It is safe for concurrent use.
 type Sender struct {
-	client    *client
-	builder   builder
-	slots     chan struct{}
-	timeout   time.Duration
-	bodiesCut prometheus.Counter
-	log       zerolog.Logger
+	client  *client
+	builder builder
+	slots   chan struct{}
+	timeout time.Duration
+	metrics senderMetrics
+	log     zerolog.Logger
 	// vouched is when Ably last accepted our key for push-admin, in Unix
 	// nanoseconds.
 	vouched atomic.Int64
@@ -44,17 +43,17 @@ func New(_ context.Context, cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure ably push: %w", err)
 	}
-	cut, err := newBodiesCut(cfg.Registerer)
+	metrics, err := newSenderMetrics(cfg.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("configure ably push: %w", err)
 	}
 	return &Sender{
-		client:    newClient(cfg),
-		builder:   builder{channels: cfg.Channels},
-		slots:     make(chan struct{}, cfg.MaxInFlight),
-		timeout:   cfg.Timeout,
-		bodiesCut: cut,
-		log:       cfg.Log.With().Str("component", "ablypush").Logger(),
+		client:  newClient(cfg),
+		builder: builder{channels: cfg.Channels},
+		slots:   make(chan struct{}, cfg.MaxInFlight),
+		timeout: cfg.Timeout,
+		metrics: metrics,
+		log:     cfg.Log.With().Str("component", "ablypush").Logger(),
 	}, nil
 }
 
@@ -96,7 +95,7 @@ func (s *Sender) Send(ctx context.Context, p notifier.Push) notifier.Outcome {
 		}
 	}
 	if cut {
-		s.bodiesCut.Inc()
+		s.metrics.bodiesCut.Inc()
 	}
 
 	a, err := s.client.do(ctx, http.MethodPost, s.client.base+"/push/publish", body, maxAnswer)
@@ -106,6 +105,7 @@ func (s *Sender) Send(ctx context.Context, p notifier.Push) notifier.Outcome {
 	out, doubtful := classify(a, p.Target.Kind)
 	switch {
 	case out.Verdict == notifier.VerdictSent:
+		s.metrics.chargeable.WithLabelValues(string(p.Target.Kind)).Inc()
 		s.vouched.Store(time.Now().UnixNano())
 	case doubtful:
 		return s.confirm(ctx, out)

@@ -1,6 +1,7 @@
 package sqlledger_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ func TestAQuotaIsKeptAsItWas(t *testing.T) {
 		at := time.Unix(1_700_000_000, 123_000).UTC()
 		want := notifier.QuotaState{
 			Share: 0.1 + 0.2, MovedAt: at, Next: at.Add(time.Hour), GrantedAt: at.Add(2 * time.Hour), SlowedAt: at.Add(3 * time.Hour),
-			PausedUntil: at.Add(4 * time.Hour), ChangedAt: at.Add(5 * time.Hour),
+			PausedUntil: at.Add(4 * time.Hour), ChangedAt: at.Add(5 * time.Hour), Granted: 1 << 40,
 		}
 		put := func(p devices.Provider, next notifier.QuotaState) (before notifier.QuotaState) {
 			require.NoError(t, b.ledger.Quota(t.Context(), p, func(s notifier.QuotaState, now time.Time) notifier.QuotaState {
@@ -30,6 +31,14 @@ func TestAQuotaIsKeptAsItWas(t *testing.T) {
 		require.Equal(t, notifier.QuotaState{}, put(devices.FCM, want), "nobody has sent yet")
 		require.Equal(t, want, put(devices.FCM, want))
 		require.Equal(t, notifier.QuotaState{}, put(devices.Ably, want), "each provider has its own")
+		seen, now, err := b.ledger.QuotaNow(t.Context(), devices.FCM)
+		require.NoError(t, err)
+		require.Equal(t, want, seen)
+		require.WithinDuration(t, time.Now(), now, time.Minute)
+		seen, now, err = b.ledger.QuotaNow(t.Context(), "nobody")
+		require.NoError(t, err, "nobody has sent there")
+		require.Equal(t, notifier.QuotaState{}, seen)
+		require.WithinDuration(t, time.Now(), now, time.Minute)
 	})
 }
 
@@ -54,6 +63,28 @@ func TestAQuotasChangesAreOneAfterTheOther(t *testing.T) {
 			require.Equal(t, replicas*times, int(s.Share))
 			return s
 		}))
+	})
+}
+
+// Whoever only looks neither waits for who is changing the quota nor holds it up.
+func TestLookingAtAQuotaWaitsForNobody(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		require.NoError(t, b.ledger.Quota(ctx, devices.FCM, func(s notifier.QuotaState, _ time.Time) notifier.QuotaState {
+			s.Granted = 7
+			return s
+		}))
+		require.NoError(t, b.ledger.Quota(ctx, devices.FCM, func(s notifier.QuotaState, _ time.Time) notifier.QuotaState {
+			seen, _, err := b.ledger.QuotaNow(ctx, devices.FCM)
+			require.NoError(t, err)
+			require.EqualValues(t, 7, seen.Granted, "what is not committed is not seen")
+			s.Granted = 8
+			return s
+		}))
+		seen, _, err := b.ledger.QuotaNow(ctx, devices.FCM)
+		require.NoError(t, err)
+		require.EqualValues(t, 8, seen.Granted)
 	})
 }
 
