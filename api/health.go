@@ -34,6 +34,8 @@ type CheckState struct {
 	Name string
 	// Err is nil when the thing works. Its text is for operators only.
 	Err error
+	// Since is when it was found not to work, by whoever asked first; zero while it works.
+	Since time.Time
 }
 
 // readiness runs the checks and remembers the last answer.
@@ -82,25 +84,31 @@ func (r *readiness) look(ctx context.Context) []string {
 	}
 	wg.Wait()
 
-	before := make(map[string]bool, len(r.failed))
-	for _, name := range r.failed {
-		before[name] = true
+	now := time.Now()
+	before := make(map[string]time.Time, len(r.failed))
+	for _, was := range r.last {
+		if was.Err != nil {
+			before[was.Name] = was.Since
+		}
 	}
 	var failed []string
 	last := make([]CheckState, len(r.checks))
 	for i, c := range r.checks {
 		last[i] = CheckState{Name: c.Name, Err: errs[i]}
+		since, failedBefore := before[c.Name]
 		switch {
 		case errs[i] != nil:
 			failed = append(failed, c.Name)
-			if !before[c.Name] {
+			if !failedBefore {
+				since = now
 				r.log.Warn().Err(errs[i]).Str("check", c.Name).Msg("readiness check failed")
 			}
-		case before[c.Name]:
+			last[i].Since = since
+		case failedBefore:
 			r.log.Info().Str("check", c.Name).Msg("readiness check recovered")
 		}
 	}
-	r.at, r.failed, r.last = time.Now(), failed, last
+	r.at, r.failed, r.last = now, failed, last
 	return failed
 }
 

@@ -97,11 +97,24 @@ type stage struct {
 	sent []notifier.Push
 	// answer is what Send comes to; the zero value is a good one.
 	answer notifier.Outcome
+	// gate keeps reads waiting until it is closed; nil for none.
+	gate chan struct{}
 }
 
 // Read yields the rows that were put on the stage.
-func (s *stage) Read(context.Context, string, map[string]any) iter.Seq2[notifier.Row, error] {
+func (s *stage) Read(ctx context.Context, _ string, _ map[string]any) iter.Seq2[notifier.Row, error] {
 	return func(yield func(notifier.Row, error) bool) {
+		s.mu.Lock()
+		gate := s.gate
+		s.mu.Unlock()
+		if gate != nil {
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				yield(nil, ctx.Err())
+				return
+			}
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, r := range s.rows {

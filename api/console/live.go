@@ -49,7 +49,10 @@ func (c *Console) parts(view overviewView) ([]livePart, error) {
 	}
 	err := draw("notices", "wide", "notices", view)
 	if err == nil {
-		err = draw("tiles", "wide tiles", "tiles", view)
+		err = draw("tiles", "half tiles two", "tiles", view)
+	}
+	if err == nil {
+		err = draw("troubles", "half card troubles", "troubles", view)
 	}
 	for _, chart := range view.Charts {
 		if err == nil {

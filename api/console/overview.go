@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -30,6 +31,8 @@ type overviewView struct {
 	Stops    part[[]notifier.Stop]
 	// Stop is the operator's word that stops all sending; nil while things are sent.
 	Stop *notifier.Stop
+	// Troubles are what wants a look, the worst first.
+	Troubles []trouble
 	// Charts are drawn from what this replica has measured; without samples they are empty.
 	Charts []chart
 	// News is how much news each rule has now, and Delay its 95th percentile from
@@ -89,6 +92,7 @@ func (c *Console) lookAt(ctx context.Context, log func(error) zerolog.Logger) ov
 	if i := slices.IndexFunc(out.Stops.Value, func(s notifier.Stop) bool { return s.Rule == "" }); i >= 0 {
 		out.Stop = &out.Stops.Value[i]
 	}
+	out.Troubles = troubles(out, past, time.Now())
 	return out
 }
 

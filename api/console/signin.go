@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/internal/fault"
 )
@@ -16,6 +18,8 @@ type signInView struct {
 	Next string
 	// Problem says why the operator is not in; empty at first.
 	Problem string
+	// Undone says that a form met the end of its session: nothing of it was done.
+	Undone bool
 	// Plain says that the page came unprotected: the browser would drop the cookie.
 	Plain bool
 	// GoOn is where a link leads for who is signed in; empty where the browser would have said so. It
@@ -37,6 +41,9 @@ func (c *Console) signInAnswer(w http.ResponseWriter, r *http.Request, status in
 	view := signInView{Next: r.URL.Query().Get("next"), Plain: r.TLS == nil && !local(r) && r.Header.Get("X-Forwarded-Proto") != "https"}
 	if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 		view.GoOn = nextPath(view.Next)
+	}
+	if r.Method == http.MethodPost && r.URL.Path != "/sign-in" {
+		view.Undone, view.Next = true, pageOf(r)
 	}
 	if r.PostForm != nil {
 		view.Next = r.PostForm.Get("next")
@@ -89,4 +96,18 @@ func nextPath(next string) string {
 		return "/"
 	}
 	return u.RequestURI()
+}
+
+// pageOf is the page of ours that a form was sent from; empty when the browser does
+// not say, or when it was an answer to another form, which cannot be asked for.
+func pageOf(r *http.Request) string {
+	from, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil || from.Host != r.Host {
+		return ""
+	}
+	routes := chi.RouteContext(r.Context())
+	if routes == nil || !routes.Routes.Match(chi.NewRouteContext(), http.MethodGet, from.Path) {
+		return ""
+	}
+	return nextPath(from.RequestURI())
 }

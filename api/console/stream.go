@@ -97,7 +97,8 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 			frame = difference(shown, newest)
 			shown = newest
 		}
-		if out.Write(frame) != nil {
+		// By what time is ago: the clock of who looks may be wrong.
+		if out.Write(fmt.Appendf(nil, "event: now\ndata: %d\n\n%s", time.Now().UnixMilli(), frame)) != nil {
 			return
 		}
 		select {

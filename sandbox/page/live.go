@@ -28,6 +28,8 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	seq, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // else from the beginning
 	text, edition := []byte("retry: 1000\n\n"), ^uint64(0)
 	for {
+		// Races start by this clock, and that of who looks may be wrong.
+		text = event(text, "now", "", time.Now().UnixMilli())
 		n := s.parlour.since(key, edition, seq)
 		if n.races != nil {
 			text = event(text, "races", "", n.races)
@@ -47,7 +49,6 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-n.changed:
 		case <-tick.C:
-			text = append(text, ":\n\n"...)
 		case <-r.Context().Done():
 			return
 		case <-s.stop:

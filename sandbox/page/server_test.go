@@ -177,6 +177,8 @@ func (s *stream) next(t *testing.T) (g got) {
 			g.id = value
 		case name == "data":
 			g.data = value
+		case name == "" && g.name == "now": // what time it is comes all the time
+			g = got{}
 		case name == "" && g.name != "":
 			return g
 		}

@@ -3,6 +3,14 @@
 (function () {
   "use strict";
 
+  // Whoever looks may have a clock that is wrong: times go by the server's. It stands
+  // on the page as the page was made, and a stream says it again and again. Of those
+  // the one that was on its way for the shortest time is the nearest.
+  var made = performance.getEntriesByType("navigation")[0];
+  var ahead = [Number(document.documentElement.dataset.now) - performance.timeOrigin - (made ? made.responseStart : 0)];
+  function now() { return Date.now() + Math.max.apply(null, ahead); }
+  function setClock(at) { ahead = ahead.concat(at - Date.now()).slice(-5); }
+
   // Times: the same rough words as the server's (page.go: relative, span).
   function span(seconds) {
     var s = Math.abs(seconds);
@@ -16,9 +24,9 @@
     return seconds < 0 ? span(seconds) + " ago" : "in " + span(seconds);
   }
   function tick() {
-    var now = Date.now();
+    var at = now();
     document.querySelectorAll("time[data-rel]").forEach(function (t) {
-      var text = relative((Date.parse(t.dateTime) - now) / 1000);
+      var text = relative((Date.parse(t.dateTime) - at) / 1000);
       if (t.textContent !== text) t.textContent = text;
     });
   }
@@ -38,20 +46,80 @@
     }
     e.target.dataset.sent = "yes";
     e.target.setAttribute("aria-busy", "true");
+    remember(e.target);
   });
-  // A page that the browser kept and shows again has sent nothing.
-  window.addEventListener("pageshow", function () {
+  function comeBack() {
     document.querySelectorAll("form[aria-busy]").forEach(function (f) {
       delete f.dataset.sent;
       f.removeAttribute("aria-busy");
     });
+  }
+  // A page that the browser kept and shows again has sent nothing.
+  window.addEventListener("pageshow", comeBack);
+  // Who has stopped the loading of what comes next, with Escape or the browser's
+  // button, is still here, and may send again. What was sent may have been done.
+  function stopped() {
+    var form = document.querySelector("form[data-sent]");
+    comeBack();
+    if (!form || form.querySelector(".stopped")) return;
+    var told = document.createElement("p");
+    told.className = "notice warn stopped";
+    told.setAttribute("role", "alert");
+    told.textContent = "Perhaps done: you have stopped waiting for the answer. Load the page again to see how it stands.";
+    form.append(told);
+  }
+  if (window.navigation) navigation.addEventListener("navigateerror", stopped);
+  document.addEventListener("keydown", function (e) {
+    if (e.key === "Escape") setTimeout(stopped); // where the browser does not tell it
   });
+
+  // What was typed into a form that met the end of the session waits, in this tab,
+  // until its operator has signed in again: then it stands in the form once more.
+  function remember(form) {
+    var who = document.querySelector(".actor");
+    if (!who || form.classList.contains("who")) return;
+    var fields = Array.from(form.elements).filter(function (f) {
+      return f.name && f.type !== "hidden" && f.type !== "file" && f.type !== "password";
+    }).map(function (f) { return [f.name, f.value]; });
+    store({ page: location.pathname + location.search, action: form.getAttribute("action"), who: who.textContent, fields: fields });
+  }
+  function store(typed) {
+    try {
+      if (typed) sessionStorage.setItem("typed", JSON.stringify(typed));
+      else sessionStorage.removeItem("typed");
+    } catch (e) { /* then it is typed again */ }
+  }
+  (function () {
+    var typed = null, who = document.querySelector(".actor");
+    try {
+      typed = JSON.parse(sessionStorage.getItem("typed"));
+    } catch (e) { /* nothing was kept */ }
+    if (!typed) return;
+    if (!who) { // the sign-in
+      typed.undone = typed.undone || !!document.querySelector("[data-undone]");
+      store(typed.undone ? typed : null);
+      return;
+    }
+    store(null);
+    var form = Array.from(document.forms).filter(function (f) { return f.getAttribute("action") === typed.action; })[0];
+    if (!typed.undone || typed.who !== who.textContent || typed.page !== location.pathname + location.search || !form) return;
+    typed.fields.forEach(function (f) {
+      if (form.elements[f[0]] && "value" in form.elements[f[0]]) form.elements[f[0]].value = f[1];
+    });
+    if (form.parentNode.tagName === "DETAILS") form.parentNode.open = true;
+    var told = document.createElement("p");
+    told.className = "notice warn";
+    told.textContent = "Not done: the session had ended. What you typed stands in the form again.";
+    form.prepend(told);
+    var button = form.querySelector("button");
+    if (button) button.focus();
+  })();
 
   // What is alive is followed while somebody looks: the server tells of each part
   // that has changed. Where it has no room for that, it is asked now and then.
   var live = document.getElementById("live");
   if (!live) return;
-  var lost = document.getElementById("lost"), seen = new Date();
+  var lost = document.getElementById("lost"), seen = now();
   var following = null, again = null, patience = 1000, told = false;
   var silence = 20000, longest = 30000, asked = 10000;
 
@@ -83,6 +151,8 @@
     var focus = document.activeElement;
     var at = focus && element.contains(focus) ? focus : null;
     var place = at && (at.getAttribute("href") || (at.parentNode.id ? "#" + at.parentNode.id : null));
+    var held = at && at.id;
+    var scrolled = Array.from(element.querySelectorAll(".scroll[id]")).map(function (e) { return [e.id, e.scrollTop]; });
     var open = Array.from(element.querySelectorAll("details[open][id]")).map(function (d) { return d.id; });
     // It is a page of our own, and the policy of the page lets no script in it run.
     element.innerHTML = html;
@@ -90,6 +160,14 @@
       var d = document.getElementById(id);
       if (d) d.open = true;
     });
+    scrolled.forEach(function (s) {
+      var e = document.getElementById(s[0]);
+      if (e) e.scrollTop = s[1];
+    });
+    if (held && document.getElementById(held)) {
+      document.getElementById(held).focus({ preventScroll: true });
+      return;
+    }
     if (place === null) return;
     Array.from(element.querySelectorAll("a, summary")).some(function (e) {
       if ((e.getAttribute("href") || "#" + e.parentNode.id) !== place) return false;
@@ -122,23 +200,31 @@
   }
   function heard() {
     offer();
-    seen = new Date();
+    seen = now();
     lost.hidden = true;
     live.classList.remove("old");
   }
   function missed() {
-    lost.querySelector("span").textContent = seen.toISOString().slice(11, 19) + " UTC"; // as all times here
+    lost.querySelector("span").textContent = new Date(seen).toISOString().slice(11, 19) + " UTC"; // as all times here
     lost.hidden = false;
     live.classList.add("old");
   }
 
+  // Who is typing when the session ends keeps what is typed, and is told when it is sent.
+  function ended() {
+    var at = document.activeElement;
+    if (!at || !at.matches("input, textarea, select")) return location.reload();
+    leave();
+    missed();
+  }
   function take(event) {
     var name = "", data = "";
     event.split("\n").forEach(function (l) {
       if (l.indexOf("event: ") === 0) name = l.slice(7);
       if (l.indexOf("data: ") === 0) data += l.slice(6);
     });
-    if (name === "ended") location.reload(); // the session has
+    if (name === "now") setClock(Number(data));
+    if (name === "ended") return ended();
     if (name === "all") putAll(JSON.parse(data));
     if (name === "parts") {
       JSON.parse(data).forEach(function (p) {
@@ -182,7 +268,7 @@
     }
     alive();
     fetch(live.dataset.stream, { signal: mine.signal, cache: "no-store", redirect: "error" }).then(function (answer) {
-      if (answer.status === 401 || answer.status === 403) return location.reload(); // the session has ended
+      if (answer.status === 401 || answer.status === 403) return ended(); // the session has
       if (answer.status === 429 || answer.status === 503) return askNow(mine.signal);
       if (!answer.ok) throw new Error("status " + answer.status);
       told = false;

@@ -1,5 +1,6 @@
 // Ably's own interfaces for browsers: server-sent events and REST, without an SDK.
 import {Failure} from './bugle.js';
+import {now} from './clock.js';
 
 const SILENCE = 45_000; // heartbeats come every 15 s
 const SLOW = 5000; // from then on somebody who does not answer is away
@@ -12,7 +13,7 @@ export class Ably {
   #base;
   #fetchToken;
   #on;
-  #details = null; // Ably's TokenDetails
+  #details = null; // Ably's TokenDetails, and until when they are good by our clock
   #asking = null; // the request for a token that is under way
   #renewal = 0;
   #channels = null; // until somebody has said
@@ -91,13 +92,15 @@ export class Ably {
   }
 
   async #token() {
-    if (this.#details && this.#details.expires > Date.now() + 1000) return this.#details;
+    if (this.#details && this.#details.until > Date.now() + 1000) return this.#details;
     this.#asking ??= this.#fetchToken().then((details) => {
-      this.#details = details;
-      // In good time: a fifth of its life is left.
+      // How long it lives is known without a clock that is right.
+      const life = details.issued ? details.expires - details.issued : details.expires - now();
+      this.#details = {...details, until: Date.now() + life};
+      // In good time: a fifth of its life is left. Not at once, whatever is said of it.
       clearTimeout(this.#renewal);
-      this.#renewal = setTimeout(() => this.#renew(), Math.min(0.8 * (details.expires - Date.now()), 2 ** 31 - 1));
-      return details;
+      this.#renewal = setTimeout(() => this.#renew(), Math.min(Math.max(0.8 * life, 1000), 2 ** 31 - 1));
+      return this.#details;
     }).finally(() => { this.#asking = null; });
     return this.#asking;
   }
@@ -110,7 +113,7 @@ export class Ably {
     try {
       await this.#token();
     } catch {
-      const left = old ? old.expires - Date.now() : 0;
+      const left = old ? old.until - Date.now() : 0;
       if (left > 500) {
         this.#details = old;
         this.#renewal = setTimeout(() => this.#renew(), left / 4);

@@ -1,6 +1,7 @@
 // The slip that a bet is written on, and the bets that were placed.
 import {decimal, fraction} from './odds.js';
-import {set} from './market.js';
+import {now} from './clock.js';
+import {mark, set} from './market.js';
 
 const KEPT = 50;
 // Cents, at most two decimals, as the topic takes a stake.
@@ -34,8 +35,11 @@ export class Slip {
     dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   }
 
-  open(race, tile, index) {
+  // open writes a bet, with a stake where it is one that was placed before.
+  open(race, tile, index, stake = 0) {
+    if (this.#dialog.open) return;
     this.#race = race;
+    if (stake) this.#parts.stake.value = String(stake);
     this.#tile = {...tile};
     this.#dialog.dataset.livery = index % 6;
     set(this.#parts.number, String(index + 1));
@@ -92,14 +96,20 @@ const WORDS = {
 };
 const REASONS = {ODDS_MOVED: 'the odds had moved', RACE_STARTED: 'the race had started', NOT_OFFERED: 'it was not on offer'};
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export class Bets {
   #list;
   #template;
   #money;
   #store;
+  #again;
   #bets; // newest first
 
-  constructor(list, empty, template, money, store) {
+  // again is told a bet that was rejected and is wanted all the same; can says whether it may be.
+  constructor(list, empty, template, money, store, again, can) {
+    this.#again = again;
+    this.can = can;
     this.#list = list;
     this.empty = empty;
     this.#template = template;
@@ -115,10 +125,10 @@ export class Bets {
   }
 
   // waiting tells whether there is a bet of which something is still to be heard.
-  get waiting() { return this.#bets.some((bet) => ['placed', 'unsure'].includes(bet.state) || bet.outcome && Date.now() - bet.at < 120_000); }
+  get waiting() { return this.#bets.some((bet) => ['placed', 'unsure'].includes(bet.state) || bet.outcome && now() - bet.at < 120_000); }
 
   add(bet) {
-    this.#bets.unshift({...bet, state: 'placing', at: Date.now(), seq: 0});
+    this.#bets.unshift({...bet, state: 'placing', at: now(), seq: 0});
     this.#bets.length = Math.min(this.#bets.length, KEPT);
     this.#paint();
   }
@@ -130,23 +140,35 @@ export class Bets {
     this.#paint();
   }
 
-  // hear takes the data of a push, or of an item of the inbox.
+  // hear takes the data of a push, or of an item of the inbox. It returns the bet when that is news of it.
   hear(data, seq) {
     const bet = data?.bet && this.#bets.find((b) => b.id === data.bet);
-    if (!bet || seq <= bet.seq) return;
+    if (!bet || seq <= bet.seq) return null;
     const changed = Boolean(bet.outcome);
     Object.assign(bet, {seq, state: data.outcome ?? 'REJECTED', outcome: data.outcome ?? '', reason: data.reason ?? '', payout: Number(data.payout) || 0, currency: data.currency ?? '', changed});
     this.#paint();
+    return bet;
   }
+
+  // tell says in a sentence what became of a bet.
+  tell(bet) {
+    const what = `${this.#money(bet.stake)} on ${bet.name}`;
+    switch (bet.state) {
+      case 'REJECTED': return `Not placed: ${what}. ${capital(REASONS[bet.reason] ?? bet.reason)}. Nothing was staked.`;
+      case 'LOST': return `Lost: ${what}.`;
+      default: return [`${WORDS[bet.state] ?? bet.state}: ${what}`, this.#detail(bet)].filter(Boolean).join(', ') + '.';
+    }
+  }
+
+  // paint shows the bets as they are.
+  paint() { this.#paint(); }
 
   // show brings a bet into view.
   show(id) {
     const row = [...this.#list.children].find((li) => li.dataset.bet === id);
     if (!row) return false;
     row.scrollIntoView({block: 'nearest'});
-    row.classList.remove('shown');
-    void row.offsetWidth; // begins the animation anew
-    row.classList.add('shown');
+    mark(row, 'shown');
     return true;
   }
 
@@ -167,6 +189,9 @@ export class Bets {
       set(row.querySelector('.where'), `${bet.event} · at ${fraction(bet.odds)} (${decimal(bet.odds)})`);
       set(row.querySelector('.state'), WORDS[bet.state] ?? bet.state);
       set(row.querySelector('.detail'), this.#detail(bet));
+      const again = row.querySelector('.again-bet');
+      again.hidden = bet.state !== 'REJECTED' || !this.can(bet);
+      again.onclick = () => this.#again(bet);
     });
     for (const row of rows.values()) row.remove();
   }
@@ -177,10 +202,10 @@ export class Bets {
     switch (bet.state) {
       case 'WON': case 'DEAD_HEAT': return [paid, was].filter(Boolean).join(' · ');
       case 'VOID': return 'stake is back';
-      case 'REJECTED': return REASONS[bet.reason] ?? bet.reason;
+      case 'REJECTED': return `${REASONS[bet.reason] ?? bet.reason}; nothing was staked`;
       case 'failed': return bet.why ?? '';
       case 'unsure': return 'Ably may have it';
-      case 'placed': return 'Ably has it';
+      case 'placed': return 'the result comes after the race';
       default: return was;
     }
   }

@@ -2,6 +2,7 @@
 import {Ably} from './ably.js';
 import {Bets, Slip} from './bets.js';
 import {Bugle} from './bugle.js';
+import {now, setClock} from './clock.js';
 import {Market, isOpen, set} from './market.js';
 import {Phone} from './phone.js';
 
@@ -32,6 +33,9 @@ function lamp(id, state) {
 async function fetchJSON(path, options) {
   const res = await fetch(path, {cache: 'no-store', signal: AbortSignal.timeout(8000), ...options});
   const body = await res.json();
+  // It counts whole seconds: a clock that is nearer is left alone.
+  const at = Date.parse(res.headers.get('Date')) + 500;
+  if (Math.abs(at - now()) > 2000) setClock(at);
   if (!res.ok) throw new Error(body.error ?? `The page's server answered ${res.status}.`);
   return body;
 }
@@ -67,9 +71,9 @@ function anew() {
 $('anew').addEventListener('click', anew);
 
 function clock() {
-  const now = new Date();
-  for (const id of ['phone-time', 'phone-clock']) set($(id), now.toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', hour12: false}));
-  set($('phone-date'), now.toLocaleDateString([], {weekday: 'long', day: 'numeric', month: 'long'}));
+  const at = new Date(now());
+  for (const id of ['phone-time', 'phone-clock']) set($(id), at.toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', hour12: false}));
+  set($('phone-date'), at.toLocaleDateString([], {weekday: 'long', day: 'numeric', month: 'long'}));
 }
 
 async function main() {
@@ -115,13 +119,54 @@ async function main() {
   setInterval(follow, 1000); // what has started needs no odds any more
 
   // Bets.
-  const bets = new Bets($('bets'), $('no-bets'), $('bet-row'), money, `bets:${user.user}`);
+  const canBet = (bet) => market.races.has(bet.race) && isOpen(market.races.get(bet.race)) && market.index(bet.race, bet.name) >= 0;
+  const again = (bet) => {
+    hush();
+    if (canBet(bet)) slip.open(market.races.get(bet.race), market.tile(bet.race, bet.name), market.index(bet.race, bet.name), bet.stake);
+  };
+  const bets = new Bets($('bets'), $('no-bets'), $('bet-row'), money, `bets:${user.user}`, again, canBet);
+  setInterval(() => bets.paint(), 1000); // a race that has started takes no second bet
+
+  // What becomes of a bet is told wherever on the page one is, for a while; it stays in the list.
+  let told = null, hushing = 0;
+  const hush = () => {
+    $('news').hidden = true;
+    told = null;
+  };
+  const hushLater = () => {
+    clearTimeout(hushing);
+    hushing = setTimeout(() => $('news').matches(':hover, :focus-within') ? hushLater() : hush(), 8000);
+  };
+  const hear = (data, seq, said = false) => {
+    const bet = bets.hear(data, seq);
+    if (!bet) return;
+    step('push');
+    told = bet;
+    $('news').dataset.state = bet.state;
+    set($('news').querySelector('p'), bets.tell(bet));
+    $('news-again').hidden = bet.state !== 'REJECTED' || !canBet(bet);
+    $('news').hidden = false;
+    hushLater();
+    if (!said) say(bets.tell(bet));
+  };
+  $('news-close').addEventListener('click', hush);
+  $('news-again').addEventListener('click', () => told && again(told));
+
+  // The steps that are done are ticked off.
+  const done = new Set(JSON.parse(sessionStorage.getItem('steps') ?? '[]'));
+  const step = (name) => {
+    if (name) done.add(name);
+    sessionStorage.setItem('steps', JSON.stringify([...done]));
+    for (const li of $('how').children) li.classList.toggle('done', done.has(li.dataset.step));
+  };
+  step();
   const slip = new Slip($('slip'), {
     form: $('slip-form'), name: $('slip-name'), race: $('slip-race'), number: $('slip-number'), odds: $('slip-odds'), decimals: $('slip-decimal'),
     stake: $('stake'), chips: $('chips'), returns: $('returns'), moved: $('moved'), take: $('take'), submit: $('place'), cancel: $('cancel'),
   }, money, (id, name) => ({tile: market.tile(id, name), open: market.races.has(id) && isOpen(market.races.get(id))}), async ({race, name, odds, stake}) => {
     const id = crypto.randomUUID(); // nobody can foresee it; Ably takes it once, however often it is sent
-    bets.add({key: id, id, name, event: race.name, odds, stake});
+    bets.add({key: id, id, name, race: race.id, event: race.name, odds, stake});
+    step('bet');
     say(`Placing ${money(stake)} on ${name}.`);
     try {
       const who = await ably.user();
@@ -142,7 +187,7 @@ async function main() {
     clearTimeout(syncing);
     try {
       // Oldest first: what comes after a result is a change of it.
-      if (bets.waiting) for (const item of (await bugle.inbox()).reverse()) bets.hear(item.data, item.seq);
+      if (bets.waiting) for (const item of (await bugle.inbox()).reverse()) hear(item.data, item.seq);
     } catch { /* bugle says so */ }
     clearTimeout(syncing);
     syncing = setTimeout(sync, INBOX_EVERY);
@@ -154,7 +199,13 @@ async function main() {
     if (kind === 'race' && market.choose(id)) $('market').scrollIntoView({block: 'nearest'});
     if (kind === 'bet') bets.show(id);
   });
-  $('clear').addEventListener('click', () => { phone.clear(); tray(); });
+  let cleared = Number(sessionStorage.getItem('cleared') ?? 0); // the last push that was there, which a reload does not bring back
+  $('clear').addEventListener('click', () => {
+    cleared = last;
+    sessionStorage.setItem('cleared', String(cleared));
+    phone.clear();
+    tray();
+  });
   let state = '';
   const tray = () => {
     const none = $('tray').children.length === 0;
@@ -162,12 +213,14 @@ async function main() {
     $('clear').hidden = none;
     set($('quiet'), {active: 'Pushes will show up here.', inactive: 'Not activated: nothing reaches this phone.', retired: 'Its address is dead. Activate it again.'}[state] ?? '…');
   };
-  const setState = (now) => {
-    state = now;
-    $('device').dataset.state = now;
-    set($('device-state'), {active: 'Active: Bugle sends to this phone.', inactive: 'Not active: nothing is sent to it.', retired: 'Retired: its address is dead.'}[now] ?? 'Asking Bugle…');
-    $('activate').setAttribute('aria-disabled', String(now === 'active'));
-    $('deactivate').setAttribute('aria-disabled', String(now !== 'active'));
+  const setState = (is) => {
+    state = is;
+    $('device').dataset.state = is;
+    set($('device-state'), {active: 'Active: Bugle sends to this phone.', inactive: 'Not active: nothing is sent to it.', retired: 'Retired: its address is dead.'}[is] ?? 'Asking Bugle…');
+    if (is === 'active') step('activate');
+    $('unheard').hidden = is === 'active' || is === '' || !user.device;
+    $('activate').setAttribute('aria-disabled', String(is === 'active'));
+    $('deactivate').setAttribute('aria-disabled', String(is !== 'active'));
     tray();
   };
   const change = (button, becomes, does) => button.addEventListener('click', async () => {
@@ -209,17 +262,18 @@ async function main() {
     live?.close();
     live = new EventSource(`/live?key=${encodeURIComponent(user.key)}`);
     live.onopen = () => trouble('live', '');
+    live.addEventListener('now', (event) => setClock(Number(event.data)));
     live.addEventListener('races', (event) => setRaces(JSON.parse(event.data)));
     live.addEventListener('push', (event) => {
       if (Number(event.lastEventId) <= last) return;
       last = Number(event.lastEventId);
       const push = JSON.parse(event.data);
       push.data ??= {};
-      if (phone.show(push)) {
+      if (last > cleared && phone.show(push)) {
         tray();
-        if (Date.now() - Date.parse(push.at) < 5000) set($('heard'), `${push.title}. ${push.body}`);
+        if (now() - Date.parse(push.at) < 5000) set($('heard'), `${push.title}. ${push.body}`);
       }
-      bets.hear(push.data, Number(push.data.seq));
+      hear(push.data, Number(push.data.seq), true);
     });
     live.onerror = () => {
       trouble('live', 'The sandbox does not answer: it may have ended.');

@@ -1,11 +1,12 @@
 // The races that can be bet on, and the odds of one of them.
+import {now as time} from './clock.js';
 import {decimal, fraction} from './odds.js';
 
 const KEPT = 2; // races that are over stay on the strip for a while
 const LINGER = 7000; // how long a race that is over stays chosen
 const MARKED = 4000; // how long an arrow stays
 
-export const isOpen = (race, now = Date.now()) => (race.status ?? 'SCHEDULED') === 'SCHEDULED' && !(race.starts_at && Date.parse(race.starts_at) <= now);
+export const isOpen = (race, now = time()) => (race.status ?? 'SCHEDULED') === 'SCHEDULED' && !(race.starts_at && Date.parse(race.starts_at) <= now);
 
 export class Market {
   #parts;
@@ -14,6 +15,7 @@ export class Market {
   #races = new Map(); // by id
   #tiles = new Map(); // the newest odds by race
   #chosen = '';
+  #place = ''; // where its tab stands on the strip
   #since = 0; // when the chosen race was seen to be over
   #live = false;
   #heard = false; // of the races
@@ -33,8 +35,9 @@ export class Market {
   // open returns the ids of the races that take bets.
   open() { return [...this.#races.values()].filter((race) => isOpen(race)).map((race) => race.id); }
 
-  // tile returns the newest odds of a runner.
+  // tile returns the newest odds of a runner, and index where it stands.
   tile(race, name) { return this.#tiles.get(race)?.find((tile) => tile.name === name); }
+  index(race, name) { return this.#tiles.get(race)?.findIndex((tile) => tile.name === name) ?? -1; }
 
   setRaces(list) {
     this.#heard = true;
@@ -47,7 +50,7 @@ export class Market {
   setOdds(id, tiles) {
     if (!Array.isArray(tiles) || !this.#races.has(id)) return;
     const before = this.#tiles.get(id) ?? [];
-    const now = Date.now();
+    const now = time();
     this.#tiles.set(id, tiles.map((tile) => {
       const old = before.find((t) => t.name === tile.name);
       if (!old) return {...tile, move: '', at: 0};
@@ -74,7 +77,7 @@ export class Market {
 
   // tick does what the time asks for.
   tick() {
-    const now = Date.now();
+    const now = time();
     const byStart = [...this.#races.values()].sort((a, b) => Date.parse(a.starts_at ?? 0) - Date.parse(b.starts_at ?? 0));
     const open = byStart.filter((race) => isOpen(race, now));
     const chosen = this.#races.get(this.#chosen);
@@ -85,8 +88,9 @@ export class Market {
       return;
     }
     if (!chosen) this.#chosen = byStart.at(-1)?.id ?? '';
-    const shown = [...byStart.filter((race) => !isOpen(race, now)).slice(-KEPT), ...open];
-    if (chosen && !shown.includes(chosen)) shown.unshift(chosen);
+    // What can be bet on comes first.
+    const shown = [...open, ...byStart.filter((race) => !isOpen(race, now)).slice(-KEPT)];
+    if (chosen && !shown.includes(chosen)) shown.push(chosen);
     this.#strip(shown, now);
     this.#paint(now);
   }
@@ -103,6 +107,7 @@ export class Market {
         tab.setAttribute('role', 'tab');
         tab.setAttribute('aria-controls', 'market');
         tab.append(document.createElement('b'), document.createElement('span'));
+        tab.firstChild.dir = 'auto';
         tab.onclick = () => this.choose(race.id);
       }
       tabs.delete(race.id);
@@ -115,6 +120,15 @@ export class Market {
       if (tab !== strip.children[shown.indexOf(race)]) strip.insertBefore(tab, strip.children[shown.indexOf(race)] ?? null);
     }
     for (const tab of tabs.values()) tab.remove();
+    // The chosen one is in sight when it is another one, or stands elsewhere.
+    const tab = [...strip.children].find((one) => one.dataset.race === this.#chosen);
+    const place = tab && `${this.#chosen} ${tab.offsetLeft}`;
+    if (tab && place !== this.#place) {
+      const from = tab.offsetLeft - strip.offsetLeft;
+      if (from < strip.scrollLeft) strip.scrollLeft = from - 4;
+      else if (from + tab.offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = from + tab.offsetWidth - strip.clientWidth + 4;
+    }
+    this.#place = place;
   }
 
   #key(event) {
@@ -128,7 +142,7 @@ export class Market {
     tab.focus();
   }
 
-  #paint(now = Date.now()) {
+  #paint(now = time()) {
     const {name, course, clock, cars, empty, note} = this.#parts;
     const race = this.#races.get(this.#chosen);
     const nothing = this.#heard && !race;
@@ -200,6 +214,15 @@ export class Market {
 // rest alone.
 export function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+// mark draws the eye to something for a moment, also where nothing may move.
+export function mark(element, name) {
+  element.classList.remove(name);
+  void element.offsetWidth; // begins the animation anew
+  element.classList.add(name);
+  clearTimeout(element.marked);
+  element.marked = setTimeout(() => element.classList.remove(name), 2500);
 }
 
 // when says how a race stands.

@@ -1,4 +1,6 @@
 // The phone: what a phone does with the pushes that it gets.
+import {now} from './clock.js';
+import {mark} from './market.js';
 
 const KINDS = {win: 'Won', loss: 'Lost', race: 'Race', bet: 'Bet'};
 
@@ -42,10 +44,7 @@ export class Phone {
     card.querySelector('.again').hidden = !replaces;
     card.onclick = () => this.#tapped(push.data.link ?? '');
     card.classList.remove('new', 'changed');
-    if (Date.now() - Date.parse(push.at) < 5000) {
-      void card.offsetWidth; // begins the animation anew
-      card.classList.add(replaces ? 'changed' : 'new');
-    }
+    if (now() - Date.parse(push.at) < 5000) mark(card, replaces ? 'changed' : 'new');
     while (this.#tray.children.length > 12) this.#tray.lastElementChild.remove();
     return true;
   }

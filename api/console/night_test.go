@@ -1,0 +1,177 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	cdpage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bugle-push/bugle/internal/browsertest"
+)
+
+// TestAtNight is what befalls operators in a hurry, in one browser, each in a world of its own.
+func TestAtNight(t *testing.T) {
+	t.Parallel()
+	ctx := browsertest.Open(t)
+	for name, test := range map[string]func(*testing.T, *tab){
+		"who stops waiting may send again":             stopsWaiting,
+		"the session ends in the middle of a form":     sessionEndsInForm,
+		"another one signs in after a session's end":   anotherSignsIn,
+		"the session ends while the reason is written": sessionEndsWhileTyping,
+		"a clock that is wrong":                        wrongClock,
+		"what is wrong stays where one reads it":       readsTroubles,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, turn(ctx, t, newWorldEvery(t, 500*time.Millisecond))) })
+	}
+}
+
+func stopsWaiting(t *testing.T, b *tab) {
+	gate := make(chan struct{})
+	b.stage.mu.Lock()
+	b.stage.gate = gate
+	b.stage.mu.Unlock()
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled")
+	const busy = `String(document.querySelector('form[action$="/run"]').ariaBusy)`
+	b.Click(t, `form[action$="/run"] button`)
+	b.becomes(t, busy, "true")
+	require.Eventually(t, func() bool {
+		var begun int
+		b.scan(t, &begun, `SELECT COUNT(*) FROM runs WHERE id > 15`)
+		return begun > 0
+	}, patience, 20*time.Millisecond)
+	// As Escape and the browser's button do. A page that is about to be replaced may not hear it at once.
+	require.Eventually(t, func() bool {
+		_, err := chromedp.Call(b.ctx, cdpage.StopLoading, cdp.Empty{})
+		return err == nil && strings.Contains(b.Ask(t, `document.querySelector(".stopped")?.innerText ?? ""`), "Perhaps done")
+	}, patience, 100*time.Millisecond)
+	require.Equal(t, "null", b.Ask(t, busy))
+	close(gate)
+	b.Click(t, `form[action$="/run"] button`)
+	require.Eventually(t, func() bool { return strings.Count(b.log.String(), `"route":"/rules/{id}/run","method":"POST"`) == 2 }, patience, 20*time.Millisecond)
+	b.Quiet(t)
+}
+
+// endSession makes the browser's session one that nobody knows.
+func (b *tab) endSession(t testing.TB) {
+	t.Helper()
+	cookies, err := chromedp.Call(b.ctx, network.GetCookies, network.GetCookiesParams{})
+	require.NoError(t, err)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/audit", http.NoBody)
+	require.NoError(t, err)
+	for _, c := range cookies.Cookies {
+		r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+	}
+	other := b.browser(t)
+	res, body := other.do(t, r)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	_, proof, _ := strings.Cut(body, `name="proof" value="`)
+	proof, _, _ = strings.Cut(proof, `"`)
+	out := other.form(t, "/sign-out", url.Values{"proof": {proof}})
+	for _, c := range cookies.Cookies {
+		out.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+	}
+	res, _ = other.do(t, out)
+	require.Equal(t, http.StatusSeeOther, res.StatusCode)
+}
+
+// suppressAfterTheEnd writes the form of a user and sends it when the session has ended.
+func suppressAfterTheEnd(t *testing.T, b *tab) {
+	t.Helper()
+	b.signIn(t)
+	b.open(t, "/users?id=ann")
+	b.Do(t, chromedp.SetValue(chromedp.CSS("#reason"), "self_exclusion"), chromedp.SetValue(chromedp.CSS("#class"), "all"),
+		chromedp.SendKeys(chromedp.CSS("#note"), "asked by phone"))
+	b.endSession(t)
+	b.Click(t, `form[action="/users/suppress"] button`)
+	b.see(t, ".notice.bad", "Not done. the session has ended")
+	b.Forgive()
+}
+
+func sessionEndsInForm(t *testing.T, b *tab) {
+	suppressAfterTheEnd(t, b)
+	b.Type(t, "#token", "bga_wrong\r")
+	b.see(t, ".notice.bad", "token")
+	b.Forgive()
+	b.Type(t, "#token", b.token+"\r")
+	b.see(t, "h1", "ann")
+	b.see(t, `form[action="/users/suppress"] .notice`, "Not done: the session had ended.")
+	require.Equal(t, "self_exclusion all asked by phone", b.Ask(t, `[reason.value, document.getElementById("class").value, note.value].join(" ")`))
+	require.Zero(t, b.changes(t), "nothing is sent by itself")
+	b.Do(t, chromedp.KeyEvent("\r")) // the keyboard is on the button
+	b.see(t, ".list", "asked by phone")
+	b.open(t, "/users?id=ann")
+	require.Equal(t, "", b.Ask(t, `note.value`), "it is kept once")
+	b.Quiet(t)
+}
+
+func anotherSignsIn(t *testing.T, b *tab) {
+	bob := b.addToken(t, "bob", 0)
+	suppressAfterTheEnd(t, b)
+	b.Type(t, "#token", bob+"\r")
+	b.see(t, "h1", "ann")
+	require.Equal(t, " null", b.Ask(t, `note.value + " " + sessionStorage.getItem("typed")`), "what somebody else has typed is not shown")
+	b.Quiet(t)
+}
+
+func sessionEndsWhileTyping(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live-chart-sends", "Nothing sent yet.")
+	b.Click(t, ".head details:not([hidden]) summary")
+	b.Type(t, "#stop-why", "odds are wrong")
+	b.endSession(t)
+	b.see(t, "#lost", "No answer from Bugle")
+	require.Equal(t, "odds are wrong", b.Ask(t, `document.getElementById("stop-why").value`))
+	b.Type(t, "#stop-why", "\r")
+	b.see(t, ".notice.bad", "Not done.")
+	b.Forgive()
+	require.Zero(t, b.changes(t))
+	b.Type(t, "#token", b.token+"\r")
+	b.see(t, `form[action="/sending/stop"] .notice`, "Not done: the session had ended.")
+	require.Equal(t, "odds are wrong", b.Ask(t, `document.getElementById("stop-why").value`))
+	b.Quiet(t)
+}
+
+// wrongClock is an hour ahead, and then two hours behind what it was.
+func wrongClock(t *testing.T, b *tab) {
+	id, err := chromedp.Call(b.ctx, cdpage.AddScriptToEvaluateOnNewDocument, cdpage.AddScriptToEvaluateOnNewDocumentParams{Source: `
+		window.wrong = 3600e3;
+		const right = Date.now.bind(Date), began = performance.timeOrigin;
+		Date.now = () => right() + window.wrong;
+		Object.defineProperty(performance, "timeOrigin", {get: () => began + 3600e3});
+	`})
+	require.NoError(t, err)
+	defer func() {
+		_, err := chromedp.Call(b.ctx, cdpage.RemoveScriptToEvaluateOnNewDocument, cdpage.RemoveScriptToEvaluateOnNewDocumentParams{Identifier: id.Identifier})
+		require.NoError(t, err)
+	}()
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled")
+	b.Ask(t, `document.querySelectorAll("time[data-rel]").forEach(e => { e.textContent = "?"; }); ""`)
+	got := b.Until(t, `document.querySelector(".card table time").textContent`, func(got string) bool { return got != "?" }, patience)
+	require.Regexp(t, `^\d+ s ago$|^2 min ago$`, got)
+	b.open(t, "/")
+	b.Ask(t, `window.wrong = -3600e3; ""`)
+	b.Until(t, `document.querySelector("#live-replicas time").textContent`, func(got string) bool { return strings.HasSuffix(got, " s ago") || got == "now" }, patience)
+	b.Quiet(t)
+}
+
+func readsTroubles(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.see(t, "#live-troubles", "ksqldb")
+	b.Ask(t, `document.getElementById("troubles").focus(); document.getElementById("troubles").scrollTop = 40; ""`)
+	top := b.Ask(t, `String(document.getElementById("live-chart-sends").getBoundingClientRect().top)`)
+	b.broken.Store(false)
+	b.Until(t, `document.getElementById("live-troubles").innerText`, func(got string) bool { return !strings.Contains(got, "ksqldb") && strings.Contains(got, "run 13") }, patience)
+	require.Equal(t, "troubles 40 "+top, b.Ask(t, `[document.activeElement.id, document.getElementById("troubles").scrollTop, document.getElementById("live-chart-sends").getBoundingClientRect().top].join(" ")`))
+	b.Click(t, `#troubles a[href="/runs/13"]`)
+	b.see(t, "h1", "Run 13")
+	b.Quiet(t)
+}
