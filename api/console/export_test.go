@@ -6,14 +6,12 @@ import (
 )
 
 // Remember takes a sample as of another moment, so that a test need not wait for
-// a history. It takes its place among those that are there already.
+// a history. What was sampled after that moment is forgotten.
 func (c *Console) Remember(at time.Time) error {
 	families, err := c.gatherer.Gather()
-	c.samples.add(at, families)
 	c.samples.mu.Lock()
-	defer c.samples.mu.Unlock()
-	list := slices.Clone(c.samples.list)
-	slices.SortStableFunc(list, func(a, b sample) int { return a.at.Compare(b.at) })
-	c.samples.list = list
+	c.samples.list = slices.DeleteFunc(slices.Clone(c.samples.list), func(s sample) bool { return s.at.After(at) })
+	c.samples.mu.Unlock()
+	c.samples.add(at, families)
 	return err
 }
