@@ -60,7 +60,7 @@ func freePort(ctx context.Context) (string, error) {
 	const tries, lowest, ports = 100, 20_000, 12_000
 	var err error
 	for range tries {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(ports))) //nolint:gosec // no secret
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(ports)))
 		var l net.Listener
 		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
 			continue

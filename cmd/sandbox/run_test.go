@@ -149,7 +149,6 @@ func awaitEverything(t *testing.T, told *output) {
 	t.Helper()
 	const patience = 6 * time.Minute
 	admin := "http://" + told.await(t, 0, `Metrics: http://(\S+)/metrics`, time.Minute)[1]
-	database := told.await(t, 0, `(?m)^        url: (sqlite:\S+)$`, time.Minute)[1]
 	for _, line := range []string{
 		`its target is retired`,
 		`bets on .* moved its odds, Car \d from \S+ to \S+: \d+ updates in Kafka`,
@@ -158,9 +157,7 @@ func awaitEverything(t *testing.T, told *output) {
 	} {
 		told.await(t, 0, line, patience)
 	}
-	db, err := sqldb.Open(t.Context(), database, sqldb.Options{MaxConnections: 1})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, db.Close()) }()
+	db := told.database(t)
 	var have map[string]int
 	missing := func() (names []string) {
 		var err error
@@ -193,6 +190,15 @@ func awaitEverything(t *testing.T, told *output) {
 		}
 		require.True(t, time.Now().Before(deadline), "never enough of %v: %v", slices.Sorted(slices.Values(names)), have)
 	}
+}
+
+// database opens the service's database, which the sandbox tells of.
+func (o *output) database(t *testing.T) *sqldb.DB {
+	t.Helper()
+	db, err := sqldb.Open(t.Context(), o.await(t, 0, `(?m)^        url: (sqlite:\S+)$`, time.Minute)[1], sqldb.Options{MaxConnections: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
 }
 
 // metric sums the series of a metric that begin so.
