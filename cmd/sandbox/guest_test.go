@@ -35,7 +35,7 @@ func TestAGuestTakesPart(t *testing.T) {
 	ended := make(chan int, 1)
 	// No faults: they are for those who try again, and these commands do it once.
 	go func() {
-		ended <- run(ctx, []string{"-ports", "auto", "-faults", "none", "-seed", "11"}, told, told)
+		ended <- run(ctx, []string{"-ports", "auto", "-faults", "none", "-seed", "11", "-users", aFew}, told, told)
 	}()
 	g := newGuest(t, told)
 

@@ -150,7 +150,7 @@ func TestStandInFaults(t *testing.T) {
 			device := srv.MintDevice("", ably.Android)
 			require.NoError(t, srv.Inject(kind))
 			s := newSender(t, srv.URL(), func(c *ablypush.Config) {
-				c.Key, c.Timeout = devices.Secret(srv.Key()), 500*time.Millisecond
+				c.Key, c.Timeout = devices.Secret(srv.Key()), 3*time.Second
 			})
 			out := s.Send(t.Context(), pushToDevice(device))
 			require.Equal(t, want.verdict, out.Verdict, "%v", out.Err)

@@ -150,7 +150,7 @@ func TestStandInFaults(t *testing.T) {
 						c.TLS = &tls.Config{RootCAs: srv.CertPool(), MinVersion: tls.VersionTLS12}
 					}
 					if tc.code == fcm.CodeTimeout {
-						c.Timeout = 500 * time.Millisecond
+						c.Timeout = 3 * time.Second // within which it is sent
 					}
 				})
 				p := pushTo(devices.Android, devices.FCMToken, srv.MintToken(standin.Android))
