@@ -230,7 +230,7 @@ func TestTheWorldLivesAsLongAsItIsTold(t *testing.T) {
 		t.Skip("takes some seconds of real time")
 	}
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"-for", "4s", "-faults", "none", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, &stderr)
+	code := run(t.Context(), []string{"-for", "4s", "-faults", "none", "-ports", "auto", "-report", "-", "-seed", "5", "-users", aFew}, &stdout, &stderr)
 	require.Zero(t, code, stderr.String())
 	var r struct {
 		DurationS float64 `json:"duration_s"`
