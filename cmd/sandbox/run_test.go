@@ -31,7 +31,7 @@ func TestSandboxEndToEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"-for", "10m", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5"}, &stdout, stderr)
+		ended <- run(ctx, []string{"-for", "10m", "-faults", "harsh", "-ports", "auto", "-report", "-", "-seed", "5", "-users", "24"}, &stdout, stderr)
 	}()
 	code := sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() {
