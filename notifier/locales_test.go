@@ -141,6 +141,8 @@ func TestShorten(t *testing.T) {
 		"a hand and its colour":     {"a👍🏽bc", 3, "a…"},
 		"an isolate is closed":      {fsi + "abcdef" + pdi, 5, fsi + "ab…" + pdi},
 		"an isolate that is done":   {fsi + "a" + pdi + "bcdef", 5, fsi + "a" + pdi + "b…"},
+		"a line's end of two":       {"ab\r\ncd", 5, "ab…"},
+		"a sign before a blank":     {"ab\u0600 cd", 5, "ab\u0600 …"},
 		"no empty isolate":          {"ab " + fsi + "cdef" + pdi, 5, "ab…"},
 		"nothing fits":              {family, 3, ""},
 		"no room":                   {"abc", 0, ""},

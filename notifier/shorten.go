@@ -9,7 +9,7 @@ import (
 const (
 	ellipsis = "…"
 	// blanks do not stand before an ellipsis.
-	blanks = " \t\n\u00a0\u202f"
+	blanks = " \t\r\n\u00a0\u202f"
 )
 
 // Shorten returns a text as it is when its size is at most room, and else its
@@ -27,7 +27,9 @@ func Shorten(text string, room int, size func(string) int) string {
 		room1   = room - size(ellipsis)
 		closing = size(popIsolate)
 		end     int // of what is kept
-		open    int // isolates open there
+		left    int // isolates open there
+		at      int
+		open    int // isolates open here
 		used    int
 		state   = -1
 	)
@@ -45,15 +47,15 @@ func Shorten(text string, room int, size func(string) int) string {
 		if used+after*closing > room1 {
 			break
 		}
-		end, open = end+len(cluster), after
+		at, open = at+len(cluster), after
+		// Neither a blank nor the beginning of a value of which nothing is left ends what
+		// is kept. A blank may be a part of a character, which stays whole.
+		if cluster != firstStrongIsolate && strings.Trim(cluster, blanks) != "" {
+			end, left = at, open
+		}
 	}
-	short := strings.TrimRight(text[:end], blanks)
-	for strings.HasSuffix(short, firstStrongIsolate) { // of a value of which nothing is left
-		short = strings.TrimRight(strings.TrimSuffix(short, firstStrongIsolate), blanks)
-		open--
-	}
-	if short == "" {
+	if end == 0 {
 		return ""
 	}
-	return short + ellipsis + strings.Repeat(popIsolate, open)
+	return text[:end] + ellipsis + strings.Repeat(popIsolate, left)
 }
