@@ -165,7 +165,7 @@ func TestWhatIsBeforeALostEndIsPublished(t *testing.T) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return before != nil && before.prefix.next == 10 && len(before.lanes) == 10
-	}, 30*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 
 	back := f.take(fetched(&kgo.Record{Topic: "odds", Offset: 7, Key: []byte("7"), Value: []byte("[]")}))
 	require.Equal(t, map[string]map[int32]kgo.EpochOffset{"odds": {0: {Epoch: -1, Offset: 0}}}, back)
@@ -180,7 +180,7 @@ func TestWhatIsBeforeALostEndIsPublished(t *testing.T) {
 		offsets, err := admin.FetchOffsets(t.Context(), "g")
 		o, ok := offsets.Lookup("odds", 0)
 		return err == nil && ok && o.At == 10
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	publisher.mu.Lock()
 	defer publisher.mu.Unlock()
 	require.Len(t, publisher.got, 10)

@@ -57,13 +57,13 @@ func TestAMemberThatDiedWhileJoiningIsForgotten(t *testing.T) {
 		_, err := joinRequest(t, group, ghost).RequestWith(ctx, dead)
 		ended <- err
 	}()
-	require.Eventually(t, func() bool { return len(holds()) == 2 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(holds()) == 2 }, time.Minute, 10*time.Millisecond)
 	die()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	dead.Close()
 
 	alive.AllowRebalance()
-	require.Eventually(t, func() bool { return holds()[ghost] == betting.Partitions/2 }, 20*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return holds()[ghost] == betting.Partitions/2 }, time.Minute, 10*time.Millisecond,
 		"the group has not got its ghost")
 	require.Eventually(t, func() bool {
 		now := holds()
