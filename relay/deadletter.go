@@ -93,6 +93,9 @@ func (f *Feed) produce(ctx context.Context, dead *kgo.Record) bool {
 			// for this topic: where it stands is still told.
 			dead = &kgo.Record{Topic: dead.Topic, Key: dead.Key, Headers: append(dead.Headers, kgo.RecordHeader{Key: deadOmitted, Value: []byte("true")})}
 			continue
+		case errors.Is(err, kerr.UnknownTopicID):
+			// The topic was made anew, and the client would hold on to the old one for ever.
+			f.client.PurgeTopicsFromProducing(dead.Topic)
 		}
 		if n == 1 {
 			f.log.Error().Err(err).Str("topic", dead.Topic).Msg("dead letter could not be produced; offsets are not committed past it")

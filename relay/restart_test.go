@@ -541,6 +541,23 @@ func TestATopicIsMadeAnewWithoutTopicIDs(t *testing.T) {
 	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
 }
 
+// Dead letters go to their topic also after that was made anew.
+func TestTheTopicOfDeadLettersIsMadeAnew(t *testing.T) {
+	w := newWorld(t, 1, ably.Config{})
+	f := w.feed(nil)
+	w.produce(&kgo.Record{Value: []byte("without a key")})
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 1 })
+	_, err := w.admin.DeleteTopic(t.Context(), dead)
+	require.NoError(t, err)
+	_, err = w.admin.CreateTopic(t.Context(), 1, 1, nil, dead)
+	require.NoError(t, err)
+	w.produce(&kgo.Record{Value: []byte("another")})
+	w.eventually(f, "committed", func() bool { return w.committed(0) == 2 })
+	letters := w.deadLetters()
+	require.Len(t, letters, 1)
+	require.Equal(t, "another", string(letters[0].Value))
+}
+
 // waiting is a relay of every record that has published one, and has two more that
 // wait for the gate.
 func (w *world) waiting() (*feed, *gate) {

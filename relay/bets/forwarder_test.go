@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -290,4 +291,29 @@ func TestAForwarderNamesWhatIsMissing(t *testing.T) {
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
 	_, err = bets.NewReceiver(bets.ReceiverConfig{Metrics: metrics, Book: nil, DefaultStake: "0", Log: zerolog.Nop()})
 	require.Error(t, err)
+}
+
+// A topic that is made anew takes the bets that come then, without a restart.
+func TestBetsGetToATopicThatWasMadeAnew(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *sqldb.DB) {
+		kafka := newKafka(t)
+		r := newReplica(t, db, settings{brokers: kafka.ListenAddrs()})
+		r.run(t)
+		r.receive(t, item(anns, message("old", "ann", tile)))
+		drained(t, r)
+
+		client, err := kgo.NewClient(kgo.SeedBrokers(kafka.ListenAddrs()...))
+		require.NoError(t, err)
+		defer client.Close()
+		admin := kadm.NewClient(client)
+		_, err = admin.DeleteTopic(t.Context(), bets.DefaultTopic)
+		require.NoError(t, err)
+		_, err = admin.CreateTopic(t.Context(), 1, 1, nil, bets.DefaultTopic)
+		require.NoError(t, err)
+		r.receive(t, item(anns, message("new", "ann", tile)))
+		drained(t, r)
+		require.Contains(t, ids(topic(t, kafka.ListenAddrs(), bets.DefaultTopic, 1)), "new")
+		require.NoError(t, r.forwarder.Check(t.Context()))
+	})
 }

@@ -169,6 +169,10 @@ func (l *lane) forward(ctx context.Context, claims []Claimed) error {
 			failure = errEnding
 		}
 	}
+	if errors.Is(failure, kerr.UnknownTopicID) {
+		// The topic was made anew, and the client would hold on to the old one for ever.
+		l.client.PurgeTopicsFromProducing(l.topic)
+	}
 	l.metrics.produced.WithLabelValues(string(l.kind)).Add(float64(len(done)))
 	l.metrics.failures.WithLabelValues(string(l.kind)).Add(float64(len(again) + len(poison)))
 	l.keep(ctx, done, again, poison)
