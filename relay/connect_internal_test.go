@@ -37,3 +37,15 @@ func TestAPartitionAssignedAtOnceFindsItsClient(t *testing.T) {
 	<-began
 	require.True(t, ready)
 }
+
+// Until the group has been left, partitions may still be assigned: nothing of them
+// is begun, which the end would not wait for.
+func TestNothingBeginsWhileTheFeedEnds(t *testing.T) {
+	t.Parallel()
+	f := feedOf(t, taking{}, "127.0.0.1:1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, f.Run(ctx))
+	f.onAssigned(t.Context(), f.client, map[string][]int32{"odds": {0}})
+	require.Empty(t, f.parts)
+}

@@ -238,7 +238,7 @@ func (f *Feed) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string]
 	for topic, numbers := range assigned {
 		for _, number := range numbers {
 			tp := topicPartition{topic, number}
-			if f.parts[tp] != nil || f.routes[topic] == nil {
+			if f.parts[tp] != nil || f.routes[topic] == nil || f.ending {
 				continue
 			}
 			f.begin(tp, nil) //nolint:contextcheck // what is begun has f.work, not the callback's context
@@ -276,9 +276,13 @@ func (f *Feed) held(named map[string][]int32) (out []*partition) {
 	return out
 }
 
-func (f *Feed) assigned() (out []*partition) {
+// end lets nothing more begin, and returns all that has begun. Until the group has
+// been left a rebalance may still assign partitions, which nobody would read, or
+// wait for.
+func (f *Feed) end() (out []*partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.ending = true
 	for _, p := range f.parts {
 		out = append(out, p)
 	}

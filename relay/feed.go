@@ -161,6 +161,7 @@ type Feed struct {
 	mu        sync.Mutex // guards what follows, and all partitions and lanes
 	lanes     *lanes
 	parts     map[topicPartition]*partition
+	ending    bool      // nothing more is begun
 	reading   error     // why Kafka cannot be read, or nil
 	readingAt time.Time // when that was last so
 	commitErr error     // of the last commit
@@ -224,7 +225,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 	f.poll(ctx)
 
-	f.release(context.WithoutCancel(ctx), f.assigned(), f.cfg.RevokeTimeout)
+	f.release(context.WithoutCancel(ctx), f.end(), f.cfg.RevokeTimeout)
 	leave, cancel := context.WithTimeout(work, leaveTimeout)
 	f.client.AllowRebalance()
 	if err := f.client.LeaveGroupContext(leave); err != nil {
