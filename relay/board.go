@@ -207,6 +207,10 @@ func (b *Board) put(u Update) Outcome {
 
 // moveTo puts an event in front of a list, or of none for nil.
 func (e *event) moveTo(in *list.List) {
+	if e.place != nil && e.in == in {
+		in.MoveToFront(e.place)
+		return
+	}
 	if e.place != nil {
 		e.in.Remove(e.place)
 	}

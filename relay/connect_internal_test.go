@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bugle-push/bugle/internal/kafkatest"
 )
 
 // early is a group that assigns before the client is made.
@@ -48,4 +52,30 @@ func TestNothingBeginsWhileTheFeedEnds(t *testing.T) {
 	require.NoError(t, f.Run(ctx))
 	f.onAssigned(t.Context(), f.client, map[string][]int32{"odds": {0}})
 	require.Empty(t, f.parts)
+}
+
+// The id of a topic is the one that it has now, not one that the client remembers.
+func TestATopicIsIdentifiedAsItIsNow(t *testing.T) {
+	t.Parallel()
+	broker := kafkatest.Fake(t)
+	broker.CreateTopic(t, "odds", 1)
+	f := feedOf(t, taking{}, broker.Brokers()...)
+	require.NoError(t, f.connect(kgo.SeedBrokers(broker.Brokers()...)))
+	t.Cleanup(f.client.Close)
+	before, err := f.admin.Metadata(t.Context(), "odds")
+	require.NoError(t, err)
+	cluster, ids, err := f.identify(t.Context(), "odds")
+	require.NoError(t, err)
+	require.Equal(t, before.Cluster, cluster)
+	require.Equal(t, before.Topics["odds"].ID, ids["odds"])
+
+	_, err = kadm.NewClient(broker.Client(t)).DeleteTopic(t.Context(), "odds")
+	require.NoError(t, err)
+	_, ids, err = f.identify(t.Context(), "odds")
+	require.ErrorIs(t, err, kerr.UnknownTopicOrPartition)
+	require.Empty(t, ids)
+	broker.CreateTopic(t, "odds", 1)
+	_, ids, err = f.identify(t.Context(), "odds")
+	require.NoError(t, err)
+	require.NotEqual(t, before.Topics["odds"].ID, ids["odds"])
 }

@@ -110,17 +110,15 @@ func (f *Feed) takeUp(ctx context.Context, unknown map[string]bool) {
 	topics := slices.Sorted(maps.Keys(unknown))
 	asking, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	meta, err := f.admin.Metadata(asking, topics...)
+	_, ids, err := f.identify(asking, topics...)
 	if err != nil {
-		return // the error of reading is told, and this is tried again
+		f.log.Debug().Err(err).Msg("topics are unknown") // deleted and not made anew yet, perhaps
 	}
-	topics = slices.DeleteFunc(topics, func(topic string) bool {
-		return meta.Topics[topic].Err != nil || meta.Topics[topic].ID == kadm.TopicID{} // deleted, and not made anew
-	})
+	topics = slices.DeleteFunc(topics, func(topic string) bool { return ids[topic] == kadm.TopicID{} })
 	var gone []*partition
 	f.mu.Lock()
 	for _, p := range f.parts {
-		old, fresh := p.topicID, meta.Topics[p.topic].ID
+		old, fresh := p.topicID, ids[p.topic]
 		if slices.Contains(topics, p.topic) && old != (kadm.TopicID{}) && old != fresh {
 			p.gone = true
 			gone = append(gone, p)
@@ -130,7 +128,7 @@ func (f *Feed) takeUp(ctx context.Context, unknown map[string]bool) {
 	if len(topics) == 0 {
 		return
 	}
-	if err := f.commitStart(asking, gone, meta.Topics); err != nil {
+	if err := f.commitStart(asking, gone, ids); err != nil {
 		f.log.Warn().Err(err).Msg("a topic was made anew, and its offsets could not be set to its beginning yet")
 		return
 	}
@@ -432,7 +430,7 @@ func (f *Feed) commit(ctx context.Context, parts []*partition) {
 // commitStart commits the beginning of topics that were made anew. The client itself
 // commits nothing more for these, and what it has committed by name before it knew
 // was about the topics that are gone.
-func (f *Feed) commitStart(ctx context.Context, gone []*partition, topics kadm.TopicDetails) error {
+func (f *Feed) commitStart(ctx context.Context, gone []*partition, ids map[string]kadm.TopicID) error {
 	if len(gone) == 0 {
 		return nil
 	}
@@ -443,7 +441,7 @@ func (f *Feed) commitStart(ctx context.Context, gone []*partition, topics kadm.T
 	req.MemberID, req.Generation = f.client.GroupMetadata()
 	for _, p := range gone {
 		topic := kmsg.NewOffsetCommitRequestTopic()
-		topic.Topic, topic.TopicID = p.topic, topics[p.topic].ID // by the one or the other, as the broker has it
+		topic.Topic, topic.TopicID = p.topic, ids[p.topic] // by the one or the other, as the broker has it
 		part := kmsg.NewOffsetCommitRequestTopicPartition()
 		part.Partition = p.partition
 		topic.Partitions = append(topic.Partitions, part)

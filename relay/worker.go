@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // quiet is how long a partition that catches up may bring nothing before its
@@ -88,14 +91,12 @@ const lookTimeout = 10 * time.Second
 func (f *Feed) look(p *partition) error {
 	ctx, cancel := context.WithTimeout(p.read, lookTimeout)
 	defer cancel()
-	meta, err := f.admin.Metadata(ctx, p.topic)
+	cluster, ids, err := f.identify(ctx, p.topic)
 	if err != nil {
-		return fmt.Errorf("ask for the cluster: %w", err)
+		return err
 	}
-	if err := meta.Topics.Error(); err != nil {
-		return fmt.Errorf("ask for the topic: %w", err)
-	}
-	if meta.Cluster == "" {
+	topicID := ids[p.topic]
+	if cluster == "" {
 		return errors.New("the cluster tells no id")
 	}
 	end, err := f.endOf(ctx, p)
@@ -104,7 +105,7 @@ func (f *Feed) look(p *partition) error {
 	}
 	// A topic that was deleted and made anew counts from 0 again: its own id keeps
 	// the marks of the two apart.
-	source := fmt.Sprintf("%s/%s/%s/%d", meta.Cluster, p.topic, meta.Topics[p.topic].ID, p.partition)
+	source := fmt.Sprintf("%s/%s/%s/%d", cluster, p.topic, topicID, p.partition)
 	var marks map[string]Mark
 	if p.route.mayKeep() {
 		if marks, err = f.cfg.Progress.Open(ctx, source, end); err != nil {
@@ -114,9 +115,40 @@ func (f *Feed) look(p *partition) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.source, p.marks, p.end, p.usedAt = source, marks, end, time.Now()
-	p.cluster, p.topicID = meta.Cluster, meta.Topics[p.topic].ID
+	p.cluster, p.topicID = cluster, topicID
 	p.catching = p.route.Conflate && end > 0
 	return nil
+}
+
+// identify returns the ids of the cluster and of topics; that of a topic is zero with
+// brokers that have none. The error is that of the request, or tells which topics
+// are missing. It asks a broker: what the client remembers may be of a topic that
+// was deleted seconds ago.
+func (f *Feed) identify(ctx context.Context, topics ...string) (cluster string, ids map[string]kadm.TopicID, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, topic := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(topic)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, f.client)
+	if err != nil {
+		return "", nil, fmt.Errorf("ask for the cluster: %w", err)
+	}
+	if resp.ClusterID != nil {
+		cluster = *resp.ClusterID
+	}
+	ids = map[string]kadm.TopicID{}
+	for _, t := range resp.Topics {
+		switch refused := kerr.ErrorForCode(t.ErrorCode); {
+		case t.Topic == nil:
+		case refused != nil:
+			err = errors.Join(err, fmt.Errorf("ask for the topic: %w", refused))
+		default:
+			ids[*t.Topic] = t.TopicID
+		}
+	}
+	return cluster, ids, err
 }
 
 func (f *Feed) endOf(ctx context.Context, p *partition) (int64, error) {
