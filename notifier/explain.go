@@ -427,7 +427,7 @@ func gateOf(r Reason) string {
 		return gateStop
 	case ReasonDeviceInactive, Reason(devices.CancelDeactivated), Reason(devices.CancelTargetMoved):
 		return gateDevice
-	case ReasonDeviceReassigned, Reason(devices.CancelUserChanged):
+	case ReasonDeviceReassigned, Reason(devices.CancelUserChanged), ReasonErased:
 		return gateOwner
 	case ReasonNewer:
 		return gateNewest

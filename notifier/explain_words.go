@@ -35,6 +35,9 @@ func (x *Explainer) detail(s scene, e *ExplainedDelivery, v View, known bool, re
 	case gateDevice:
 		return deviceDetail(e)
 	case gateOwner:
+		if reason == ReasonErased {
+			return "its user is being erased"
+		}
 		return "the device belongs to another user now"
 	case gateNewest:
 		return "" // the sentence names it
@@ -82,7 +85,7 @@ func deviceDetail(e *ExplainedDelivery) string {
 	case e.Device.ID == "":
 		return "the device is not known any more"
 	case e.Device.State == devices.Retired:
-		return fmt.Sprintf("its target was dead (%s)", e.Device.RetiredReason)
+		return fmt.Sprintf("its target was dead (%s)", inWords(e.Device.RetiredReason))
 	case e.Device.State == devices.Inactive:
 		return "its user or an operator has deactivated it, or its target has moved to another device"
 	}
@@ -164,7 +167,7 @@ func outcome(e *ExplainedDelivery, reason Reason, detail string, now Decision) s
 		}
 		return text + " What the phone did with it only the phone knows."
 	case Gone:
-		text := fmt.Sprintf("Not told: %s said at %s that the device's target is dead (%s).", e.Provider, utc(lastTime(e)), e.Reason)
+		text := fmt.Sprintf("Not told: %s said at %s that the device's target is dead (%s).", e.Provider, utc(lastTime(e)), inWords(e.Reason))
 		if e.Device.State == devices.Active {
 			return text + " The app has activated the device again since."
 		}
@@ -177,7 +180,7 @@ func outcome(e *ExplainedDelivery, reason Reason, detail string, now Decision) s
 			return "Not told: what is on record about it cannot be read."
 		default: // the provider's own words
 		}
-		return fmt.Sprintf("Not told: %s refused the message for good at %s (%s).", e.Provider, utc(lastTime(e)), e.Reason)
+		return fmt.Sprintf("Not told: %s refused the message for good at %s (%s).", e.Provider, utc(lastTime(e)), inWords(e.Reason))
 	case Unconfirmed:
 		return fmt.Sprintf("Perhaps told: an attempt was made whose answer was lost, and it expired at %s before another could confirm it.", utc(e.ExpiresAt))
 	case Expired:
@@ -190,8 +193,12 @@ func outcome(e *ExplainedDelivery, reason Reason, detail string, now Decision) s
 		}
 		return "Not told: something newer took its place before its turn came."
 	case Cancelled:
-		if reason == ReasonRuleRemoved {
+		switch reason {
+		case ReasonErased:
+			return fmt.Sprintf("Not told: %s is being erased.", e.User)
+		case ReasonRuleRemoved:
 			return fmt.Sprintf("Not told: the rule %s has been removed.", e.Rule)
+		default: // the detail says it
 		}
 		return fmt.Sprintf("Not told: cancelled at %s (%s)%s.", utc(e.FinishedAt), e.Reason, tail)
 	case Leased:
@@ -280,7 +287,7 @@ func answer(a *AttemptRecord) string {
 	if a.Code == "" {
 		return string(a.Verdict)
 	}
-	return string(a.Verdict) + " " + a.Code
+	return string(a.Verdict) + " " + inWords(a.Code)
 }
 
 func tries(list []AttemptRecord) string {

@@ -57,6 +57,8 @@ const (
 	ReasonNotImported Reason = "not_imported"
 	// ReasonShadow: the rule does everything but the send.
 	ReasonShadow Reason = "shadow"
+	// ReasonErased: its user is being erased, and it will be gone soon.
+	ReasonErased Reason = "erased"
 	// ReasonUnreadable: what is on record about it makes no sense.
 	ReasonUnreadable Reason = "unreadable"
 	// ReasonUnrenderable: the text could not be made from the row.

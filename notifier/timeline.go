@@ -263,7 +263,7 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 			continue
 		}
 		if d.State == devices.Retired {
-			say("Device %s is retired: its target is dead (%s), since %s.", d.ID, d.RetiredReason, utc(d.UpdatedAt))
+			say("Device %s is retired: its target is dead (%s), since %s.", d.ID, inWords(d.RetiredReason), utc(d.UpdatedAt))
 		} else {
 			say("Device %s is inactive since %s.", d.ID, utc(d.UpdatedAt))
 		}

@@ -100,7 +100,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"requeue":           {bound(l.requeueUpdate(requeued, 5)), l.requeueUpdate(requeued, 5).args, []string{"deliveries_unsent"}},
 		"requeue further":   {bound(l.requeueUpdate(further, 5)), l.requeueUpdate(further, 5).args, []string{"deliveries_unsent"}},
 		"requeue counted":   {bound(requeueCount(requeued, 5, true)), requeueCount(requeued, 5, true).args, []string{"deliveries_unsent"}},
-		"cancel of a user":  {cancelOfUser(), []any{cancelErased, 1, "u7"}, []string{"deliveries_user"}},
+		"cancel of a user":  {cancelOfUser(), []any{notifier.ReasonErased, 1, "u7"}, []string{"deliveries_user"}},
 		"ended of a user":   {endedOfUser + skip, []any{"u7", 500}, []string{"deliveries_user"}},
 	}
 	for _, step := range eraseSteps() {

@@ -174,9 +174,6 @@ func (l *Ledger) exportTable(ctx context.Context, kind, query string, user devic
 	return rows.Err()
 }
 
-// cancelErased is the reason of deliveries that were queued when their user was erased.
-const cancelErased = "erased"
-
 // cancelOfUser ends as $1 at $2 what is queued for a user $3.
 func cancelOfUser() string {
 	return `UPDATE deliveries SET state = 'cancelled', reason = $1, finished_at = $2
@@ -212,7 +209,7 @@ func (l *Ledger) EraseUser(ctx context.Context, user devices.UserID, limit int) 
 		if err := l.awaitFanOut(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, cancelOfUser(), cancelErased, now, string(user)); err != nil {
+		if _, err := tx.ExecContext(ctx, cancelOfUser(), notifier.ReasonErased, now, string(user)); err != nil {
 			return fmt.Errorf("cancel deliveries: %w", err)
 		}
 		// Picked once, and locked: a result that is recorded meanwhile would leave its attempt behind.
