@@ -25,6 +25,7 @@ const (
 // ExplainLedger is what an Explainer asks the ledger. It changes nothing.
 type ExplainLedger interface {
 	StopReader
+	ImportTeller
 	SuppressionReader
 	// Notification returns a notification and counts its deliveries, or ErrUnknownNotification.
 	Notification(ctx context.Context, id NotificationID) (NotificationRecord, error)

@@ -126,6 +126,35 @@ func TestWhoHasNoDeliveryIsToldWhy(t *testing.T) {
 	})
 }
 
+// What keeps a user from being told anything stands at the head of the timeline.
+func TestATimelineBeginsWithWhatIsOffForEverybody(t *testing.T) {
+	t.Parallel()
+	inWorld(t, func(t *testing.T, w *world) {
+		rules, err := notifier.CompileRules(notifier.RuleSource{YAML: []byte(rulesYAML)})
+		require.NoError(t, err)
+		summary := func(g notifier.Gates) []string {
+			x, err := notifier.NewExplainer(notifier.ExplainerConfig{
+				Ledger: w.ledger, Directory: nobody{}, Rules: func() *notifier.RuleSet { return rules }, Gates: g,
+			})
+			require.NoError(t, err)
+			told, err := x.Timeline(t.Context(), notifier.TimelineQuery{User: "ann"})
+			require.NoError(t, err)
+			return told.Summary
+		}
+		const waits = "Nothing is sent to anybody yet: it is not known who must not be sent to, because no import of suppressions has succeeded."
+		const off = "ann has not chosen loss, tips: off until somebody chooses it."
+		g := notifier.Gates{AwaitImport: true, OptIn: map[string]bool{"tips": true, "loss": true}}
+		require.Equal(t, waits, summary(g)[0])
+		require.Contains(t, summary(g), off)
+		require.NotContains(t, summary(notifier.Gates{}), waits)
+		turn, ok, err := w.ledger.BeginImport(t.Context(), "r", time.Minute, func(notifier.ImportState) bool { return true })
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, w.ledger.EndImport(t.Context(), turn, true, 0))
+		require.NotContains(t, summary(g), waits)
+	})
+}
+
 // The notification of a user who was erased says so, and nothing about a device.
 func TestWhatIsLeftOfAnErasedUserSaysSo(t *testing.T) {
 	t.Parallel()

@@ -46,6 +46,8 @@ type UserStanding struct {
 	Preferences  devices.Preferences
 	Suppressions []Suppression
 	Stops        []Stop
+	// NotImported says that everything waits for the first import of suppressions.
+	NotImported bool
 	// Rules is how far each rule in force has read that is for single users.
 	Rules []RuleReach
 	// BadRows are rows that name the user and made no notification, the newest ones.
@@ -219,6 +221,13 @@ func (x *Explainer) standing(ctx context.Context, user devices.UserID) (s UserSt
 	if s.Stops, err = x.ledger.Stops(ctx); err != nil {
 		return s, err
 	}
+	if x.gates.AwaitImport {
+		state, err := x.ledger.ImportState(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.NotImported = state.SucceededAt.IsZero()
+	}
 	if s.BadRows, err = x.ledger.BadRowsNaming(ctx, user, badRowsTold); err != nil {
 		return s, err
 	}
@@ -256,6 +265,9 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 		}
 		say("%s stopped since %s, by %s%s.", what, utc(stop.At), stop.Actor, because(stop.Reason))
 	}
+	if s.NotImported {
+		say("Nothing is sent to anybody yet: it is not known who must not be sent to, because no import of suppressions has succeeded.")
+	}
 	active := 0
 	for _, d := range s.Devices {
 		if d.State == devices.Active {
@@ -287,6 +299,16 @@ func (x *Explainer) standingWords(s UserStanding, now time.Time) []string {
 	}
 	if len(s.Preferences.Muted) > 0 {
 		say("%s has muted %s.", s.User, strings.Join(s.Preferences.Muted, ", "))
+	}
+	var off []string
+	for category, opt := range x.gates.OptIn {
+		if opt && !slices.Contains(s.Preferences.OptedIn, category) {
+			off = append(off, category)
+		}
+	}
+	if len(off) > 0 {
+		slices.Sort(off)
+		say("%s has not chosen %s: off until somebody chooses it.", s.User, strings.Join(off, ", "))
 	}
 	if q := s.Preferences.Quiet; q != nil {
 		zone := "the device's"
