@@ -82,6 +82,6 @@ func TestAStartedRaceIsNotAnnounced(t *testing.T) {
 		}()
 		w.runWith(cancelledYAML(t), "replica-1", time.Minute)
 		require.Empty(t, w.attempts())
-		require.Equal(t, map[string]int{"expired/ttl": 1}, w.states())
+		require.Equal(t, map[string]int{"expired/stopped": 1}, w.states())
 	})
 }
