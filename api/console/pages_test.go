@@ -61,11 +61,11 @@ func TestTheOverviewTellsOfQuotas(t *testing.T) {
 		require.NoError(t, w.pages.Remember(time.Now()))
 	}
 	got = text(page(t, b, "/live"))
-	require.Contains(t, got, "Quota of fcm – of what is allowed all: 100 a second paused, goes on in 20 min")
+	require.Contains(t, got, "Quota of fcm – used all: 100 a second paused, goes on in 20 min")
 	require.Contains(t, got, "fcm throttled", "who asks all to wait is not taking pushes, whether or not this replica has heard it")
 	require.NotContains(t, got, "taking pushes")
 	require.Contains(t, got, "all replicas: nothing now")
-	require.Contains(t, got, "Relay's quota 0 % of the nearer limit by this replica held: credentials")
+	require.Contains(t, got, "Relay's quota 0 % used by this replica held: credentials")
 	require.Contains(t, got, "requests 0 % of 40 a second")
 }
 

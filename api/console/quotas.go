@@ -69,7 +69,7 @@ func (h history) quota(provider string) chart {
 	used := h.used(lines[quotaOfAll], lines[quotaLimit])
 	c := h.draw(chart{
 		ID: "quota-" + provider, Title: "Quota of " + provider, Of: "all: " + perSecond.text(rate) + " a second", Unit: percent,
-		Empty: "Not known: the database does not answer.", Head: used, HeadOf: "of what is allowed", BandsAre: "paused",
+		Empty: "Not known: the database does not answer.", Head: used, HeadOf: "used", BandsAre: "paused",
 	}, lines, []string{quotaOfAll, quotaOfOne, quotaLimit})
 	c.limit()
 	paused := h.paused(provider)
@@ -159,7 +159,7 @@ func (h history) relayQuota() chart {
 	}
 	c := h.draw(chart{
 		ID: "quota-relay", Title: "Relay's quota", Of: ofReplica, Unit: percent, Empty: "Nothing was relayed yet.",
-		Head: most, HeadOf: "of the nearer limit", BandsAre: "held",
+		Head: most, HeadOf: "used", BandsAre: "held",
 	}, lines, names)
 	for i := range c.Lines {
 		if l := &c.Lines[i]; l.Name != quotaLimit {
