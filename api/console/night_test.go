@@ -26,6 +26,7 @@ func TestAtNight(t *testing.T) {
 		"another one signs in after a session's end":   anotherSignsIn,
 		"the session ends while the reason is written": sessionEndsWhileTyping,
 		"a clock that is wrong":                        wrongClock,
+		"what phones make of a text":                   phonesOfPreview,
 		"what is wrong stays where one reads it":       readsTroubles,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, turn(ctx, t, newWorldEvery(t, 500*time.Millisecond))) })
@@ -173,5 +174,31 @@ func readsTroubles(t *testing.T, b *tab) {
 	require.Equal(t, "troubles 40 "+top, b.Ask(t, `[document.activeElement.id, document.getElementById("troubles").scrollTop, document.getElementById("live-chart-sends").getBoundingClientRect().top].join(" ")`))
 	b.Click(t, `#troubles a[href="/runs/13"]`)
 	b.see(t, "h1", "Run 13")
+	b.Quiet(t)
+}
+
+// phonesOfPreview is what one decides by: how much of a text is seen, by whom.
+func phonesOfPreview(t *testing.T, b *tab) {
+	b.stage.mu.Lock()
+	b.stage.rows = b.stage.rows[1:] // Red Rum
+	b.stage.mu.Unlock()
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled/preview?locale=de")
+	const captions = `Array.from(document.querySelectorAll("figcaption")).map(e => e.innerText).join("|")`
+	b.see(t, ".facts", "title 20, text 154 characters")
+	b.becomes(t, captions, "Android · text cut|iOS · text cut|Web")
+	b.Click(t, "#size-opened")
+	b.becomes(t, captions, "Android|iOS|Web")
+	b.Click(t, "#shade-dark")
+	// What was chosen stays so in the next language, which is read from the right.
+	b.Click(t, `.tabs a[hreflang="ar"]`)
+	b.see(t, ".android .text", "تمت تسوية")
+	require.Equal(t, "true true", b.Ask(t, `document.getElementById("size-opened").checked + " " + document.getElementById("shade-dark").checked`))
+	require.Equal(t, "rtl true", b.Ask(t, `(() => {
+		const push = document.querySelector(".ios .push"), icon = push.querySelector("img").getBoundingClientRect(), now = push.querySelector(".now").getBoundingClientRect();
+		return getComputedStyle(push).direction + " " + (icon.left > now.right);
+	})()`), "the whole phone is the other way round")
+	b.open(t, "/rules/bet-settled/preview?locale=fr")
+	b.see(t, ".default", "no text in fr: such a phone gets the default one")
 	b.Quiet(t)
 }

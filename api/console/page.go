@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
@@ -68,6 +69,7 @@ func parsePages(assets map[string]asset, nav []link) (map[string]pageTemplate, e
 		"firstline": firstLine,
 		"delay":     delayOf,
 		"plural":    plural,
+		"runes":     func(s string) int64 { return int64(utf8.RuneCountInString(s)) },
 		"len64":     func(ids []devices.ID) int64 { return int64(len(ids)) },
 		"subject":   subjectPath,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")

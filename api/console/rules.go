@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
+	"golang.org/x/text/language"
 
 	"github.com/bugle-push/bugle/notifier"
 )
@@ -61,6 +62,9 @@ type mockup struct {
 	notifier.PreviewNotification
 	// Text is nil when the rule as it is now can make none.
 	Text *notifier.Text
+	// Default says that there is no text in the language that was asked for: devices
+	// of that language get the default one.
+	Default bool
 }
 
 // In is the address of the same page in another language.
@@ -68,6 +72,19 @@ func (m mockups) In(locale string) string {
 	q := maps.Clone(m.Query)
 	q.Set("locale", locale)
 	return m.Path + "?" + q.Encode()
+}
+
+// Direction is how a phone of the language is read: "rtl" or "ltr".
+func (m mockups) Direction() string {
+	tag, err := language.Parse(m.Locale)
+	if err != nil {
+		return "ltr"
+	}
+	script, _ := tag.Script()
+	if slices.Contains([]string{"Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg"}, script.String()) {
+		return "rtl"
+	}
+	return "ltr"
 }
 
 func mockupsOf(found []notifier.PreviewNotification, v *visit) mockups {
@@ -84,6 +101,7 @@ func mockupsOf(found []notifier.PreviewNotification, v *visit) mockups {
 		text, ok := n.Texts[m.Locale]
 		if !ok {
 			text, ok = n.Texts[""]
+			shown.Default = ok
 		}
 		if ok {
 			shown.Text = &text

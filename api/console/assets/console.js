@@ -115,6 +115,42 @@
     if (button) button.focus();
   })();
 
+  // Phones in a preview: what one cuts off is said above it, and shade and size stay
+  // chosen in the next language.
+  (function () {
+    var choices = Array.from(document.querySelectorAll(".mocks .shade input"));
+    if (!choices.length) return;
+    function measure() {
+      document.querySelectorAll(".phone").forEach(function (phone) {
+        var cut = [".title", ".text"].filter(function (part) {
+          var e = phone.querySelector(".push " + part);
+          return e.scrollHeight > e.clientHeight + 2 || e.scrollWidth > e.clientWidth + 2;
+        }).map(function (part) { return part.slice(1); });
+        var told = phone.querySelector(".cut");
+        if (!told) {
+          told = document.createElement("span");
+          told.className = "cut";
+          phone.querySelector("figcaption").append(told);
+        }
+        var text = cut.length ? " · " + cut.join(" and ") + " cut" : "";
+        if (told.textContent !== text) told.textContent = text;
+      });
+    }
+    choices.forEach(function (c) {
+      try {
+        if (sessionStorage.getItem("phones-" + c.name) === c.value) c.checked = true;
+      } catch (e) { /* then it is as the page has it */ }
+      c.addEventListener("change", function () {
+        try {
+          sessionStorage.setItem("phones-" + c.name, c.value);
+        } catch (e) { /* then it is chosen again */ }
+        measure();
+      });
+    });
+    measure();
+    window.addEventListener("resize", measure);
+  })();
+
   // What is alive is followed while somebody looks: the server tells of each part
   // that has changed. Where it has no room for that, it is asked now and then.
   var live = document.getElementById("live");
