@@ -24,6 +24,7 @@ func TestAtNight(t *testing.T) {
 		"who stops waiting may send again":             stopsWaiting,
 		"the session ends in the middle of a form":     sessionEndsInForm,
 		"another one signs in after a session's end":   anotherSignsIn,
+		"a sign-in in another tab":                     anotherTab,
 		"the session ends while the reason is written": sessionEndsWhileTyping,
 		"a clock that is wrong":                        wrongClock,
 		"what phones make of a text":                   phonesOfPreview,
@@ -200,5 +201,34 @@ func phonesOfPreview(t *testing.T, b *tab) {
 	})()`), "the whole phone is the other way round")
 	b.open(t, "/rules/bet-settled/preview?locale=fr")
 	b.see(t, ".default", "no text in fr: such a phone gets the default one")
+	b.Quiet(t)
+}
+
+// anotherTab signs in anew, which ends the session of the first one's form.
+func anotherTab(t *testing.T, b *tab) {
+	b.signIn(t)
+	b.open(t, "/rules/bet-settled")
+	b.Type(t, "#pause-why", "wrong text")
+	res, err := chromedp.Call(b.ctx, network.GetCookies, network.GetCookiesParams{})
+	require.NoError(t, err)
+	before := res.Cookies[0].Value
+	other := b.Another(t)
+	other.Open(t, b.server.URL+"/audit")
+	other.Click(t, ".who button")
+	other.Type(t, "#token", b.token+"\r")
+	other.See(t, "h1", "Overview", patience)
+	res, err = chromedp.Call(b.ctx, network.GetCookies, network.GetCookiesParams{})
+	require.NoError(t, err)
+	require.NotEqual(t, before, res.Cookies[0].Value)
+	b.Click(t, `form[action$="/pause"] button`)
+	b.see(t, "main", "form is not one of this session")
+	b.see(t, "[data-undone]", "Not done.")
+	b.Forgive()
+	require.Zero(t, b.changes(t))
+	b.Click(t, "[data-undone] a")
+	b.see(t, `form[action$="/pause"] .notice`, "Not done: the session had ended.")
+	require.Equal(t, "wrong text", b.Ask(t, `document.getElementById("pause-why").value`))
+	b.Click(t, `form[action$="/pause"] button`)
+	b.see(t, ".notice.warn", "Paused by alice")
 	b.Quiet(t)
 }

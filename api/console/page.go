@@ -47,6 +47,8 @@ type problemView struct {
 	Status                   int
 	Title, Detail, RequestID string
 	Fields                   []api.ProblemField
+	// Back is the page whose form was refused as a whole; empty for none.
+	Back string
 }
 
 // link is one entry of the navigation.
@@ -145,9 +147,11 @@ func (c *Console) execute(w http.ResponseWriter, r *http.Request, status int, na
 // problem answers with the page of an error.
 func (c *Console) problem(v *visit, err error) {
 	p := api.ProblemOf(v.r.Context(), c.log, err)
-	_ = c.page(v, p.Status, "problem", p.Title, "", problemView{ // it never fails
-		Status: p.Status, Title: p.Title, Detail: p.Detail, RequestID: p.Instance, Fields: p.Errors,
-	})
+	view := problemView{Status: p.Status, Title: p.Title, Detail: p.Detail, RequestID: p.Instance, Fields: p.Errors}
+	if v.r.Method == http.MethodPost && p.Status == http.StatusForbidden {
+		view.Back = pageOf(v.r)
+	}
+	_ = c.page(v, p.Status, "problem", p.Title, "", view) // it never fails
 }
 
 // done sends the operator from a form back to a page that tells what was done,

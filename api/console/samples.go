@@ -161,14 +161,19 @@ type samples struct {
 func (s *samples) add(at time.Time, families []*dto.MetricFamily) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// A clock that was put back has made samples of the future: a line would run back through them.
+	last := len(s.list)
+	for last > 0 && !s.list[last-1].at.Before(at) {
+		last--
+	}
 	var before sample
-	if n := len(s.list); n > 0 {
-		before = s.list[n-1]
+	if last > 0 {
+		before = s.list[last-1]
 	}
 	x := sampleOf(at, families, before)
-	from := max(0, len(s.list)-samplesKept)
+	from := max(0, last-samplesKept)
 	// A list that was handed out stays as it is.
-	s.list = append(slices.Clone(s.list[from:]), x)
+	s.list = append(slices.Clone(s.list[from:last]), x)
 }
 
 // all returns the samples, which the caller must not change.

@@ -39,3 +39,17 @@ func TestAPauseIsAsOldAsItsSamplesSay(t *testing.T) {
 		require.Equal(t, tt.longer, longer)
 	}
 }
+
+func TestAClockThatIsPutBackLeavesNoSamplesOfTheFuture(t *testing.T) {
+	t.Parallel()
+	var s samples
+	at := time.Unix(1_000_000, 0)
+	for _, second := range []int{0, 3, 6, 9, 4, 7} {
+		s.add(at.Add(time.Duration(second)*time.Second), nil)
+	}
+	var got []int
+	for _, x := range s.all() {
+		got = append(got, int(x.at.Sub(at).Seconds()))
+	}
+	require.Equal(t, []int{0, 3, 4, 7}, got)
+}

@@ -95,8 +95,9 @@
       typed = JSON.parse(sessionStorage.getItem("typed"));
     } catch (e) { /* nothing was kept */ }
     if (!typed) return;
-    if (!who) { // the sign-in
-      typed.undone = typed.undone || !!document.querySelector("[data-undone]");
+    var undone = !!document.querySelector("[data-undone]");
+    if (!who || undone) { // the sign-in, or a form of a session that another tab has ended
+      typed.undone = typed.undone || undone;
       store(typed.undone ? typed : null);
       return;
     }
