@@ -115,7 +115,10 @@ func rejected(t *testing.T, ctx context.Context) { //nolint:revive // see fracti
 	require.JSONEq(t, `{"name":"Car 1","event":"race-1","stake":10,"odds":2}`, string(w.placed()[1].Data))
 	b.See(t, "#bets .again-bet", "Bet again", soon)
 	// Once the race has started there is nothing to bet on again; and a reload tells nothing anew.
+	w.push(t, 8, "b2", "bet", "Bet not placed", "The odds moved", map[string]string{"bet": w.placed()[1].ID, "reason": "ODDS_MOVED"})
+	b.See(t, "#news-again", "Bet again", soon)
 	w.race("race-1", "Copper Cup", -time.Second)
+	b.Until(t, `String(document.getElementById("news-again").hidden || document.getElementById("news").hidden)`, func(got string) bool { return got == "true" }, soon/3)
 	b.Until(t, `String(document.querySelectorAll("#bets .again-bet:not([hidden])").length)`, func(got string) bool { return got == "0" }, soon)
 	b.Open(t, w.page.URL()+"/")
 	b.See(t, "#tray", "Bet not placed", soon)

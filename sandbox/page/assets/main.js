@@ -125,7 +125,11 @@ async function main() {
     if (canBet(bet)) slip.open(market.races.get(bet.race), market.tile(bet.race, bet.name), market.index(bet.race, bet.name), bet.stake);
   };
   const bets = new Bets($('bets'), $('no-bets'), $('bet-row'), money, `bets:${user.user}`, again, canBet);
-  setInterval(() => bets.paint(), 1000); // a race that has started takes no second bet
+  // A race that has started meanwhile takes no second bet.
+  setInterval(() => {
+    bets.paint();
+    if (told) $('news-again').hidden = told.state !== 'REJECTED' || !canBet(told);
+  }, 1000);
 
   // What becomes of a bet is told wherever on the page one is, for a while; it stays in the list.
   let told = null, hushing = 0;
