@@ -162,6 +162,9 @@ func ReadSuppressions(r io.Reader, f SuppressionFormat) iter.Seq2[ReadLine, erro
 		if errors.Is(err, bufio.ErrTooLong) {
 			err = fault.Newf(fault.Invalid, "line %d is longer than %d bytes", no+1, maxImportLine)
 		}
+		if err == nil && parse == nil {
+			err = fault.New(fault.Invalid, "the file is empty: the first line must name the columns, user and reason among them")
+		}
 		if err != nil {
 			yield(ReadLine{No: no}, err)
 		}

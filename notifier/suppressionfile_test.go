@@ -101,10 +101,12 @@ func TestAWrongLineSaysWhatIsWrong(t *testing.T) {
 		require.Contains(t, report.Errors[0].Message, want)
 	}
 	for text, want := range map[string]string{
-		"user\nann\n":                                "user and reason among them",
-		"user,reason,reason\n":                       "column 3",
-		"user,reason,colour\n":                       "column 3",
-		"\"user,reason\n":                            "not CSV",
+		"":                     "the file is empty",
+		"\xef\xbb\xbf\n \n":    "the file is empty",
+		"user\nann\n":          "user and reason among them",
+		"user,reason,reason\n": "column 3",
+		"user,reason,colour\n": "column 3",
+		"\"user,reason\n":      "not CSV",
 		"user,reason\n" + strings.Repeat("x", 1<<15): "line 2 is longer",
 	} {
 		_, err := notifier.ImportSuppressions(t.Context(), &listOf{}, operator, strings.NewReader(text), notifier.SuppressionCSV)
