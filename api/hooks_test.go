@@ -115,7 +115,7 @@ func TestAWebhookIsAnsweredByWhatBecameOfIt(t *testing.T) {
 func TestAWebhookIsBounded(t *testing.T) {
 	t.Parallel()
 	h := &hook{}
-	w := newWorld(t, func(c *api.Config) { c.Hook = h })
+	w := newWorld(t, func(c *api.Config) { c.Hook, c.BodyTimeout = h, time.Minute })
 	srv := httptest.NewServer(w.handler)
 	t.Cleanup(srv.Close)
 	post := func(key string, body io.Reader) *http.Response {
