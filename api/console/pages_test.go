@@ -45,7 +45,7 @@ func TestTheOverviewTellsTheNumbers(t *testing.T) {
 // and as it is now, not as this replica was granted last.
 func TestTheOverviewTellsOfQuotas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorldEvery(t, time.Hour) // nobody else remembers anything meanwhile
 	b := w.signedIn(t)
 	q := w.work.quota
 	w.work.rate.WithLabelValues("fcm").Set(100)
