@@ -90,7 +90,7 @@ func TestASuppressedUserIsLeftAloneWithinASecond(t *testing.T) {
 		require.NoError(t, db.SQL().QueryRowContext(t.Context(), `SELECT count(*) FROM deliveries WHERE state IN ('queued', 'leased')`).Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return queued() == 0 }, time.Minute+time.Duration(total)*5*time.Millisecond, 200*time.Millisecond)
+	require.Eventually(t, func() bool { return queued() == 0 }, 5*time.Minute+time.Duration(total)*5*time.Millisecond, 200*time.Millisecond)
 
 	judge(t, w.fcm.Accepted(), tokens, spells)
 	rows, err := db.SQL().QueryContext(t.Context(), `SELECT count(*) FROM attempts GROUP BY owner`)
