@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,16 +44,21 @@ func stopsWaiting(t *testing.T, b *tab) {
 	b.open(t, "/rules/bet-settled")
 	const busy = `String(document.querySelector('form[action$="/run"]').ariaBusy)`
 	b.Click(t, `form[action$="/run"] button`)
-	b.becomes(t, busy, "true")
 	require.Eventually(t, func() bool {
 		var begun int
 		b.scan(t, &begun, `SELECT COUNT(*) FROM runs WHERE id > 15`)
 		return begun > 0
 	}, patience, 20*time.Millisecond)
-	// As Escape and the browser's button do. A page that is about to be replaced may not hear it at once.
+	// As Escape and the browser's button do. A page that is about to be replaced may not hear it at once,
+	// nor answer before it has.
 	require.Eventually(t, func() bool {
-		_, err := chromedp.Call(b.ctx, cdpage.StopLoading, cdp.Empty{})
-		return err == nil && strings.Contains(b.Ask(t, `document.querySelector(".stopped")?.innerText ?? ""`), "Perhaps done")
+		ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
+		defer cancel()
+		if _, err := chromedp.Call(ctx, cdpage.StopLoading, cdp.Empty{}); err != nil {
+			return false
+		}
+		told, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.querySelector(".stopped")?.innerText ?? ""`))
+		return err == nil && strings.Contains(told, "Perhaps done")
 	}, patience, 100*time.Millisecond)
 	require.Equal(t, "null", b.Ask(t, busy))
 	close(gate)
