@@ -116,7 +116,7 @@ func sessionEndsInForm(t *testing.T, b *tab) {
 	b.Do(t, chromedp.KeyEvent("\r")) // the keyboard is on the button
 	b.see(t, ".list", "asked by phone")
 	b.open(t, "/users?id=ann")
-	require.Equal(t, "", b.Ask(t, `note.value`), "it is kept once")
+	require.Empty(t, b.Ask(t, `note.value`), "it is kept once")
 	b.Quiet(t)
 }
 
@@ -157,7 +157,7 @@ func wrongClock(t *testing.T, b *tab) {
 	`})
 	require.NoError(t, err)
 	defer func() {
-		_, err := chromedp.Call(b.ctx, cdpage.RemoveScriptToEvaluateOnNewDocument, cdpage.RemoveScriptToEvaluateOnNewDocumentParams{Identifier: id.Identifier})
+		_, err := chromedp.Call(b.ctx, cdpage.RemoveScriptToEvaluateOnNewDocument, cdpage.RemoveScriptToEvaluateOnNewDocumentParams(id))
 		require.NoError(t, err)
 	}()
 	b.signIn(t)

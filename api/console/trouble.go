@@ -71,8 +71,11 @@ func unknowns(view overviewView) []trouble {
 	var names []string
 	why := ""
 	for _, p := range []struct{ name, unknown string }{
-		{"rules", view.Rules.Unknown}, {"held runs", view.Held.Unknown}, {"replicas", view.Replicas.Unknown},
-		{"stops", view.Stops.Unknown}, {"queue and providers", view.Vitals.Unknown},
+		{"rules", view.Rules.Unknown},
+		{"held runs", view.Held.Unknown},
+		{"replicas", view.Replicas.Unknown},
+		{"stops", view.Stops.Unknown},
+		{"queue and providers", view.Vitals.Unknown},
 	} {
 		if p.unknown != "" {
 			names, why = append(names, p.name), p.unknown
@@ -147,11 +150,11 @@ func deliveriesPath(provider string) string {
 // since is how long a gauge has not been 0 without a break; longer says that this
 // is as far back as there are samples. Zero where there are none of it.
 func (h history) since(s series) (at time.Time, longer bool) {
-	for i := len(h.samples) - 1; i >= 0; i-- {
-		if h.samples[i].values[s] <= 0 {
+	for _, x := range slices.Backward(h.samples) {
+		if x.values[s] <= 0 {
 			return at, false
 		}
-		at = h.samples[i].at
+		at = x.at
 	}
 	return at, !at.IsZero()
 }

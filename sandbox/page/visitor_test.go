@@ -67,7 +67,7 @@ func wrongClock(t *testing.T, ctx context.Context) { //nolint:revive // see frac
 	`})
 	require.NoError(t, err)
 	defer func() {
-		_, err := chromedp.Call(ctx, cdpage.RemoveScriptToEvaluateOnNewDocument, cdpage.RemoveScriptToEvaluateOnNewDocumentParams{Identifier: id.Identifier})
+		_, err := chromedp.Call(ctx, cdpage.RemoveScriptToEvaluateOnNewDocument, cdpage.RemoveScriptToEvaluateOnNewDocumentParams(id))
 		require.NoError(t, err)
 	}()
 	w := newWorld(t)
