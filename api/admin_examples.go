@@ -176,7 +176,7 @@ func adminExamples() map[string][]adminExample {
 
 		"list-suppressions": {tells("suppressions", "One user's", map[string]any{"user": "eve"}, AdminSuppressionList{Suppressions: []AdminSuppression{suppression}})},
 		"put-suppression": {sending("suppressed", "The user takes a break", nil,
-			AdminSuppress{User: "eve", Reason: "cool_off", Until: suppression.Until, Note: suppression.Note}, suppression)},
+			AdminSuppress{User: "eve", Reason: "cool_off", Until: suppression.Until, Note: suppression.Note, Shorten: true}, suppression)},
 		"delete-suppression": {
 			{example: example{name: "taken_back", summary: "It is taken back", params: map[string]any{"user": "eve", "reason": "cool_off"}, status: http.StatusNoContent}},
 			refuses("unknown_suppression", "There is none", map[string]any{"user": "ann", "reason": "cool_off"}, 404, notifier.ErrUnknownSuppression),

@@ -50,6 +50,8 @@ type AdminSuppress struct {
 	From   *time.Time `json:"from,omitempty" nullable:"true" doc:"When it begins; without it, at once."`
 	Until  *time.Time `json:"until,omitempty" nullable:"true" doc:"When it ends; without it, never."`
 	Note   string     `json:"note,omitempty" maxLength:"500"`
+	// Shorten is not part of the suppression.
+	Shorten bool `json:"shorten,omitempty" doc:"That it may end earlier, begin later or stop less than the user's suppression for the same reason that is in force. Without it, that is a 409."`
 }
 
 // AdminImport says what an import did.
@@ -57,6 +59,9 @@ type AdminImport struct {
 	Lines     int `json:"lines" doc:"How many suppressions were read."`
 	Changed   int `json:"changed" doc:"How many of them were written."`
 	Unchanged int `json:"unchanged" doc:"How many said what the list said already."`
+	// Kept and KeptLines are among the others.
+	Kept      int   `json:"kept" doc:"How many said less than what is in force: of the two the earlier beginning, the later end and the stricter class hold. They are counted among the others."`
+	KeptLines []int `json:"kept_lines,omitempty" doc:"The first hundred lines that did."`
 }
 
 type (
@@ -72,6 +77,8 @@ type (
 		Reason string `query:"reason" required:"true" enum:"self_exclusion,cool_off,account_closed,jurisdiction"`
 	}
 	suppressionExportInput struct {
+		User   string `query:"user" maxLength:"128" doc:"Only this user's."`
+		Reason string `query:"reason" enum:"self_exclusion,cool_off,account_closed,jurisdiction" doc:"Only those for this reason."`
 		Format string `query:"format" enum:"csv,ndjson" default:"csv"`
 	}
 	suppressionImportInput struct{ stream streamed }
@@ -114,7 +121,7 @@ func (a *adminServer) registerSuppressions(api huma.API) {
 	handle(a.server, api, huma.Operation{
 		OperationID: "put-suppression", Method: http.MethodPut, Path: path, Tags: tags,
 		Summary: "Suppress a user",
-		Description: "In the place of the user's suppression for the same reason. From the answer on, no replica begins a send that it forbids " +
+		Description: "In the place of the user's suppression for the same reason. One that would stop less than what is in force is refused (409) unless the body has shorten: true. From the answer on, no replica begins a send that it forbids " +
 			"within more than a second. What it stops is in the audit.",
 	}, a.putSuppression)
 	handle(a.server, api, huma.Operation{
@@ -127,7 +134,7 @@ func (a *adminServer) registerSuppressions(api huma.API) {
 		Summary: "Suppress many users",
 		Description: "text/csv with a header (user, reason, class, from, until, note), or application/x-ndjson with the same members. Read as it arrives, " +
 			"in chunks of 1000 lines: each is set as a whole, or left out when one of its lines is wrong. Two lines for the same user and reason must say the same. 400 names the wrong lines and says " +
-			"how many are in the list all the same. Nobody is taken off the list.",
+			"how many are in the list all the same. Nobody is taken off the list, and nobody's suppression is shortened: a line that says less than what is in force keeps the longer (kept).",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/csv": {}, "application/x-ndjson": {}}},
 	}, importTimeout)
 	imported.Metadata[streamKey] = true
@@ -135,7 +142,7 @@ func (a *adminServer) registerSuppressions(api huma.API) {
 	handle(a.server, api, lasting(huma.Operation{
 		OperationID: "export-suppressions", Method: http.MethodGet, Path: path + "/export", Tags: tags,
 		Summary:     "Export who must not be sent to",
-		Description: "As an import reads it. An export that is cut off ends without its closing chunk.",
+		Description: "As an import reads it. It is in the audit, with the filter and how many there were, before anything is handed out. An export that is cut off ends without its closing chunk.",
 	}, exportTimeout), a.exportSuppressions)
 }
 
@@ -174,7 +181,11 @@ func (a *adminServer) putSuppression(ctx context.Context, in *suppressInput) (*s
 	if in.Body.Until != nil {
 		s.Until = *in.Body.Until
 	}
-	if _, err := a.Suppressions.Suppress(ctx, actorOf(ctx), []notifier.Suppression{s}); err != nil {
+	how := notifier.RefuseShorter
+	if in.Body.Shorten {
+		how = notifier.AllowShorter
+	}
+	if _, err := a.Suppressions.Suppress(ctx, actorOf(ctx), []notifier.Suppression{s}, how); err != nil {
 		return nil, within("body", err)
 	}
 	now, err := a.Suppressions.Suppressions(ctx, notifier.SuppressionQuery{User: s.User, Reason: s.Reason, Limit: 1})
@@ -213,7 +224,9 @@ func (a *adminServer) importSuppressions(ctx context.Context, in *suppressionImp
 		}
 		return nil, fault.InvalidFields(fmt.Sprintf("%d lines are wrong, and nothing of their chunks of 1000 lines was taken: %s", report.Wrong, told), fields...)
 	}
-	return &suppressionImportOutput{Body: AdminImport{Lines: report.Lines, Changed: report.Changed, Unchanged: report.Unchanged}}, nil
+	return &suppressionImportOutput{Body: AdminImport{
+		Lines: report.Lines, Changed: report.Changed, Unchanged: report.Unchanged, Kept: report.Kept, KeptLines: report.KeptLines,
+	}}, nil
 }
 
 func (a *adminServer) exportSuppressions(ctx context.Context, in *suppressionExportInput) (*huma.StreamResponse, error) {
@@ -221,7 +234,8 @@ func (a *adminServer) exportSuppressions(ctx context.Context, in *suppressionExp
 	if in.Format == string(notifier.SuppressionNDJSON) {
 		format, media = notifier.SuppressionNDJSON, "application/x-ndjson"
 	}
-	export, err := ExportSuppressions(ctx, a.Suppressions, format)
+	q := notifier.SuppressionQuery{User: devices.UserID(in.User), Reason: notifier.Reason(in.Reason)}
+	export, err := ExportSuppressions(ctx, a.Suppressions, actorOf(ctx), q, format)
 	if err != nil {
 		return nil, err
 	}

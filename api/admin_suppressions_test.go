@@ -183,3 +183,50 @@ func TestAnExportThatCannotGoOnIsBrokenOff(t *testing.T) {
 	a.exec(t, `UPDATE notifications SET source_row = '{' WHERE user_id = 'ann'`)
 	require.PanicsWithValue(t, http.ErrAbortHandler, func() { a.as(t, "GET", "/admin/v1/users/ann/export", "") })
 }
+
+func TestASuppressionIsShortenedOnlyByWord(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	put := func(body string, want int) string {
+		t.Helper()
+		rec := a.as(t, "PUT", "/admin/v1/suppressions", body)
+		require.Equal(t, want, rec.Code, rec.Body.String())
+		return rec.Body.String()
+	}
+	const shorter = `{"user":"ann","reason":"self_exclusion","until":"2150-01-01T00:00:00Z"`
+	put(`{"user":"ann","reason":"self_exclusion","until":"2200-01-01T00:00:00Z"}`, 200)
+	said := put(shorter+`}`, 409)
+	require.Contains(t, said, "self_exclusion is set until 2200-01-01T00:00:00Z (class service)")
+	require.Contains(t, said, "shorten")
+	put(shorter+`,"shorten":false}`, 409)
+	require.Contains(t, a.as(t, "GET", "/admin/v1/suppressions?user=ann", "").Body.String(), "2200-01-01")
+
+	rec := a.do(t, call{method: "POST", path: "/admin/v1/suppressions/import", token: a.token, contentType: "text/csv",
+		body: "user,reason,until\nbob,cool_off,\nann,self_exclusion,2150-01-01T00:00:00Z\n"})
+	require.Equal(t, 200, rec.Code, rec.Body.String())
+	require.JSONEq(t, `{"lines":2,"changed":1,"unchanged":1,"kept":1,"kept_lines":[3]}`, rec.Body.String())
+	require.Contains(t, a.as(t, "GET", "/admin/v1/suppressions?user=ann", "").Body.String(), "2200-01-01", "no import shortens")
+
+	require.Contains(t, put(shorter+`,"shorten":true}`, 200), "2150-01-01")
+	var told []string
+	for _, e := range a.audit(t) {
+		if strings.Contains(string(e.After), `"shortened":true`) {
+			told = append(told, e.Actor+" "+e.Subject)
+			require.Contains(t, string(e.Before), "2200-01-01")
+		}
+	}
+	require.Equal(t, []string{"alice suppression/self_exclusion/ann"}, told)
+}
+
+func TestAnExportOfSuppressionsIsAudited(t *testing.T) {
+	t.Parallel()
+	a := newAdminWorld(t)
+	body := a.as(t, "GET", "/admin/v1/suppressions/export?reason=cool_off&format=ndjson", "").Body.String()
+	require.Contains(t, body, `"user":"eve"`)
+	require.Empty(t, a.as(t, "GET", "/admin/v1/suppressions/export?user=ann&format=ndjson", "").Body.String())
+	entries := decode[api.AdminAuditList](t, a.as(t, "GET", "/admin/v1/audit?subject=suppressions&action=export", "")).Entries
+	require.Len(t, entries, 2)
+	require.Equal(t, "alice", entries[1].Actor)
+	require.JSONEq(t, `{"reason":"cool_off","rows":{"suppressions":1,"imported_suppressions":0}}`, string(entries[1].Before))
+	require.JSONEq(t, `{"user":"ann","rows":{"suppressions":0,"imported_suppressions":0}}`, string(entries[0].Before))
+}

@@ -47,10 +47,16 @@ func ExportAudit(ctx context.Context, audit AuditReader, filter notifier.AuditFi
 	}, nil
 }
 
-// ExportSuppressions reads the first page of the list, as ExportAudit does. The
-// Export writes what an import reads.
-func ExportSuppressions(ctx context.Context, list notifier.SuppressionReader, format notifier.SuppressionFormat) (Export, error) {
-	q := notifier.SuppressionQuery{Limit: exportPage}
+// ExportSuppressions writes into the audit that whom the query names is handed out,
+// and reads the first page of that, as ExportAudit does. The Export writes what an
+// import reads.
+func ExportSuppressions(
+	ctx context.Context, list notifier.Suppressions, by notifier.Actor, q notifier.SuppressionQuery, format notifier.SuppressionFormat,
+) (Export, error) {
+	q.Limit, q.After = exportPage, nil
+	if err := list.NoteExport(ctx, by, q); err != nil {
+		return nil, err
+	}
 	found, err := list.Suppressions(ctx, q)
 	if err != nil {
 		return nil, err

@@ -120,6 +120,9 @@ const SubjectDeliveries = "deliveries"
 // SubjectSending names all sending in the audit.
 const SubjectSending = "sending"
 
+// SubjectSuppressions names the list of suppressions in the audit.
+const SubjectSuppressions = "suppressions"
+
 // SubjectRule names a rule in the audit.
 func SubjectRule(id string) string { return "rule/" + id }
 

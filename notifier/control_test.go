@@ -415,7 +415,7 @@ func TestATestPushAsksAllSuppressions(t *testing.T) {
 		for _, reason := range notifier.SuppressionReasons() {
 			over = append(over, notifier.Suppression{User: "ann", Reason: reason, Class: notifier.SuppressAll, Until: time.Now().Add(-time.Hour)})
 		}
-		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, over)
+		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, over, notifier.AllowShorter)
 		require.NoError(t, err)
 		turn, ok, err := w.ledger.BeginImport(t.Context(), "replica-1", time.Hour, func(notifier.ImportState) bool { return true })
 		require.NoError(t, err)
@@ -472,7 +472,7 @@ func TestATestPushIsAuditedAndGoesToActiveDevicesOnly(t *testing.T) {
 		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
 		require.Equal(t, fault.Conflict, fault.KindOf(err))
 		key := notifier.SuppressionKey{User: "ann", Reason: notifier.ReasonCoolOff}
-		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, []notifier.Suppression{{User: key.User, Reason: key.Reason}})
+		_, err = w.ledger.Suppress(t.Context(), notifier.Actor{}, []notifier.Suppression{{User: key.User, Reason: key.Reason}}, notifier.AllowShorter)
 		require.NoError(t, err)
 		_, err = tester.TestSend(t.Context(), operator, "a1", "Hello", "World")
 		require.ErrorIs(t, err, notifier.ErrSuppressed)

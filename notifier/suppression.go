@@ -17,6 +17,10 @@ import (
 // ErrUnknownSuppression says that the user is not suppressed for that reason.
 var ErrUnknownSuppression error = fault.New(fault.NotFound, "there is no such suppression")
 
+// ErrShortens says that a suppression would stop less than the one in force for
+// the same user and reason, and that nobody has said that this is meant.
+var ErrShortens error = fault.New(fault.Conflict, "the suppression in force stops more")
+
 // MaxSuppressionNote bounds the note of a suppression, in characters.
 const MaxSuppressionNote = 500
 
@@ -179,6 +183,63 @@ func ClassesLeft(set []Suppression, now time.Time) []Class {
 	return left
 }
 
+// Shortens tells whether the suppression would stop less, from now on, than the one
+// before it for the same user and reason: it ends earlier, begins later or has a
+// weaker class. Of one that has ended nothing is left to shorten. Now is a moment
+// by the database's clock.
+func (s Suppression) Shortens(before Suppression, now time.Time) bool {
+	if !before.Until.IsZero() && !before.Until.After(now) {
+		return false
+	}
+	begins := before.From
+	if begins.Before(now) {
+		begins = now
+	}
+	return s.From.After(begins) || !s.Until.IsZero() && (before.Until.IsZero() || s.Until.Before(before.Until)) || s.and(before).Class != s.Class
+}
+
+// Shortening says what becomes of a suppression that Shortens the one that it would
+// replace.
+type Shortening string
+
+const (
+	// RefuseShorter sets nothing at all and returns ErrShortens. It is the zero value.
+	RefuseShorter Shortening = ""
+	// KeepLonger sets what stops all that either stops.
+	KeepLonger Shortening = "keep"
+	// AllowShorter replaces it all the same.
+	AllowShorter Shortening = "allow"
+)
+
+// SuppressReport is what setting suppressions came to.
+type SuppressReport struct {
+	// Changed is how many were written; the others said what the list says already.
+	Changed int
+	// Kept are those of which more was in force than they say, which KeepLonger has kept.
+	Kept []SuppressionKey
+}
+
+// In returns what is set in the place of one before it, and whether that one was
+// kept. It returns an ErrShortens that says what is in force. now is as in Shortens.
+func (how Shortening) In(s, before Suppression, now time.Time) (set Suppression, kept bool, err error) {
+	if how == AllowShorter || !s.Shortens(before, now) {
+		return s, false, nil
+	}
+	if how != KeepLonger {
+		until := "for good"
+		if !before.Until.IsZero() {
+			until = "until " + before.Until.Format(time.RFC3339)
+		}
+		return s, false, fault.Wrap(fault.Conflict, ErrShortens, fmt.Sprintf(
+			"%s is set %s (class %s) for this user, and this would stop less: say that it is to be shortened (shorten), if that is meant", before.Reason, until, before.Class))
+	}
+	whole := s.and(before)
+	if whole.Class == before.Class && whole.From.Equal(before.From) && whole.Until.Equal(before.Until) {
+		return before, true, nil // with its note, and who had set it
+	}
+	return whole, true, nil
+}
+
 // Same tells whether two suppressions say the same, whoever said it and when.
 func (s Suppression) Same(o Suppression) bool {
 	return s.User == o.User && s.Reason == o.Reason && s.Class == o.Class && s.From.Equal(o.From) && s.Until.Equal(o.Until) && s.Note == o.Note
@@ -236,9 +297,10 @@ type SuppressionReader interface {
 // Suppressor puts users on the list.
 type Suppressor interface {
 	// Suppress sets suppressions, all of them or none, in the place of those of the same user and
-	// reason. What says the same already stays as it is; it returns how many did not. It returns
-	// Invalid faults; of two for the same user and reason the last one counts.
-	Suppress(ctx context.Context, by Actor, set []Suppression) (changed int, err error)
+	// reason. What says the same already stays as it is. What stops less than what is in force is
+	// refused, unless how says otherwise. It returns Invalid faults and ErrShortens; of two for the
+	// same user and reason the last one counts.
+	Suppress(ctx context.Context, by Actor, set []Suppression, how Shortening) (SuppressReport, error)
 }
 
 // Suppressions are the list of who must not be sent to. Every change is in the
@@ -250,4 +312,7 @@ type Suppressions interface {
 	// Unsuppress takes an operator's suppression back, or returns ErrUnknownSuppression. Imported
 	// ones stay, whatever the key says.
 	Unsuppress(ctx context.Context, by Actor, key SuppressionKey) error
+	// NoteExport writes into the audit that whom a query names (its user and reason) is handed out, and
+	// how many suppressions that is. It comes before anything is handed out.
+	NoteExport(ctx context.Context, by Actor, q SuppressionQuery) error
 }

@@ -23,7 +23,7 @@ import (
 
 func (w *world) suppress(s notifier.Suppression) {
 	w.t.Helper()
-	_, err := w.ledger.Suppress(w.t.Context(), operator, []notifier.Suppression{s})
+	_, err := w.ledger.Suppress(w.t.Context(), operator, []notifier.Suppression{s}, notifier.AllowShorter)
 	require.NoError(w.t, err)
 }
 
@@ -190,7 +190,7 @@ func TestOfManySuppressionsOfAUserNoneIsOverlooked(t *testing.T) {
 		for _, reason := range notifier.SuppressionReasons() {
 			over = append(over, notifier.Suppression{User: "ann", Reason: reason, Until: time.Now().Add(-time.Hour)})
 		}
-		_, err = w.ledger.Suppress(t.Context(), operator, over)
+		_, err = w.ledger.Suppress(t.Context(), operator, over, notifier.AllowShorter)
 		require.NoError(t, err)
 		for i := range over {
 			if over[i].Reason == notifier.ReasonSelfExclusion {

@@ -345,6 +345,10 @@ type ImportReport struct {
 	// Wrong counts the wrong lines, and Errors tells the first of them apart.
 	Wrong  int
 	Errors []LineError
+	// Kept counts the lines that say less than what was in force, of which the longer and the stricter
+	// was kept, and KeptLines the first of them. They are among Changed and Unchanged.
+	Kept      int
+	KeptLines []int
 }
 
 // saidBefore remembers what the lines of an import have said, by hashes: an
@@ -374,22 +378,25 @@ func (b *saidBefore) otherwise(s Suppression) bool {
 
 // ImportSuppressions reads a list and sets what it says, in chunks of 1000
 // lines: each is set as a whole, or left out when one of its lines is wrong.
-// Nothing is taken back: who is not in the file stays in the list. An error ends
+// Nothing is taken back, and nothing shortened (KeepLonger): who is not in the file
+// stays in the list, and who is in it for a shorter time for the longer one. An error ends
 // it; what the report counts is in the list all the same.
 func ImportSuppressions(ctx context.Context, list Suppressor, by Actor, r io.Reader, f SuppressionFormat) (report ImportReport, err error) {
 	var chunk []Suppression
+	var lines []int // of the chunk
 	count, wrong := 0, false
 	read := saidBefore{seed: maphash.MakeSeed(), lines: map[uint64]uint64{}}
 	flush := func() error {
 		if !wrong && len(chunk) > 0 {
-			changed, err := list.Suppress(ctx, by, chunk)
+			done, err := list.Suppress(ctx, by, chunk, KeepLonger)
 			if err != nil {
 				return err
 			}
-			report.Changed += changed
-			report.Unchanged += len(chunk) - changed
+			report.Changed += done.Changed
+			report.Unchanged += len(chunk) - done.Changed
+			report.keep(done.Kept, chunk, lines)
 		}
-		count, wrong, chunk = 0, false, chunk[:0]
+		count, wrong, chunk, lines = 0, false, chunk[:0], lines[:0]
 		return nil
 	}
 	for line, err := range ReadSuppressions(r, f) {
@@ -402,7 +409,7 @@ func ImportSuppressions(ctx context.Context, list Suppressor, by Actor, r io.Rea
 			line.Wrong = "says otherwise than an earlier line for the same user and reason"
 		}
 		if line.Wrong == "" {
-			chunk = append(chunk, line.Suppression)
+			chunk, lines = append(chunk, line.Suppression), append(lines, line.No)
 		} else {
 			wrong = true
 			report.Wrong++
@@ -417,4 +424,20 @@ func ImportSuppressions(ctx context.Context, list Suppressor, by Actor, r io.Rea
 		}
 	}
 	return report, flush()
+}
+
+// keep counts the lines of a chunk that said less than what was in force.
+func (r *ImportReport) keep(kept []SuppressionKey, chunk []Suppression, lines []int) {
+	if len(kept) == 0 {
+		return
+	}
+	for i, s := range chunk {
+		if !slices.Contains(kept, s.Key()) {
+			continue
+		}
+		r.Kept++
+		if len(r.KeptLines) < importErrors {
+			r.KeptLines = append(r.KeptLines, lines[i])
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -22,14 +23,40 @@ import (
 type listOf struct {
 	chunks [][]notifier.Suppression
 	err    error
+	// more are in force for longer than any file says.
+	more []notifier.SuppressionKey
 }
 
-func (l *listOf) Suppress(_ context.Context, _ notifier.Actor, set []notifier.Suppression) (int, error) {
+func (l *listOf) Suppress(_ context.Context, _ notifier.Actor, set []notifier.Suppression, how notifier.Shortening) (done notifier.SuppressReport, err error) {
 	if l.err != nil {
-		return 0, l.err
+		return done, l.err
+	}
+	if how != notifier.KeepLonger {
+		return done, errors.New("an import must not shorten, nor stop at who is suppressed for longer")
 	}
 	l.chunks = append(l.chunks, append([]notifier.Suppression(nil), set...))
-	return len(set), nil
+	for _, s := range set {
+		if slices.Contains(l.more, s.Key()) {
+			done.Kept = append(done.Kept, s.Key())
+			continue
+		}
+		done.Changed++
+	}
+	return done, nil
+}
+
+// What a file says less of than the list is kept, and told by its lines.
+func TestAFileShortensNothing(t *testing.T) {
+	t.Parallel()
+	list := &listOf{more: []notifier.SuppressionKey{{User: "ann", Reason: notifier.ReasonCoolOff}, {User: "u1100", Reason: notifier.ReasonCoolOff}}}
+	var text strings.Builder
+	text.WriteString("user,reason\n\nann,jurisdiction\nann,cool_off\n")
+	for i := range 1200 {
+		fmt.Fprintf(&text, "u%d,cool_off\n", i)
+	}
+	report, err := notifier.ImportSuppressions(t.Context(), list, operator, strings.NewReader(text.String()), notifier.SuppressionCSV)
+	require.NoError(t, err)
+	require.Equal(t, notifier.ImportReport{Lines: 1202, Changed: 1200, Unchanged: 2, Kept: 2, KeptLines: []int{4, 1105}}, report)
 }
 
 func TestAListIsReadLineByLine(t *testing.T) {

@@ -88,7 +88,7 @@ func listed(t *testing.T, l *sqlledger.Ledger) (out []string) {
 func TestAnImportSetsWhatTheQuerySaysAndLiftsWhatHasDisappeared(t *testing.T) {
 	t.Parallel()
 	importing(t, 5, func(t *testing.T, l *sqlledger.Ledger, e *exclusions, i *notifier.Importer, next func()) {
-		_, err := l.Suppress(t.Context(), operator, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
+		_, err := l.Suppress(t.Context(), operator, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}}, notifier.AllowShorter)
 		require.NoError(t, err)
 		e.say([]notifier.Row{excluded("ann"), excluded("bob")}, nil)
 		next()

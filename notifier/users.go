@@ -19,7 +19,7 @@ const (
 
 // The words of the audit about users.
 const (
-	// ActionExport: what is stored about a user was handed out.
+	// ActionExport: what is stored about a user was handed out, or the list of suppressions.
 	ActionExport Action = "export"
 	// ActionErase: what is stored about a user was erased.
 	ActionErase Action = "erase"

@@ -118,6 +118,8 @@ func subjectPath(subject string) string {
 		return plurals[kind] + url.PathEscape(id)
 	case "deliveries":
 		return "/deliveries"
+	case "suppressions":
+		return "/suppressions"
 	case "sending":
 		return "/"
 	case "device", "user":

@@ -253,6 +253,18 @@ func suppressAndEnd(t *testing.T, b *tab) {
 	const listed = `SELECT COUNT(*) FROM suppressions WHERE user_id = 'ann' AND reason = 'self_exclusion' AND class = 'all' AND set_by = 'alice'`
 	b.scan(t, &n, listed)
 	require.Equal(t, 1, n)
+	b.Do(t,
+		chromedp.SetValue(chromedp.CSS("#reason"), "self_exclusion"), chromedp.SetValue(chromedp.CSS("#class"), "service"),
+		chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	b.see(t, ".notice.bad", "would stop less")
+	b.Forgive()
+	b.scan(t, &n, listed)
+	require.Equal(t, 1, n, "it is shortened only by a second word")
+	b.Do(t, chromedp.Click(chromedp.CSS("#shorten")), chromedp.Click(chromedp.CSS(`form[action="/users/suppress"] button`)))
+	b.see(t, ".notice.good", "ann is suppressed")
+	b.scan(t, &n, listed)
+	require.Zero(t, n)
+	b.Click(t, `.list details.confirm summary`)
 	b.Click(t, `form[action="/users/unsuppress"] button`)
 	b.see(t, "main", "Nothing keeps this user from being sent to.")
 	b.scan(t, &n, listed)

@@ -128,7 +128,7 @@ func (c *Console) Mount(router chi.Router, ready func(ctx context.Context) []api
 		c.post(r, "/users/suppress", pageTimeout, c.suppress)
 		c.post(r, "/users/unsuppress", pageTimeout, c.unsuppress)
 		c.get(r, "/suppressions", pageTimeout, c.suppressions)
-		c.get(r, "/suppressions/export", exportTimeout, c.exportSuppressions)
+		c.post(r, "/suppressions/export", exportTimeout, c.exportSuppressions)
 		r.Post("/suppressions/import", c.guard(importTimeout, c.provenUpload(c.importSuppressions)))
 
 		c.get(r, "/push", pageTimeout, c.pushPage)

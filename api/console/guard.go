@@ -104,10 +104,8 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isLive(r) {
 		to := "/sign-in"
 		next := r.URL.RequestURI()
-		for _, page := range []string{"/audit", "/suppressions"} {
-			if r.URL.Path == page+"/export" { // a file leaves the browser on the page where it is
-				next = strings.Replace(next, "/export", "", 1)
-			}
+		if r.URL.Path == "/audit/export" { // a file leaves the browser on the page where it is
+			next = strings.Replace(next, "/export", "", 1)
 		}
 		if next != "/" {
 			to += "?next=" + url.QueryEscape(next)

@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -77,8 +78,8 @@ func TestNoSignInIsKeptAsAFile(t *testing.T) {
 		require.NotRegexp(t, `<a [^>]* download`, body)
 	}
 	for path, want := range map[string]string{
-		"/audit/export?actor=alice": "/audit?actor=alice", "/suppressions/export?format=ndjson": "/suppressions?format=ndjson", "/suppressions/export": "/suppressions",
-		"/rules/export": "/rules/export", // a rule may have that name
+		"/audit/export?actor=alice": "/audit?actor=alice",
+		"/rules/export":             "/rules/export", // a rule may have that name
 	} {
 		res, _ := w.browser(t).get(t, path)
 		require.Equal(t, http.StatusSeeOther, res.StatusCode)
@@ -154,6 +155,16 @@ func TestNoUploadWorksWithoutProof(t *testing.T) {
 	require.Zero(t, n)
 }
 
+// take asks for a file: by a form, with what stands in the address, where it is audited.
+func (b *browser) take(t *testing.T, path string) (*http.Response, string) {
+	t.Helper()
+	u := mustURL(t, path)
+	if u.Path == "/audit/export" {
+		return b.get(t, path)
+	}
+	return b.post(t, u.Path, u.Query())
+}
+
 func TestListsAreExported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -167,18 +178,30 @@ func TestListsAreExported(t *testing.T) {
 		media, name string
 		lines       int
 	}{
-		"/suppressions/export":                {"text/csv; charset=utf-8", "bugle-suppressions.csv", 1202},
-		"/suppressions/export?format=ndjson":  {"application/x-ndjson", "bugle-suppressions.ndjson", 1201},
-		"/audit/export":                       {"application/x-ndjson", "bugle-audit.ndjson", 1200},
-		"/audit/export?actor=bob":             {"application/x-ndjson", "bugle-audit.ndjson", 600},
-		"/audit/export?actor=bob&action=stop": {"application/x-ndjson", "bugle-audit.ndjson", 0},
+		"/suppressions/export?user=u7":                        {"text/csv; charset=utf-8", "bugle-suppressions.csv", 2},
+		"/suppressions/export?reason=jurisdiction&format=csv": {"text/csv; charset=utf-8", "bugle-suppressions.csv", 1},
+		"/suppressions/export":                                {"text/csv; charset=utf-8", "bugle-suppressions.csv", 1202},
+		"/suppressions/export?format=ndjson":                  {"application/x-ndjson", "bugle-suppressions.ndjson", 1201},
+		"/audit/export?action=pause":                          {"application/x-ndjson", "bugle-audit.ndjson", 1200},
+		"/audit/export?actor=bob":                             {"application/x-ndjson", "bugle-audit.ndjson", 600},
+		"/audit/export?actor=bob&action=stop":                 {"application/x-ndjson", "bugle-audit.ndjson", 0},
 	} {
-		res, body := b.get(t, path)
+		res, body := b.take(t, path)
 		require.Equal(t, http.StatusOK, res.StatusCode, path)
 		require.Equal(t, want.media, res.Header.Get("Content-Type"), path)
 		require.Equal(t, `attachment; filename="`+want.name+`"`, res.Header.Get("Content-Disposition"))
 		require.Equal(t, want.lines, strings.Count(body, "\n"), path)
 	}
+	// Each is in the audit: who, what they chose, and how many it was.
+	var of []string
+	for _, part := range []string{`"rows":{"imported_suppressions":0,"suppressions":1201}`, `"user":"u7","rows":{"imported_suppressions":0,"suppressions":1}`, `"reason":"jurisdiction","rows":{"imported_suppressions":0,"suppressions":0}`} {
+		var n int
+		w.scan(t, &n, `SELECT COUNT(*) FROM audit WHERE actor = 'alice' AND action = 'export' AND subject = 'suppressions' AND before_state LIKE '%' || $1 || '%'`, part)
+		of = append(of, fmt.Sprint(n))
+	}
+	require.Equal(t, []string{"2", "1", "1"}, of)
+	require.Equal(t, http.StatusMethodNotAllowed, func() int { res, _ := b.get(t, "/suppressions/export"); return res.StatusCode }(), "what is audited takes a form")
+
 	_, body := b.get(t, "/audit/export?actor=bob")
 	var first struct{ Actor, Action, Subject string }
 	require.NoError(t, json.Unmarshal([]byte(body[:strings.IndexByte(body, '\n')]), &first))
@@ -206,7 +229,7 @@ func TestAnExportThatCannotGoOnIsBrokenOff(t *testing.T) {
 	w.exec(t, `UPDATE notifications SET source_row = '{' WHERE user_id = 'ann'`)
 	b := w.signedIn(t)
 	proof := url.Values{"proof": {b.proofOf(t, "/push")}, "user": {"ann"}}
-	for path, form := range map[string]url.Values{"/suppressions/export": nil, "/audit/export": nil, "/users/export": proof} {
+	for path, form := range map[string]url.Values{"/suppressions/export": {"proof": proof["proof"]}, "/audit/export": nil, "/users/export": proof} {
 		r := b.form(t, path, form)
 		if form == nil {
 			r.Method, r.Body = http.MethodGet, http.NoBody

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/bugle-push/bugle/api"
 	"github.com/bugle-push/bugle/devices"
@@ -74,13 +76,16 @@ func (c *Console) suppressionsPage(v *visit, report *notifier.ImportReport) erro
 	return c.page(v, http.StatusOK, "suppressions", "Suppressions", "/suppressions", view)
 }
 
-// exportSuppressions hands the whole list out, as an import reads it.
+// exportSuppressions hands out whom the filter names, as an import reads it. It is
+// audited, so that it takes a form.
 func (c *Console) exportSuppressions(v *visit) error {
 	format, media, name := notifier.SuppressionCSV, "text/csv; charset=utf-8", "bugle-suppressions.csv"
-	if v.r.URL.Query().Get("format") == string(notifier.SuppressionNDJSON) {
+	form := v.r.PostForm
+	if form.Get("format") == string(notifier.SuppressionNDJSON) {
 		format, media, name = notifier.SuppressionNDJSON, "application/x-ndjson", "bugle-suppressions.ndjson"
 	}
-	export, err := api.ExportSuppressions(v.ctx(), c.Suppressions, format)
+	q := notifier.SuppressionQuery{User: devices.UserID(form.Get("user")), Reason: notifier.Reason(form.Get("reason"))}
+	export, err := api.ExportSuppressions(v.ctx(), c.Suppressions, v.by, q, format)
 	if err != nil {
 		return err
 	}
@@ -104,7 +109,12 @@ func (c *Console) importSuppressions(v *visit) error {
 	case report.Lines == 0:
 		err = fault.InvalidFields("nothing was imported", fault.Field{Path: "file", Message: "has no line with a suppression"})
 	default:
-		return c.done(v, "/suppressions", fmt.Sprintf("%s, %d of them new or changed.", told[:len(told)-1], report.Changed), nil)
+		told = fmt.Sprintf("%s, %d of them new or changed.", told[:len(told)-1], report.Changed)
+		if report.Kept > 0 {
+			told += fmt.Sprintf(" %s less than what is in force, of which the longer was kept: %s.",
+				plural(int64(report.Kept), "line says", "lines say"), linesOf(report))
+		}
+		return c.done(v, "/suppressions", told, nil)
 	}
 	v.r.PostForm = url.Values{"file": {""}}
 	return c.again(v, "import", "/suppressions", func(v *visit) error {
@@ -113,6 +123,20 @@ func (c *Console) importSuppressions(v *visit) error {
 		}
 		return c.suppressionsPage(v, &report)
 	}, err)
+}
+
+// linesOf names the first lines of which the longer was kept.
+func linesOf(report notifier.ImportReport) string {
+	const named = 10
+	var out []string
+	for _, n := range report.KeptLines[:min(named, len(report.KeptLines))] {
+		out = append(out, strconv.Itoa(n))
+	}
+	text := "line " + strings.Join(out, ", ")
+	if report.Kept > named {
+		text += " and others"
+	}
+	return text
 }
 
 // readUpload reads the file of a form whose proof came before it.

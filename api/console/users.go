@@ -183,7 +183,11 @@ func (c *Console) suppress(v *visit) error {
 		s.Until, err = formTime(form, "until")
 	}
 	if err == nil {
-		_, err = c.Suppressions.Suppress(v.ctx(), v.by, []notifier.Suppression{s})
+		how := notifier.RefuseShorter
+		if form.Get("shorten") == "yes" {
+			how = notifier.AllowShorter
+		}
+		_, err = c.Suppressions.Suppress(v.ctx(), v.by, []notifier.Suppression{s}, how)
 	}
 	back, show := userPath(string(s.User)), c.users
 	if form.Get("from_page") == "suppressions" {

@@ -322,7 +322,7 @@ func TestExplainTellsOfUsersWhoGotNothing(t *testing.T) {
 		inTheatre(t, func(w *theatre) {
 			w.device("hal", "")
 			key := notifier.SuppressionKey{User: "hal", Reason: notifier.ReasonSelfExclusion}
-			_, err := w.ledger.Suppress(w.t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "hal", Reason: key.Reason, Class: notifier.SuppressAll}})
+			_, err := w.ledger.Suppress(w.t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "hal", Reason: key.Reason, Class: notifier.SuppressAll}}, notifier.AllowShorter)
 			require.NoError(t, err)
 			w.row("settled_bets", bet("b7", "hal", "WON"))
 			time.Sleep(5 * time.Second)
@@ -399,7 +399,7 @@ func TestExplainTellsWhoSetASuppression(t *testing.T) {
 		require.True(w.t, ok)
 		_, err = w.ledger.SetImported(w.t.Context(), turn, time.Hour, []notifier.Suppression{{User: "hal", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
 		require.NoError(w.t, err)
-		_, err = w.ledger.Suppress(w.t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "hal", Reason: notifier.ReasonAccountClosed, Class: notifier.SuppressAll}})
+		_, err = w.ledger.Suppress(w.t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "hal", Reason: notifier.ReasonAccountClosed, Class: notifier.SuppressAll}}, notifier.AllowShorter)
 		require.NoError(w.t, err)
 		w.row("settled_bets", bet("b7", "hal", "WON"))
 		time.Sleep(5 * time.Second)

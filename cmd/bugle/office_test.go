@@ -312,7 +312,7 @@ func TestSuppressionsGoInAndOut(t *testing.T) {
 		stdout.Reset()
 		lines := strings.NewReader(`{"user":"fay","reason":"cool_off"}` + "\n")
 		require.Equal(t, exitOK, w.bugle(stdio{in: lines, out: &stdout, err: io.Discard}, "suppressions", "import", "-", "--format", "ndjson", "-o", "json"))
-		require.JSONEq(t, `{"lines":1,"changed":1,"unchanged":0}`, stdout.String())
+		require.JSONEq(t, `{"lines":1,"changed":1,"unchanged":0,"kept":0}`, stdout.String())
 
 		var stderr bytes.Buffer
 		wrong := write(t, "wrong.csv", "user,reason\nann,because\n,cool_off\n")

@@ -114,7 +114,8 @@ from, until, note), or NDJSON with the same members. The form is told by the fil
 The file is worked on as it arrives, in chunks of 1000 lines: each is set as a whole, or left
 out as a whole when a line of it is wrong. Then the wrong lines are listed and the exit code
 is 1: mend the file and import it again; what is known already changes nothing. Nobody is
-taken off the list by an import.`),
+taken off the list by an import, and nothing is shortened: where a line says less than what is
+in force, the longer and the stricter is kept, and standard error names the line.`),
 		Example: `  bugle suppressions import exclusions.csv
   bugle suppressions import exclusions.ndjson --output json
   printf 'user,reason\nann,cool_off\n' | bugle suppressions import - --format csv`,
@@ -123,6 +124,10 @@ taken off the list by an import.`),
 			done, err := c.importSuppressions(cmd.Context(), client, args[0], format)
 			if err != nil {
 				return err
+			}
+			if done.Kept > 0 {
+				fmt.Fprintf(c.stderr, "%s less than what is in force, which was kept: %s\n",
+					plural(done.Kept, "line says", "lines say"), strings.Trim(fmt.Sprint(done.KeptLines), "[]"))
 			}
 			return c.print(form, done, func(s *terminal.Screen) error {
 				t := terminal.NewTable(s, "LINES", "CHANGED", "UNCHANGED")

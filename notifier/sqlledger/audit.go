@@ -37,6 +37,11 @@ type (
 		State  notifier.DeliveryState `json:"state"`
 		Reason string                 `json:"reason,omitempty"`
 	}
+	exportState struct {
+		User   devices.UserID   `json:"user,omitempty"`
+		Reason notifier.Reason  `json:"reason,omitempty"`
+		Rows   map[string]int64 `json:"rows"`
+	}
 	deactivatedState struct {
 		State  devices.State  `json:"state"`
 		User   devices.UserID `json:"user,omitempty"`
@@ -53,6 +58,8 @@ type (
 		Note  string                    `json:"note,omitempty"`
 		SetBy string                    `json:"set_by,omitempty"`
 		SetAt *time.Time                `json:"set_at,omitempty"`
+		// Shortened says that it stops less than what was in force before it.
+		Shortened bool `json:"shortened,omitempty"`
 	}
 )
 

@@ -86,7 +86,8 @@ func (l *Ledger) SetImported(ctx context.Context, turn notifier.ImportTurn, leas
 		if err := l.keepTurn(ctx, tx, turn, lease); err != nil {
 			return err
 		}
-		changed, err = l.setSuppressions(ctx, tx, listImported, importer, wanted, keys)
+		done, err := l.setSuppressions(ctx, tx, listImported, importer, wanted, keys, notifier.AllowShorter) // the importer has decided that
+		changed = done.Changed
 		return err
 	})
 	if err != nil {

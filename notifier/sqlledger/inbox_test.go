@@ -206,7 +206,7 @@ func TestTheInboxLeavesOutWhatASuppressionStops(t *testing.T) {
 		suppress := func(s notifier.Suppression) {
 			t.Helper()
 			s.User = "ann"
-			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{s})
+			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{s}, notifier.AllowShorter)
 			require.NoError(t, err)
 		}
 		lift := func(reason notifier.Reason) {

@@ -100,12 +100,7 @@ func compareKeys(a, b notifier.SuppressionKey) int {
 func suppressionsIn(t suppressionList, q notifier.SuppressionQuery) *statement {
 	var s statement
 	s.text(t.from() + ` WHERE TRUE`)
-	if q.User != "" {
-		s.and(`s.user_id = ?`, string(q.User))
-	}
-	if q.Reason != "" {
-		s.and(`s.reason = ?`, string(q.Reason))
-	}
+	suppressionsFilter(&s, q)
 	switch {
 	case q.After == nil:
 	case t == listImported && !q.After.Imported:
@@ -136,47 +131,58 @@ func normalized(set []notifier.Suppression) (map[notifier.SuppressionKey]notifie
 }
 
 // Suppress implements notifier.Suppressions.
-func (l *Ledger) Suppress(ctx context.Context, by notifier.Actor, set []notifier.Suppression) (changed int, err error) {
+func (l *Ledger) Suppress(
+	ctx context.Context, by notifier.Actor, set []notifier.Suppression, how notifier.Shortening,
+) (done notifier.SuppressReport, err error) {
 	wanted, keys, err := normalized(set)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	err = l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
-		changed, err = l.setSuppressions(ctx, tx, listOperators, by, wanted, keys)
+		done, err = l.setSuppressions(ctx, tx, listOperators, by, wanted, keys, how)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("suppress: %w", err)
+		return notifier.SuppressReport{}, fmt.Errorf("suppress: %w", err)
 	}
-	return changed, nil
+	return done, nil
 }
 
-// setSuppressions writes what is not in the list as it is wanted, and returns how much that was.
+// setSuppressions writes what is not in the list as it is wanted, as far as it may be shortened.
 func (l *Ledger) setSuppressions(
 	ctx context.Context, tx *sql.Tx, t suppressionList, by notifier.Actor,
-	wanted map[notifier.SuppressionKey]notifier.Suppression, keys []notifier.SuppressionKey,
-) (int, error) {
+	wanted map[notifier.SuppressionKey]notifier.Suppression, keys []notifier.SuppressionKey, how notifier.Shortening,
+) (done notifier.SuppressReport, err error) {
 	known, err := l.lockSuppressions(ctx, tx, t, keys)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	now, err := l.now(ctx, tx)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	var rows []suppressionRow
 	var notes []note
 	for _, key := range keys {
-		s, before := wanted[key], any(nil)
+		s, before, shorter := wanted[key], any(nil), false
 		if k, ok := known[key]; ok {
+			set, kept, err := how.In(s, k, sqldb.Time(now))
+			if err != nil {
+				return done, err
+			}
+			if s = set; kept {
+				done.Kept = append(done.Kept, key)
+			}
 			if k.Same(s) {
 				continue // the first one to say it stays on record
 			}
-			before = suppressionStateOf(k)
+			before, shorter = suppressionStateOf(k), s.Shortens(k, sqldb.Time(now))
 		}
-		n, err := noteOf(notifier.ActionSuppress, notifier.SubjectSuppression(key), before, suppressionStateOf(s))
+		after := suppressionStateOf(s)
+		after.Shortened = shorter
+		n, err := noteOf(notifier.ActionSuppress, notifier.SubjectSuppression(key), before, after)
 		if err != nil {
-			return 0, err
+			return done, err
 		}
 		notes = append(notes, n)
 		rows = append(rows, suppressionRow{
@@ -184,11 +190,11 @@ func (l *Ledger) setSuppressions(
 		})
 	}
 	if len(rows) == 0 {
-		return 0, nil
+		return done, nil
 	}
 	param, err := sqldb.Batch(rows)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO `+string(t)+` (user_id, reason, class, from_at, until_at, note, set_by, set_at)
 		SELECT j.user_id, j.reason, j.class, j.from_at, j.until_at, j.note, $2, $3
@@ -196,9 +202,41 @@ func (l *Ledger) setSuppressions(
 		ON CONFLICT (user_id, reason) DO UPDATE SET class = excluded.class, from_at = excluded.from_at, until_at = excluded.until_at,
 			note = excluded.note, set_by = excluded.set_by, set_at = excluded.set_at`, param, by.Name, now)
 	if err != nil {
-		return 0, fmt.Errorf("write suppressions: %w", err)
+		return done, fmt.Errorf("write suppressions: %w", err)
 	}
-	return len(rows), l.noteAll(ctx, tx, by, notes)
+	done.Changed = len(rows)
+	return done, l.noteAll(ctx, tx, by, notes)
+}
+
+// NoteExport implements notifier.Suppressions.
+func (l *Ledger) NoteExport(ctx context.Context, by notifier.Actor, q notifier.SuppressionQuery) error {
+	err := l.db.Tx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		of := exportState{User: q.User, Reason: q.Reason, Rows: map[string]int64{}}
+		for _, t := range []suppressionList{listOperators, listImported} {
+			var s statement
+			s.text(`SELECT COUNT(*) FROM ` + string(t) + ` s WHERE TRUE`)
+			suppressionsFilter(&s, q)
+			var n int64
+			if err := tx.QueryRowContext(ctx, s.sql.String(), s.args...).Scan(&n); err != nil {
+				return fmt.Errorf("count %s: %w", t, err)
+			}
+			of.Rows[string(t)] = n
+		}
+		return l.note(ctx, tx, by, notifier.ActionExport, notifier.SubjectSuppressions, of, nil)
+	})
+	if err != nil {
+		return fmt.Errorf("audit export of suppressions: %w", err)
+	}
+	return nil
+}
+
+func suppressionsFilter(s *statement, q notifier.SuppressionQuery) {
+	if q.User != "" {
+		s.and(`s.user_id = ?`, string(q.User))
+	}
+	if q.Reason != "" {
+		s.and(`s.reason = ?`, string(q.Reason))
+	}
 }
 
 // lockSuppressions returns what is known of the keys. Whoever changes the list waits here for the

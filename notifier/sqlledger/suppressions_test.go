@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-push/bugle/devices"
+	"github.com/bugle-push/bugle/internal/fault"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/notifier"
 	"github.com/bugle-push/bugle/notifier/sqlledger"
@@ -29,9 +32,9 @@ func (b *books) suppressions(q notifier.SuppressionQuery) []notifier.Suppression
 
 func (b *books) suppress(by notifier.Actor, set ...notifier.Suppression) int {
 	b.tb.Helper()
-	n, err := b.ledger.Suppress(b.tb.Context(), by, set)
+	done, err := b.ledger.Suppress(b.tb.Context(), by, set, notifier.AllowShorter)
 	require.NoError(b.tb, err)
-	return n
+	return done.Changed
 }
 
 func TestSuppressionsAreSetReplacedAndTakenBack(t *testing.T) {
@@ -93,7 +96,7 @@ func TestAWrongSuppressionSetsNothing(t *testing.T) {
 			"from":   {User: "ann", Reason: notifier.ReasonCoolOff, From: time.Unix(1, 0)},
 			"note":   {User: "ann", Reason: notifier.ReasonCoolOff, Note: "two\nlines"},
 		} {
-			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{good, wrong})
+			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{good, wrong}, notifier.AllowShorter)
 			require.ErrorContains(t, err, name)
 		}
 		require.Empty(t, b.suppressions(notifier.SuppressionQuery{}))
@@ -108,7 +111,7 @@ func TestTheAuditOfASuppressionIsAChain(t *testing.T) {
 			g.Go(func() error {
 				_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{
 					{User: "ann", Reason: notifier.ReasonCoolOff, Note: fmt.Sprint(i)}, {User: devices.UserID(fmt.Sprint("u", i)), Reason: notifier.ReasonCoolOff},
-				})
+				}, notifier.RefuseShorter)
 				return err
 			})
 		}
@@ -229,9 +232,9 @@ func TestAnImportThatWasTakenOverLiftsNobody(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, state.SucceededAt, "it was not whole")
 
-			n, err = l.LiftImported(ctx, second, time.Hour, keys)
+			lifted, err := l.LiftImported(ctx, second, time.Hour, keys)
 			require.NoError(t, err)
-			require.Equal(t, 1, n)
+			require.Equal(t, 1, lifted)
 			require.NoError(t, l.EndImport(ctx, second, true, 0))
 			state, err = l.ImportState(ctx)
 			require.NoError(t, err)
@@ -251,7 +254,7 @@ func TestPagesHoldBothListsOnce(t *testing.T) {
 			for _, user := range []devices.UserID{"B", "a", "b", "é"} {
 				both = append(both, notifier.Suppression{User: user, Reason: notifier.ReasonCoolOff})
 			}
-			_, err := l.Suppress(ctx, notifier.Actor{Name: "alice"}, both[:3])
+			_, err := l.Suppress(ctx, notifier.Actor{Name: "alice"}, both[:3], notifier.AllowShorter)
 			require.NoError(t, err)
 			turn, _, err := l.BeginImport(ctx, "a", time.Hour, func(notifier.ImportState) bool { return true })
 			require.NoError(t, err)
@@ -332,5 +335,84 @@ func TestAnImportWritesOnlyInItsOwnTurn(t *testing.T) {
 		_, err = b.ledger.SetImported(t.Context(), second, time.Minute, ann)
 		require.ErrorIs(t, err, notifier.ErrImportLost)
 		require.Len(t, b.suppressions(notifier.SuppressionQuery{}), 1)
+	})
+}
+
+// What is in force ends earlier, begins later or stops less only when that is said.
+func TestASuppressionIsShortenedOnlyByWord(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		now := time.Now().UTC().Truncate(time.Second)
+		in := func(days int) time.Time { return now.AddDate(0, 0, days) }
+		of := func(class notifier.SuppressionClass, from, until time.Time) notifier.Suppression {
+			return notifier.Suppression{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: class, From: from, Until: until}
+		}
+		var never time.Time
+		const service, all = notifier.SuppressService, notifier.SuppressAll
+		for name, c := range map[string]struct {
+			before, set notifier.Suppression
+			shorter     bool
+			// kept is what an import makes of both.
+			kept notifier.Suppression
+		}{
+			"ends earlier":              {of(service, never, in(30)), of(service, never, in(10)), true, of(service, never, in(30))},
+			"ends at all":               {of(service, never, never), of(service, never, in(10)), true, of(service, never, never)},
+			"ends now":                  {of(service, never, in(30)), of(service, never, in(-1)), true, of(service, never, in(30))},
+			"begins later":              {of(service, never, in(30)), of(service, in(1), in(30)), true, of(service, never, in(30))},
+			"begins later than planned": {of(service, in(2), in(30)), of(service, in(5), in(40)), true, of(service, in(2), in(40))},
+			"stops less":                {of(all, never, in(30)), of(service, never, in(40)), true, of(all, never, in(40))},
+			"stops more, but ends":      {of(service, never, in(30)), of(all, never, in(10)), true, of(all, never, in(30))},
+			"ends later":                {of(service, never, in(30)), of(service, never, in(40)), false, of(service, never, in(40))},
+			"for good":                  {of(service, never, in(30)), of(service, never, never), false, of(service, never, never)},
+			"stops more":                {of(service, never, in(30)), of(all, never, in(30)), false, of(all, never, in(30))},
+			"begins later in the past":  {of(service, never, in(30)), of(service, in(-1), in(30)), false, of(service, in(-1), in(30))},
+			"was over":                  {of(all, in(-9), in(-1)), of(service, in(5), in(6)), false, of(service, in(5), in(6))},
+			"says the same":             {of(service, never, in(30)), of(service, never, in(30)), false, of(service, never, in(30))},
+		} {
+			list := func() notifier.Suppression { return b.suppressions(notifier.SuppressionQuery{User: "ann"})[0] }
+			b.suppress(alice, c.before)
+			_, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{
+				{User: "bob", Reason: notifier.ReasonCoolOff, Note: name}, c.set,
+			}, notifier.RefuseShorter)
+			require.Equal(t, c.shorter, errors.Is(err, notifier.ErrShortens), name)
+			if c.shorter {
+				require.Equal(t, fault.Conflict, fault.KindOf(err))
+				require.True(t, c.before.Same(list()), name)
+				for _, s := range b.suppressions(notifier.SuppressionQuery{User: "bob"}) {
+					require.NotEqual(t, name, s.Note, "all of them or none")
+				}
+			}
+			b.suppress(alice, c.before)
+			done, err := b.ledger.Suppress(t.Context(), alice, []notifier.Suppression{c.set}, notifier.KeepLonger)
+			require.NoError(t, err)
+			require.Equal(t, c.shorter, len(done.Kept) == 1, name)
+			require.True(t, c.kept.Same(list()), "%s: %+v", name, list())
+
+			b.suppress(alice, c.before)
+			before := len(b.audit())
+			b.suppress(alice, c.set)
+			require.True(t, c.set.Same(list()), name)
+			entries := b.audit()
+			if len(entries) > before {
+				require.Equal(t, c.shorter, strings.Contains(string(entries[len(entries)-1].After), `"shortened":true`), name)
+			}
+		}
+	})
+}
+
+func TestAnExportOfSuppressionsIsAudited(t *testing.T) {
+	each(t, func(t *testing.T, b *books) {
+		b.suppress(alice, notifier.Suppression{User: "ann", Reason: notifier.ReasonCoolOff}, notifier.Suppression{User: "eve", Reason: notifier.ReasonJurisdiction})
+		require.NoError(t, b.exec(`INSERT INTO imported_suppressions (user_id, reason, class, set_by, set_at) VALUES ('ann', 'cool_off', 'all', 'import', 1)`))
+		for q, want := range map[notifier.SuppressionQuery]string{
+			{}: `{"rows":{"suppressions":2,"imported_suppressions":1}}`,
+			{User: "eve", Reason: notifier.ReasonJurisdiction, Limit: 1}: `{"user":"eve","reason":"jurisdiction","rows":{"suppressions":1,"imported_suppressions":0}}`,
+		} {
+			require.NoError(t, b.ledger.NoteExport(t.Context(), alice, q))
+			entries := b.audit()
+			last := entries[len(entries)-1]
+			require.Equal(t, alice, last.Actor)
+			require.Equal(t, []string{"export", "suppressions"}, []string{string(last.Action), last.Subject})
+			require.JSONEq(t, want, string(last.Before))
+		}
 	})
 }

@@ -150,7 +150,7 @@ func TestAUserIsErasedStepByStepAndOthersStay(t *testing.T) {
 			SELECT id, 1, 'r1', 1, 1, 'sent', '', 200 FROM deliveries WHERE user_id IN ('ann', 'bob')`))
 		require.NoError(t, b.exec(`INSERT INTO inbox_reads (user_id, notification_id, read_at) SELECT user_id, id, 1 FROM notifications`))
 		require.NoError(t, b.exec(`INSERT INTO frequency (user_id, notification_id, category, class, verdict, at) SELECT user_id, id, 'win', 'service', 'admitted', 1 FROM notifications`))
-		_, err := b.ledger.Suppress(t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}})
+		_, err := b.ledger.Suppress(t.Context(), notifier.Actor{Name: "alice"}, []notifier.Suppression{{User: "ann", Reason: notifier.ReasonSelfExclusion, Class: notifier.SuppressAll}}, notifier.AllowShorter)
 		require.NoError(t, err)
 		bobs := b.handed("bob")
 
