@@ -231,7 +231,7 @@ func (w *theatre) serve(n *notifier.Notifier) {
 		Tokens: admit, Rules: control, RuleControl: control, Runs: w.ledger, RunControl: control, Deliveries: w.ledger, Requeue: control,
 		BadRows: w.ledger, Explain: explainer,
 		Users:   notifier.UserData{Devices: w.registry, Stores: []notifier.UserStore{w.ledger, w.registry, sqlrelay.NewBets(w.db)}, Audit: w.ledger},
-		Devices: w.registry, DeviceControl: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control,
+		Devices: w.registry, DeviceControl: w.registry, TestSend: tester, Audit: w.ledger, Replicas: w.ledger, Suppressions: w.ledger, Sending: control, Presence: sqlrelay.NewBets(w.db),
 	}})
 	require.NoError(w.t, err)
 }

@@ -71,6 +71,10 @@ func (w *theatre) file() {
 		       (8, 41, 'ann-watch', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'sent', '', 1, $1, $2, $1, $1),
 		       (9, 41, 'ann-tablet', 'ann', 'bet-settled', 'fcm', 'high', FALSE, 'rejected', 'INVALID_ARGUMENT', 1, $1, $1, $1, $1)`, now, later)
 	w.exec(`INSERT INTO suppressions (user_id, reason, class, set_by, set_at, note) VALUES ('eve', 'cool_off', 'service', 'bob', $1, 'asked by mail')`, now)
+	w.exec(`INSERT INTO audit (at, actor, action, subject, before_state, after_state, request_id)
+		VALUES ($1, 'bob', 'release', 'run/15', '{"state":"held"}', '{"state":"released","notifications":1}', 'q')`, now)
+	w.exec(`INSERT INTO presence (client_id, channel, connection_id, page, here, since, seen_at, serial, expires_at)
+		VALUES ('ann', 'inbound:betting:cars:ann', 'c1', 'Car Racing Page', TRUE, $1, $1, 1, $2)`, now, later)
 	w.exec(`INSERT INTO bets (message_id, channel, kind, value, size, state, received_at) VALUES ('m1', 'inbound:betting:cars:ann', 'bet', '', 3, 'produced', $1)`, now)
 }
 
@@ -137,26 +141,31 @@ func goldenOutput(t *testing.T, name, got string) {
 func TestWhatIsPrintedForPeopleAndForPrograms(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"rules_list":         {"rules", "list"},
-		"rules_pause":        {"rules", "pause", "bet-settled", "--reason", "wrong text"},
-		"rules_stop":         {"rules", "stop", "bet-settled", "--reason", "wrong text"},
-		"rules_run":          {"rules", "run", "race-soon"},
-		"runs_list":          {"runs", "list"},
-		"runs_held":          {"runs", "list", "--state", "held", "--rule", "bet-settled"},
-		"runs_show":          {"runs", "show", "12"},
-		"runs_sample":        {"runs", "sample", "12"},
-		"runs_release":       {"runs", "release", "12", "--yes"},
-		"runs_discard":       {"runs", "discard", "12", "--yes"},
-		"sending_status":     {"sending", "status"},
-		"sending_stop":       {"sending", "stop", "--reason", "wrong texts"},
-		"suppressions_list":  {"suppressions", "list"},
-		"requeue_preview":    {"requeue", "--rule", "bet-settled", "--dry-run"},
-		"requeue_one":        {"requeue", "7"},
-		"requeue_all":        {"requeue", "--state", "rejected", "--yes"},
-		"devices_list":       {"devices", "list", "ann"},
-		"devices_show":       {"devices", "show", "ann-phone"},
-		"devices_deactivate": {"devices", "deactivate", "ann-phone", "--reason", "request 4711", "--yes"},
-		"user_erase":         {"user", "erase", "ann", "--reason", "request 4711", "--yes"},
+		"rules_list":          {"rules", "list"},
+		"rules_pause":         {"rules", "pause", "bet-settled", "--reason", "wrong text"},
+		"rules_stop":          {"rules", "stop", "bet-settled", "--reason", "wrong text"},
+		"rules_run":           {"rules", "run", "race-soon"},
+		"runs_list":           {"runs", "list"},
+		"runs_held":           {"runs", "list", "--state", "held", "--rule", "bet-settled"},
+		"runs_show":           {"runs", "show", "12"},
+		"runs_sample":         {"runs", "sample", "12"},
+		"runs_release":        {"runs", "release", "12", "--yes"},
+		"runs_discard":        {"runs", "discard", "12", "--yes"},
+		"sending_status":      {"sending", "status"},
+		"sending_stop":        {"sending", "stop", "--reason", "wrong texts"},
+		"suppressions_list":   {"suppressions", "list"},
+		"requeue_preview":     {"requeue", "--rule", "bet-settled", "--dry-run"},
+		"requeue_one":         {"requeue", "7"},
+		"requeue_all":         {"requeue", "--state", "rejected", "--yes"},
+		"suppressions_show":   {"suppressions", "show", "eve"},
+		"suppressions_set":    {"suppressions", "set", "ann", "--reason", "self_exclusion", "--class", "all", "--from", "24h", "--until", "2027-03-01T00:00:00Z", "--note", "by phone"},
+		"suppressions_remove": {"suppressions", "remove", "eve", "--reason", "cool_off", "--yes"},
+		"audit_list":          {"audit", "list", "--action", "release"},
+		"presence":            {"presence", "--client", "ann"},
+		"devices_list":        {"devices", "list", "ann"},
+		"devices_show":        {"devices", "show", "ann-phone"},
+		"devices_deactivate":  {"devices", "deactivate", "ann-phone", "--reason", "request 4711", "--yes"},
+		"user_erase":          {"user", "erase", "ann", "--reason", "request 4711", "--yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -205,6 +214,8 @@ func TestWhatCannotBeTakenBackIsAskedFirst(t *testing.T) {
 		"release": {[]string{"runs", "release", "12"}, "yes", `SELECT state FROM runs WHERE id = 12`, "held", "released"},
 		"discard": {[]string{"runs", "discard", "12"}, "yes", `SELECT state FROM runs WHERE id = 12`, "held", "discarded"},
 		"requeue": {[]string{"requeue", "--state", "rejected"}, "yes", `SELECT state FROM deliveries WHERE id = 7`, "rejected", "queued"},
+		"remove":  {[]string{"suppressions", "remove", "eve", "--reason", "cool_off"}, "eve", `SELECT CAST(COUNT(*) AS TEXT) FROM suppressions`, "1", "0"},
+		"shorten": {[]string{"suppressions", "set", "eve", "--reason", "cool_off", "--until", "1h", "--shorten"}, "eve", `SELECT CASE until_at WHEN 0 THEN 'for good' ELSE 'ends' END FROM suppressions`, "for good", "ends"},
 		"device":  {[]string{"devices", "deactivate", "ann-phone"}, "yes", `SELECT state FROM devices WHERE id = 'ann-phone'`, "active", "inactive"},
 		"erase":   {[]string{"user", "erase", "ann", "--reason", "r"}, "ann", `SELECT user_id FROM notifications WHERE id = 41`, "ann", ""},
 	} {
@@ -293,6 +304,45 @@ func TestAUserIsExportedToAFile(t *testing.T) {
 		require.Contains(t, screen.String(), "exporting", "a bar beside the file")
 		require.Equal(t, strings.Count(text, "\n")+1, strings.Count(stdout.String(), "\n"), "the second export tells of the first")
 		require.NotContains(t, stdout.String(), "\x1b")
+	})
+}
+
+func TestASuppressionIsShortenedByAFlag(t *testing.T) {
+	t.Parallel()
+	inOffice(t, func(w *theatre) {
+		var stdout, stderr bytes.Buffer
+		std := stdio{in: strings.NewReader(""), out: &stdout, err: &stderr}
+		require.Equal(t, exitFailure, w.bugle(std, "suppressions", "set", "eve", "--reason", "cool_off", "--until", "1h"))
+		require.Contains(t, stderr.String(), "answered 409: cool_off is set for good")
+		require.Empty(t, stdout.String())
+		require.Equal(t, exitOK, w.bugle(std, "suppressions", "set", "eve", "--reason", "cool_off", "--until", "1h", "--shorten", "--yes"), stderr.String())
+
+		list := write(t, "list.csv", "user,reason,until\neve,cool_off,2000-01-01T12:30:00Z\n")
+		stderr.Reset()
+		stdout.Reset()
+		require.Equal(t, exitOK, w.bugle(std, "suppressions", "import", list))
+		require.Equal(t, "1 line says less than what is in force, which was kept: 2\n", stderr.String())
+	})
+}
+
+func TestTheAuditIsTakenAway(t *testing.T) {
+	t.Parallel()
+	inOffice(t, func(w *theatre) {
+		w.prints("rules", "pause", "bet-settled", "--reason", "wrong text")
+		require.Contains(t, w.prints("suppressions", "export", "--reason", "cool_off"), "eve,cool_off")
+		require.NotContains(t, w.prints("suppressions", "export", "--user", "ann"), "eve")
+		all := w.prints("audit", "export")
+		require.Equal(t, 4, strings.Count(all, "\n"))
+		require.Contains(t, all, `{"reason":"cool_off","rows":{"imported_suppressions":0,"suppressions":1}}`)
+		require.Equal(t, 1, strings.Count(w.prints("audit", "export", "--action", "pause", "--since", "1h"), "\n"))
+		require.Equal(t, 3, strings.Count(w.prints("audit", "export", "--after", "1"), "\n"))
+		require.Empty(t, w.prints("audit", "export", "--actor", "nobody"))
+
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, exitOK, w.bugle(stdio{in: strings.NewReader(""), out: &stdout, err: &stderr}, "audit", "list", "--limit", "2"))
+		require.Contains(t, stderr.String(), "--before 3")
+		require.Contains(t, w.prints("audit", "list", "--before", "3"), "rule/bet-settled")
+		require.NotContains(t, w.prints("audit", "list", "--subject", "suppressions"), "rule/bet-settled")
 	})
 }
 

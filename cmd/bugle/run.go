@@ -151,7 +151,7 @@ Without an account at hand, try the sandbox, a whole world on one machine:
 		root.AddCommand(commands...)
 	}
 	in(groupService, c.serve(), c.migrate(), c.rules(), c.adminToken(), configCommand())
-	in(groupPeople, c.explainCommand(), c.runs(), c.sending(), c.requeue(), c.suppressions(), c.devices(), c.user())
+	in(groupPeople, c.explainCommand(), c.runs(), c.sending(), c.requeue(), c.suppressions(), c.devices(), c.user(), c.audit(), c.presence())
 	in(groupShell, c.versionCommand())
 	root.SetHelpCommandGroupID(groupShell)
 	root.SetCompletionCommandGroupID(groupShell)

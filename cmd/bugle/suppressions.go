@@ -30,17 +30,17 @@ const (
 func (c *cli) suppressions() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "suppressions",
-		Short: "List, import and export who must not be sent to",
+		Short: "See and change who must not be sent to",
 		Long: strings.TrimSpace(`
 A suppression says that nothing may be sent to a user, for a reason: self_exclusion, cool_off,
 account_closed or jurisdiction. It holds on every replica within a second.
 
-These ask the admin API of a running service. One user alone is set by PUT
-/admin/v1/suppressions, or in the console.`),
-		Example: `  bugle suppressions list --user ann
+These ask the admin API of a running service.`),
+		Example: `  bugle suppressions show ann
+  bugle suppressions set ann --reason self_exclusion --until 2027-03-01T00:00:00Z
   bugle suppressions import exclusions.csv
   bugle suppressions export > exclusions.csv`,
-	}, c.suppressionsList(), c.suppressionsImport(), c.suppressionsExport())
+	}, c.suppressionsList(), c.suppressionsShow(), c.suppressionsSet(), c.suppressionsRemove(), c.suppressionsImport(), c.suppressionsExport())
 }
 
 func (c *cli) suppressionsList() *cobra.Command {
@@ -182,13 +182,13 @@ func (c *cli) importSuppressions(ctx context.Context, client *adminClient, file,
 }
 
 func (c *cli) suppressionsExport() *cobra.Command {
-	var format string
+	var format, user, reason string
 	client := c.admin()
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write the whole list to standard output, as an import reads it",
+		Short: "Write the list to standard output, as an import reads it",
 		Long: strings.TrimSpace(`
-Exits with 1 when the list was cut off: then what was written is not all of it.`),
+It is in the audit, with what was chosen and how many there were. Exits with 1 when the list was cut off: then what was written is not all of it.`),
 		Example: `  bugle suppressions export > exclusions.csv
   bugle suppressions export --format ndjson | gzip > exclusions.ndjson.gz`,
 		Args: cobra.NoArgs,
@@ -196,12 +196,18 @@ Exits with 1 when the list was cut off: then what was written is not all of it.`
 			if _, err := listMedia(format, ""); err != nil {
 				return err
 			}
+			query := url.Values{"format": {format}}
+			setUnlessEmpty(query, "user", user)
+			setUnlessEmpty(query, "reason", reason)
 			return c.stream(cmd.Context(), client, adminCall{
-				method: http.MethodGet, path: "/admin/v1/suppressions/export", query: url.Values{"format": {format}},
+				method: http.MethodGet, path: "/admin/v1/suppressions/export", query: query,
 			})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", listCSV, "csv or ndjson")
+	cmd.Flags().StringVar(&user, "user", "", "only this user's")
+	cmd.Flags().StringVar(&reason, "reason", "", "only those for this reason")
+	complete(cmd, "reason", suppressionReasons()...)
 	complete(cmd, "format", listCSV, listNDJSON)
 	client.flags(cmd.Flags())
 	return cmd
