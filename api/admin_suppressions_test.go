@@ -201,8 +201,10 @@ func TestASuppressionIsShortenedOnlyByWord(t *testing.T) {
 	put(shorter+`,"shorten":false}`, 409)
 	require.Contains(t, a.as(t, "GET", "/admin/v1/suppressions?user=ann", "").Body.String(), "2200-01-01")
 
-	rec := a.do(t, call{method: "POST", path: "/admin/v1/suppressions/import", token: a.token, contentType: "text/csv",
-		body: "user,reason,until\nbob,cool_off,\nann,self_exclusion,2150-01-01T00:00:00Z\n"})
+	rec := a.do(t, call{
+		method: "POST", path: "/admin/v1/suppressions/import", token: a.token, contentType: "text/csv",
+		body: "user,reason,until\nbob,cool_off,\nann,self_exclusion,2150-01-01T00:00:00Z\n",
+	})
 	require.Equal(t, 200, rec.Code, rec.Body.String())
 	require.JSONEq(t, `{"lines":2,"changed":1,"unchanged":1,"kept":1,"kept_lines":[3]}`, rec.Body.String())
 	require.Contains(t, a.as(t, "GET", "/admin/v1/suppressions?user=ann", "").Body.String(), "2200-01-01", "no import shortens")

@@ -93,7 +93,7 @@ func TestAReplicaShowsTheQuotaOfAll(t *testing.T) {
 			got := quotaShown(t, reg)
 			require.Greater(t, got["bugle_quota_share"], 0.1)
 			require.Zero(t, got["bugle_quota_paused_until_timestamp_seconds"])
-			require.EqualValues(t, granted, got["bugle_quota_granted_total"], "what the other was granted counts too")
+			require.InDelta(t, granted, got["bugle_quota_granted_total"], 0, "what the other was granted counts too")
 			require.Less(t, got["bugle_attempts_total"], float64(granted), "it has sent a part of that")
 		}
 		cancel()
@@ -125,12 +125,12 @@ func TestAQuotaOutOfReachIsNotShown(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		got = quotaShown(t, reg)
 		require.Contains(t, got, "bugle_quota_share")
-		require.EqualValues(t, 40, got["bugle_quota_granted_total"])
+		require.InDelta(t, 40, got["bugle_quota_granted_total"], 0)
 		w.exec(`UPDATE quotas SET granted = 3 WHERE provider = 'fcm'`) // a backup was restored
 		time.Sleep(3 * time.Second)
 		w.exec(`UPDATE quotas SET granted = 5 WHERE provider = 'fcm'`)
 		time.Sleep(3 * time.Second)
-		require.EqualValues(t, 42, quotaShown(t, reg)["bugle_quota_granted_total"])
+		require.InDelta(t, 42, quotaShown(t, reg)["bugle_quota_granted_total"], 0)
 		stop()
 	})
 }

@@ -29,6 +29,7 @@ func (u unit) text(v float64) string {
 			return "<1\u202f%"
 		}
 		return amount.text(v) + "\u202f%"
+	case perSecond, perMinute, amount:
 	}
 	if r := math.Round(v*10) / 10; u != amount && r < 10 {
 		if r == 0 && v > 0 {
@@ -72,6 +73,7 @@ func (u unit) top(v float64) float64 {
 		least = 2 // there is no half of a thing
 	case percent:
 		least = 100
+	case perSecond, perMinute, duration:
 	}
 	if !(v > least) {
 		return least

@@ -95,8 +95,10 @@ func TestAPageOfTheAuditBeginsWhereTheOneBeforeEnded(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for _, q := range []notifier.AuditQuery{
-		{Forward: true, After: 1000, Limit: 5}, {Before: 1000, Limit: 5},
-		{Forward: true, After: 10, Limit: 5}, {Before: 5000, Limit: 5},
+		{Forward: true, After: 1000, Limit: 5},
+		{Before: 1000, Limit: 5},
+		{Forward: true, After: 10, Limit: 5},
+		{Before: 5000, Limit: 5},
 	} {
 		q.Since, q.Until, q.Actor = now, now, "alice"
 		s := auditStatement(q, auditIDs{first: 500, last: 2000})
