@@ -97,24 +97,11 @@ type stage struct {
 	sent []notifier.Push
 	// answer is what Send comes to; the zero value is a good one.
 	answer notifier.Outcome
-	// gate keeps reads waiting until it is closed; nil for none.
-	gate chan struct{}
 }
 
 // Read yields the rows that were put on the stage.
-func (s *stage) Read(ctx context.Context, _ string, _ map[string]any) iter.Seq2[notifier.Row, error] {
+func (s *stage) Read(context.Context, string, map[string]any) iter.Seq2[notifier.Row, error] {
 	return func(yield func(notifier.Row, error) bool) {
-		s.mu.Lock()
-		gate := s.gate
-		s.mu.Unlock()
-		if gate != nil {
-			select {
-			case <-gate:
-			case <-ctx.Done():
-				yield(nil, ctx.Err())
-				return
-			}
-		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, r := range s.rows {
@@ -142,6 +129,8 @@ func (s *stage) Send(_ context.Context, p notifier.Push) notifier.Outcome {
 type world struct {
 	server *httptest.Server
 	routes http.Handler
+	// gate keeps pages of runs waiting until it is closed; nil for none.
+	gate atomic.Pointer[chan struct{}]
 	db     *sqldb.DB
 	stage  *stage
 	log    *logtest.Buffer
@@ -217,7 +206,15 @@ func newWorldOn(t testing.TB, db *sqldb.DB, every time.Duration) *world {
 	})
 	require.NoError(t, err)
 	w.tell(t, n.Rules())
-	w.server = httptest.NewServer(w.routes)
+	w.server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if gate := w.gate.Load(); gate != nil && strings.HasPrefix(r.URL.Path, "/runs/") {
+			select {
+			case <-*gate:
+			case <-r.Context().Done():
+			}
+		}
+		w.routes.ServeHTTP(out, r)
+	}))
 	t.Cleanup(w.server.Close)
 	// Streams end with this, and the server waits for them.
 	ctx, stop := context.WithCancel(context.Background())

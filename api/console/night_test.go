@@ -37,9 +37,7 @@ func TestAtNight(t *testing.T) {
 
 func stopsWaiting(t *testing.T, b *tab) {
 	gate := make(chan struct{})
-	b.stage.mu.Lock()
-	b.stage.gate = gate
-	b.stage.mu.Unlock()
+	b.gate.Store(&gate) // the page that the answer leads to does not come
 	b.signIn(t)
 	b.open(t, "/rules/bet-settled")
 	const busy = `String(document.querySelector('form[action$="/run"]').ariaBusy)`
@@ -49,8 +47,8 @@ func stopsWaiting(t *testing.T, b *tab) {
 		b.scan(t, &begun, `SELECT COUNT(*) FROM runs WHERE id > 15`)
 		return begun > 0
 	}, patience, 20*time.Millisecond)
-	// As Escape and the browser's button do. A page that is about to be replaced may not hear it at once,
-	// nor answer before it has.
+	// As Escape and the browser's button do. A page that waits may not hear it at once, nor answer before it
+	// has.
 	require.Eventually(t, func() bool {
 		ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
 		defer cancel()
@@ -122,6 +120,13 @@ func sessionEndsInForm(t *testing.T, b *tab) {
 
 func anotherSignsIn(t *testing.T, b *tab) {
 	bob := b.addToken(t, "bob", 0)
+	require.Eventually(t, func() bool {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/admin/v1/rules", http.NoBody)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+bob)
+		res, _ := b.browser(t).do(t, r)
+		return res.StatusCode == http.StatusOK
+	}, patience, 50*time.Millisecond, "the file is read again every second")
 	suppressAfterTheEnd(t, b)
 	b.Type(t, "#token", bob+"\r")
 	b.see(t, "h1", "ann")
