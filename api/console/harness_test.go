@@ -130,7 +130,7 @@ type world struct {
 	server *httptest.Server
 	routes http.Handler
 	// gate keeps pages of runs waiting until it is closed; nil for none.
-	gate atomic.Pointer[chan struct{}]
+	gate   atomic.Pointer[chan struct{}]
 	db     *sqldb.DB
 	stage  *stage
 	log    *logtest.Buffer
