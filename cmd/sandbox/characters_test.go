@@ -27,7 +27,7 @@ var answers = map[string][]string{
 		`quiet_hours stopped \(quiet_hours\)`,
 	},
 	uninstalled: {
-		`\nDelivery \d+ to user-uninstalled-phone of user-uninstalled, through fcm: gone \(unregistered\)\n  Not told: fcm said at .* that the device's target is dead \(unregistered\)\.`,
+		`\nDelivery \d+ to user-uninstalled-phone of user-uninstalled, through fcm: gone \(unregistered\)\n  Not told: fcm said at .* that the device's target is dead \(unregistered: the app has been removed, or its push token replaced\)\. Nothing reaches it until the app activates it again\.\n`,
 		`\n  attempt \d+ at .*: gone \(unregistered\) 404\n`,
 	},
 	corrected: {

@@ -86,7 +86,7 @@ func TestNoStatementOfTheQueueScansATableOnPostgres(t *testing.T) {
 		"give back":         {l.giveBackQuery(), []any{`[{"user_id":"u1","notification_id":1}]`}, []string{"frequency_pkey", "Index Cond: (user_id = frequency.user_id)"}},
 		"old verdicts":      {oldFrequency + skip, []any{1000, 500}, []string{"frequency_at"}},
 		"reclaim":           {l.reclaimQuery(), []any{5, 1000}, []string{"using deliveries_leased"}},
-		"expire":            {l.expireQuery(), []any{5, 1000, "ttl"}, []string{"using deliveries_expiry"}},
+		"expire":            {l.expireQuery(), []any{5, 1000, "stopped", "not_imported", "ttl"}, []string{"using deliveries_expiry"}},
 		"fan out":           {fanQuery(notifier.AudienceAll, true), []any{10, 1, "d14", "d1401"}, []string{"devices_pkey", "notifications_pkey"}},
 		"follow":            {fanQuery(notifier.AudienceFollows, true), []any{10, 1, "d1", "d9"}, []string{"notifications_thread", "deliveries_notification_id_device_id_key"}},
 		"history":           {largestQuery, []any{"r", 20}, []string{"runs_planned"}},
