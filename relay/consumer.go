@@ -217,13 +217,8 @@ func (f *Feed) begin(tp topicPartition, before *partition) *partition {
 // it that arrived after one of p's would take its channel back. That waits as long
 // as a release does, beside the poll, which goes on reading.
 func (f *Feed) follow(p, before *partition) {
-	limit, cancel := context.WithTimeout(p.send, f.cfg.RevokeTimeout)
-	idle(limit, []*partition{before})
-	cancel()
-	before.stopSend()
-	limit, cancel = context.WithTimeout(context.WithoutCancel(p.send), cutTimeout)
-	idle(limit, []*partition{before})
-	cancel()
+	// When p is lost meanwhile, the one before is cut at once, and must end all the same.
+	landAll(p.send, context.WithoutCancel(p.send), f.cfg.RevokeTimeout, []*partition{before})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lanes.drop(before)
@@ -290,6 +285,20 @@ func (f *Feed) end() (out []*partition) {
 // cutTimeout is how long an attempt may take to end after it was cut.
 const cutTimeout = 2 * time.Second
 
+// landAll lets what is in flight of partitions end: for wait, or until ctx ends,
+// and then it cuts them, which takes cutTimeout at most, or until cutting ends.
+func landAll(ctx, cutting context.Context, wait time.Duration, parts []*partition) {
+	limit, cancel := context.WithTimeout(ctx, wait)
+	idle(limit, parts)
+	cancel()
+	for _, p := range parts {
+		p.stopSend()
+	}
+	limit, cancel = context.WithTimeout(cutting, cutTimeout)
+	idle(limit, parts)
+	cancel()
+}
+
 // release ends what partitions do, commits what is done unless wait is 0, and
 // forgets them.
 func (f *Feed) release(ctx context.Context, parts []*partition, wait time.Duration) {
@@ -302,16 +311,7 @@ func (f *Feed) release(ctx context.Context, parts []*partition, wait time.Durati
 	}
 	f.mu.Unlock()
 
-	limit, cancel := context.WithTimeout(ctx, wait)
-	idle(limit, parts)
-	cancel()
-	for _, p := range parts {
-		p.stopSend()
-	}
-	limit, cancel = context.WithTimeout(ctx, cutTimeout)
-	idle(limit, parts)
-	cancel()
-
+	landAll(ctx, ctx, wait, parts)
 	if wait > 0 {
 		f.commit(ctx, parts)
 	}
