@@ -53,18 +53,7 @@ func TestAReplicaShowsTheQuotaOfAll(t *testing.T) {
 			w.configure = func(c *notifier.Config) { c.Registerer = regs[i] }
 			return w.startSender(ctx, fmt.Sprint("replica-", i), s, w.ledger)
 		}
-		first := start(0, senderFunc(func(ctx context.Context, p notifier.Push) notifier.Outcome {
-			w.mu.Lock()
-			if len(w.pushes) >= 300 && refused.IsZero() {
-				refused = time.Now()
-			}
-			refuse := !refused.IsZero() && time.Since(refused) < 5*time.Second
-			w.mu.Unlock()
-			if refuse {
-				return notifier.Outcome{Verdict: notifier.VerdictRetry, Throttled: true, Code: "quota_exceeded", Status: 429, After: 20 * time.Second, Hold: 20 * time.Second}
-			}
-			return w.Send(ctx, p)
-		}))
+		first := start(0, throttled(w, &refused))
 		second := start(1, w)
 		time.Sleep(2 * time.Second)
 		for _, reg := range regs {

@@ -159,18 +159,7 @@ func TestAProviderThatAsksOneReplicaToWaitIsLeftAloneByAll(t *testing.T) {
 		}
 		var refused time.Time
 		ctx, cancel := context.WithCancel(t.Context())
-		first := w.startSender(ctx, "replica-1", senderFunc(func(ctx context.Context, p notifier.Push) notifier.Outcome {
-			w.mu.Lock()
-			if len(w.pushes) >= 300 && refused.IsZero() {
-				refused = time.Now()
-			}
-			refuse := !refused.IsZero() && time.Since(refused) < 5*time.Second
-			w.mu.Unlock()
-			if refuse {
-				return notifier.Outcome{Verdict: notifier.VerdictRetry, Throttled: true, Code: "quota_exceeded", Status: 429, After: 20 * time.Second, Hold: 20 * time.Second}
-			}
-			return w.Send(ctx, p)
-		}), w.ledger)
+		first := w.startSender(ctx, "replica-1", throttled(w, &refused), w.ledger)
 		second := w.startSender(ctx, "replica-2", w, w.ledger)
 		time.Sleep(2 * time.Second)
 		w.settle("bet1", "ann", "WON")
@@ -196,6 +185,23 @@ func TestAProviderThatAsksOneReplicaToWaitIsLeftAloneByAll(t *testing.T) {
 type senderFunc func(context.Context, notifier.Push) notifier.Outcome
 
 func (f senderFunc) Send(ctx context.Context, p notifier.Push) notifier.Outcome { return f(ctx, p) }
+
+// throttled accepts 300 pushes and then, for five seconds, asks to wait for twenty.
+// refused is when it first did.
+func throttled(w *world, refused *time.Time) senderFunc {
+	return func(ctx context.Context, p notifier.Push) notifier.Outcome {
+		w.mu.Lock()
+		if len(w.pushes) >= 300 && refused.IsZero() {
+			*refused = time.Now()
+		}
+		refuse := !refused.IsZero() && time.Since(*refused) < 5*time.Second
+		w.mu.Unlock()
+		if refuse {
+			return notifier.Outcome{Verdict: notifier.VerdictRetry, Throttled: true, Code: "quota_exceeded", Status: 429, After: 20 * time.Second, Hold: 20 * time.Second}
+		}
+		return w.Send(ctx, p)
+	}
+}
 
 // startSender starts a replica with a sender of its own for both providers.
 func (w *world) startSender(ctx context.Context, owner string, s notifier.Sender, ledger notifier.Ledger) <-chan error {
