@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/bugle-push/bugle/internal/freeport"
 )
 
 // pageAddr is where the betting page is.
@@ -23,8 +24,8 @@ func pickPorts(ctx context.Context, choice string) (ports, error) {
 	if choice == "auto" {
 		const free = "127.0.0.1:0"
 		// Ably has to know beforehand where to post what is published.
-		api, err := freePort(ctx)
-		return ports{api, free, free, free, free, free, free}, err
+		api, err := freeport.Find(1)
+		return ports{net.JoinHostPort("127.0.0.1", strconv.Itoa(api)), free, free, free, free, free, free}, err
 	}
 	p := ports{
 		api: "127.0.0.1:17080", admin: "127.0.0.1:17081", ksqldb: "127.0.0.1:17082", fcm: "127.0.0.1:17083",
@@ -51,24 +52,4 @@ func pickPorts(ctx context.Context, choice string) (ports, error) {
 		return p, fmt.Errorf("taken by another process: port %s; stop it (another sandbox?), or use -ports auto", strings.Join(taken, ", port "))
 	}
 	return p, nil
-}
-
-// freePort returns an address that nobody listens on. It is none of those that a
-// system gives to whoever wants any, so that nobody gets it before it is listened on
-// (Linux: from 32768 on; others: from 49152 on).
-func freePort(ctx context.Context) (string, error) {
-	const tries, lowest, ports = 100, 20_000, 12_000
-	var err error
-	for range tries {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(ports)))
-		var l net.Listener
-		if l, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return "", fmt.Errorf("close listener on %s: %w", addr, err)
-		}
-		return addr, nil
-	}
-	return "", fmt.Errorf("find a free port: %w", err)
 }

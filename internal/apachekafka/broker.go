@@ -27,6 +27,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/bugle-push/bugle/internal/freeport"
 )
 
 // The one user of the listeners that ask for a password.
@@ -81,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	var failed error
 	for range starts {
-		if cfg.Port, err = FreePorts(listeners); err != nil {
+		if cfg.Port, err = freeport.Find(listeners); err != nil {
 			return nil, err
 		}
 		b, err := start(ctx, java, cfg)
@@ -89,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 			return b, nil
 		}
 		failed = errors.Join(failed, err)
-		if portsAreFree(cfg.Port, listeners) == nil {
+		if freeport.Taken(cfg.Port, listeners) == nil {
 			break // it was not for a port
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/bugle-push/bugle/internal/apachekafka"
 	"github.com/bugle-push/bugle/internal/config"
+	"github.com/bugle-push/bugle/internal/freeport"
 	"github.com/bugle-push/bugle/sandbox/ably"
 )
 
@@ -96,7 +96,7 @@ func newExchange(t *testing.T) *exchange {
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
 	// Ably has to know beforehand where to post.
-	port, err := apachekafka.FreePorts(1)
+	port, err := freeport.Find(1)
 	require.NoError(t, err)
 	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	x := &exchange{

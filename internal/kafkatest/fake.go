@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/bugle-push/bugle/internal/apachekafka"
+	"github.com/bugle-push/bugle/internal/freeport"
 )
 
 // fake is a kfake that keeps its data in a folder, so that it can come back.
@@ -34,7 +34,7 @@ func Fake(t testing.TB, opts ...kfake.Opt) *Broker {
 	}, opts...)}
 	var err error
 	for range 3 { // others may take a port that was free
-		if f.port, err = apachekafka.FreePorts(1); err != nil {
+		if f.port, err = freeport.Find(1); err != nil {
 			break
 		}
 		if err = f.Resume(t.Context()); err == nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/bugle-push/bugle/internal/apachekafka"
+	"github.com/bugle-push/bugle/internal/freeport"
 	"github.com/bugle-push/bugle/internal/sqldb"
 	"github.com/bugle-push/bugle/internal/sqldb/sqldbtest"
 	"github.com/bugle-push/bugle/relay"
@@ -192,7 +192,7 @@ func newKafka(t testing.TB, options ...kfake.Opt) *kfake.Cluster {
 // freePort is one that nobody listens on, and that nobody is given meanwhile.
 func freePort(t testing.TB) int {
 	t.Helper()
-	port, err := apachekafka.FreePorts(1)
+	port, err := freeport.Find(1)
 	require.NoError(t, err)
 	return port
 }
